@@ -1,0 +1,11 @@
+"""uvicorn's import name, served by pounce (see `_window.py`); its name in headers, banner and `--version` too."""
+
+from pounce.names import UVICORN_VERSION, present_as_uvicorn
+
+present_as_uvicorn()  # first: what is imported next may already ask for the name
+
+from .config import Config  # type: ignore[attr-defined]  # noqa: E402
+from .main import Server, main, run  # type: ignore[attr-defined]  # noqa: E402
+
+__version__ = UVICORN_VERSION
+__all__ = ["Config", "Server", "main", "run"]

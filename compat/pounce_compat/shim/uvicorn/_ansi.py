@@ -1,0 +1,5 @@
+"""uvicorn._ansi: terminal colours."""
+
+from pounce_compat.shim._window import open_onto
+
+open_onto(__name__, "pounce.logs")

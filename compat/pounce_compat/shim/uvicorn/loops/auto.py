@@ -1,0 +1,5 @@
+"""uvicorn.loops.auto: uvloop where it is installed, else asyncio."""
+
+from pounce_compat.shim._window import open_onto
+
+open_onto(__name__, "pounce.worker.loops")

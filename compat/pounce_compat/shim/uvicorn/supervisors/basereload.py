@@ -1,0 +1,5 @@
+"""uvicorn.supervisors.basereload: what both reloaders do."""
+
+from pounce_compat.shim._window import open_onto
+
+open_onto(__name__, "pounce.supervisors.reload")

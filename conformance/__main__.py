@@ -1,0 +1,52 @@
+"""`python -m conformance replay [--python PATH] [--http PARSER] [--reference] [-- PYTEST ARGS]`.
+
+Exit code 0: every test that uvicorn passes passes with pounce, or is known; 1: not so; 2: it could not be run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from conformance.cache import SetupError
+from conformance.replay import Request, replay
+
+
+def parse(argv: list[str]) -> Request:
+    """The request that the command line spells. Exits with 2 on a mistake."""
+    own, pytest_args = argv, []
+    if "--" in argv:
+        cut = argv.index("--")
+        own, pytest_args = argv[:cut], argv[cut + 1 :]
+    parser = argparse.ArgumentParser(prog="python -m conformance", description="Check pounce against uvicorn.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    command = commands.add_parser(
+        "replay",
+        help="run uvicorn's own tests against pounce",
+        usage="%(prog)s [--python PATH] [--http PARSER] [--reference] [-- PYTEST ARGS]",
+        epilog="What follows -- goes to pytest, for example: -- tests/test_config.py -k ssl",
+    )
+    command.add_argument("--python", default=sys.executable, metavar="PATH", help="the interpreter to check (this one)")
+    command.add_argument(
+        "--http", choices=("h11", "httptools", "zttp"), help="leave out tests that are for another HTTP parser"
+    )
+    command.add_argument("--reference", action="store_true", help="run them against uvicorn itself: the baseline")
+    given = parser.parse_args(own)
+    return Request(given.python, given.http, given.reference, tuple(pytest_args))
+
+
+def main(argv: list[str]) -> int:
+    """Run one command."""
+    request = parse(argv)
+    try:
+        # Flushed line by line: pytest writes to the same terminal in between.
+        return replay(request, lambda line: print(line, flush=True))
+    except SetupError as exc:
+        print(f"conformance: {exc}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

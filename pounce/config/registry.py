@@ -1,0 +1,108 @@
+"""What the short names of `--http`, `--ws`, `--loop`, `--lifespan` and `--interface` stand for.
+
+The tables are plain dictionaries that users may extend, as with uvicorn. Modules named here are imported only when a
+config is loaded. Knows nothing of: the config.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from typing import Any, Literal, get_args
+
+from pounce import names
+from pounce.errors import ImportFromStringError, explain
+from pounce.importer import import_from_string
+
+HTTPProtocolType = Literal["auto", "h11", "httptools", "zttp"]
+WSProtocolType = Literal["auto", "none", "websockets", "websockets-sansio", "wsproto"]
+LifespanType = Literal["auto", "on", "off"]
+LoopFactoryType = Literal["none", "auto", "asyncio", "uvloop", "zuvloop"]
+InterfaceType = Literal["auto", "asgi3", "asgi2", "wsgi"]
+
+INTERFACES: list[InterfaceType] = list(get_args(InterfaceType))
+
+HTTP_PROTOCOLS: dict[str, str] = {
+    "auto": "pounce.connection.pick:AutoHTTPProtocol",
+    "h11": "pounce.connection.http1_h11:H11Protocol",
+    "httptools": "pounce.connection.http1_httptools:HttpToolsProtocol",
+    "zttp": "pounce.connection.http1_zttp:ZttpProtocol",
+}
+WS_PROTOCOLS: dict[str, str | None] = {
+    "auto": "pounce.connection.pick_websocket:AutoWebSocketsProtocol",
+    "none": None,
+    "websockets": "pounce.connection.websocket_legacy:WebSocketProtocol",
+    "websockets-sansio": "pounce.connection.websocket_websockets:WebSocketsSansIOProtocol",
+    "wsproto": "pounce.connection.websocket_wsproto:WSProtocol",
+}
+LIFESPAN: dict[str, str] = {
+    "auto": "pounce.worker.lifespan:LifespanOn",
+    "on": "pounce.worker.lifespan:LifespanOn",
+    "off": "pounce.worker.lifespan:LifespanOff",
+}
+LOOP_FACTORIES: dict[str, str | None] = {
+    "none": None,
+    "auto": "pounce.worker.loops:auto_loop_factory",
+    "asyncio": "pounce.worker.loops:asyncio_loop_factory",
+    "uvloop": "pounce.worker.loops:uvloop_loop_factory",
+    "zuvloop": "pounce.worker.loops:zuvloop_loop_factory",
+}
+
+#: uvicorn's own import strings, for settings that spell them out: its modules and the short names they stand for.
+UVICORN_ALIASES: dict[str, str | None] = {
+    "uvicorn.protocols.http.auto:AutoHTTPProtocol": HTTP_PROTOCOLS["auto"],
+    "uvicorn.protocols.http.h11_impl:H11Protocol": HTTP_PROTOCOLS["h11"],
+    "uvicorn.protocols.http.httptools_impl:HttpToolsProtocol": HTTP_PROTOCOLS["httptools"],
+    "uvicorn.protocols.http.zttp_impl:ZttpProtocol": HTTP_PROTOCOLS["zttp"],
+    "uvicorn.protocols.websockets.auto:AutoWebSocketsProtocol": WS_PROTOCOLS["auto"],
+    "uvicorn.protocols.websockets.websockets_impl:WebSocketProtocol": WS_PROTOCOLS["websockets"],
+    "uvicorn.protocols.websockets.websockets_sansio_impl:WebSocketsSansIOProtocol": WS_PROTOCOLS["websockets-sansio"],
+    "uvicorn.protocols.websockets.wsproto_impl:WSProtocol": WS_PROTOCOLS["wsproto"],
+    "uvicorn.loops.auto:auto_loop_factory": LOOP_FACTORIES["auto"],
+    "uvicorn.loops.asyncio:asyncio_loop_factory": LOOP_FACTORIES["asyncio"],
+    "uvicorn.loops.uvloop:uvloop_loop_factory": LOOP_FACTORIES["uvloop"],
+    "uvicorn.loops.zuvloop:zuvloop_loop_factory": LOOP_FACTORIES["zuvloop"],
+}
+
+#: (flag, name) -> the package that must be installed; the package's name on the index equals its import name.
+_PACKAGES = {
+    ("--http", "httptools"): "httptools",
+    ("--http", "zttp"): "zttp",
+    ("--ws", "websockets"): "websockets",
+    ("--ws", "websockets-sansio"): "websockets",
+    ("--ws", "wsproto"): "wsproto",
+    ("--loop", "uvloop"): "uvloop",
+    ("--loop", "zuvloop"): "zuvloop",
+}
+
+
+def require_package(flag: str, name: Any) -> None:
+    """Raise an explained `ModuleNotFoundError` if the named implementation needs a package that is not installed."""
+    package = _PACKAGES.get((flag, name)) if isinstance(name, str) else None
+    if package is not None and importlib.util.find_spec(package) is None:
+        line = f"{flag} {name} needs the {package} package: pip install {package}"
+        raise explain(ModuleNotFoundError(line, name=package), line)
+
+
+def is_built_in(name: Any, table: dict[str, Any]) -> bool:
+    """Whether the name, short or spelled out, is one of `table`."""
+    return isinstance(name, str) and (name in table or _target(name, table) in table.values())
+
+
+def resolve(flag: str, name: Any, table: dict[str, Any]) -> Any:
+    """The object behind a short name of `table` or an import string; anything but a string is returned as it is.
+
+    Raises `ImportFromStringError` or `ImportError`, explained where the name, not the imported code, is at fault.
+    """
+    if not isinstance(name, str):
+        return name
+    require_package(flag, name)
+    try:
+        return import_from_string(_target(name, table))
+    except ImportFromStringError as exc:
+        raise explain(exc, f"Cannot use {flag} {name}. {exc}")
+
+
+def _target(name: str, table: dict[str, Any]) -> Any:
+    target = table.get(name, name)
+    # Under the import shim uvicorn's module paths exist.
+    return target if names.product() == "uvicorn" else UVICORN_ALIASES.get(target, target)

@@ -1,0 +1,58 @@
+"""Flow control of one connection: whether reading is paused, whether writing is, and who waits for that.
+
+Runs on the worker's loop. Answers to: asyncio's `pause_writing`/`resume_writing` and uvicorn's `FlowControl`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from pounce.exchange.canned import CLOSE_HEADER, service_unavailable
+
+__all__ = ["CLOSE_HEADER", "HIGH_WATER_LIMIT", "FlowControl", "service_unavailable"]
+
+#: Bytes of a request body kept for the app before reading pauses.
+HIGH_WATER_LIMIT = 65536
+
+
+class FlowControl:
+    """The two directions of one transport."""
+
+    __slots__ = ("_transport", "_writable", "read_paused", "write_paused")
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self._transport = transport
+        self.read_paused = False
+        self.write_paused = False
+        self._writable: asyncio.Event | None = None  # made when somebody first has to wait
+
+    async def drain(self) -> None:
+        """Wait until the transport's write buffer is below its high-water mark, or the connection is lost."""
+        while self.write_paused:
+            if self._writable is None:
+                self._writable = asyncio.Event()
+            await self._writable.wait()
+
+    def pause_reading(self) -> None:
+        """Stop reading from the transport, if that was not done yet."""
+        if not self.read_paused:
+            self.read_paused = True
+            self._transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        """Read from the transport again, if reading was paused."""
+        if self.read_paused:
+            self.read_paused = False
+            self._transport.resume_reading()
+
+    def pause_writing(self) -> None:
+        """Told by the transport: its buffer is full."""
+        self.write_paused = True
+
+    def resume_writing(self) -> None:
+        """Told by the transport: its buffer has room (or there is nobody to write to any more)."""
+        if self.write_paused:
+            self.write_paused = False
+            if self._writable is not None:
+                self._writable.set()
+                self._writable = None

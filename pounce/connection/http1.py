@@ -1,0 +1,497 @@
+"""One HTTP/1.1 connection: transport, keep-alive, limits, pipelining, upgrade. A parser is a `wire_class`.
+
+Runs on the worker's loop. Knows no parser and no other thread. A request's way: `data_received` feeds the wire, the
+wire tells `on_request`/`on_body`/`on_end`, `_advance` runs the app, whose messages come back as `send_head`/`send_body`.
+
+The app is started when the whole segment is parsed, so that `receive()` finds what has arrived; what it sends before it
+first waits leaves in one write. Answers to: RFC 9112 section 9; uvicorn's H11Protocol and HttpToolsProtocol.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import logging
+from collections import deque
+from collections.abc import Iterable
+from typing import Any, ClassVar
+
+from pounce.asgi import ASGI3Application
+from pounce.connection.flow import HIGH_WATER_LIMIT, FlowControl
+from pounce.connection.peer import get_local_addr, get_remote_addr, is_ssl
+from pounce.connection.state import ServerState
+from pounce.connection.tasks import can_start_eagerly, start_task_on
+from pounce.contracts import ConfigView
+from pounce.errors import BadRequest
+from pounce.exchange.canned import service_unavailable
+from pounce.exchange.http_cycle import RequestResponseCycle
+from pounce.exchange.scope import http_scope
+from pounce.logs import TRACE_LOG_LEVEL
+from pounce.middleware.proxy_headers import ProxyHeadersMiddleware
+from pounce.names import LOGGER_ACCESS, LOGGER_ERROR, distribution
+from pounce.wire.http1 import Headers, Http1Wire
+
+#: Bytes of a request head, for parsers that have no limit of their own.
+MAX_HEAD_SIZE = 256 * 1024
+
+#: Bytes of a body part that still joins its head, or the response before it, in one write.
+_JOINED_WRITE_SIZE = 64 * 1024
+
+
+class HTTP1Protocol(asyncio.Protocol):
+    """asyncio's view of one HTTP/1.1 connection, and the `HttpChannel` of its cycles."""
+
+    wire_class: ClassVar[Any]
+    sends_length_of_500: ClassVar[bool] = False
+
+    #: The worker is being replaced: the response to the next request closes the connection.
+    retiring = False
+
+    #: Idle for the sweeper (`Worker`): BUSY, or NEWLY_IDLE, or the time at which the sweeper saw it idle first.
+    BUSY: ClassVar[float] = 0.0
+    NEWLY_IDLE: ClassVar[float] = -1.0
+
+    def __init__(
+        self,
+        config: ConfigView,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        """Parameters as uvicorn's protocol classes have them, since users pass classes of their own as `http=`."""
+        if not config.loaded:
+            config.load()
+        self.config = config
+        self.app: ASGI3Application = config.loaded_app
+        self.loop = _loop or asyncio.get_event_loop()
+        self.logger = logging.getLogger(LOGGER_ERROR)
+        self.access_logger = logging.getLogger(LOGGER_ACCESS)
+        self.access_log = self.access_logger.hasHandlers()
+        self.ws_protocol_class = config.ws_protocol_class
+        self.root_path = config.root_path
+        self.asgi_version = config.asgi_version
+        self.limit_concurrency = config.limit_concurrency
+        self.timeout_keep_alive = config.timeout_keep_alive
+        self.timeout_keep_alive_task: asyncio.TimerHandle | None = None
+        self.idle = self.BUSY
+        self.app_state = app_state
+        self.server_state = server_state
+        self.connections = server_state.connections
+        self.tasks = server_state.tasks
+
+        # The connection
+        self.transport: asyncio.Transport = None  # type: ignore[assignment]
+        self.flow: FlowControl = None  # type: ignore[assignment]
+        self.server: tuple[str, int | None] | None = None
+        self.client: tuple[str, int] | None = None
+        self.scheme = "http"
+        self.wire: Http1Wire = self.wire_class(self, server_state.header_starts, config.h11_max_incomplete_event_size)
+        self._head_size = 0
+        self._refusal: BadRequest | None = None
+        self._upgrade: tuple[str, bytes, Headers] | None = None
+
+        # The requests: the latest one parsed, those not begun, and the one being answered
+        self.scope: Any = None
+        self.cycle: RequestResponseCycle | None = None
+        self.pipeline: deque[RequestResponseCycle] = deque()
+        self._active: RequestResponseCycle | None = None
+        self._advancing = False
+
+        # How tasks start, and whether output may wait for the end of the step that made it
+        self._start_task = start_task_on(self.loop)
+        self._eager = can_start_eagerly(self.loop)
+        self._context: contextvars.Context | None = None
+        self._holds_output = isinstance(self.loop, asyncio.AbstractEventLoop)
+        self._out: list[bytes] = []
+
+        # A trusted peer is trusted for the whole connection, so the middleware need not be awaited through.
+        self._proxy = self.app if type(self.app) is ProxyHeadersMiddleware else None
+        self._trusts_peer = False
+
+    def __repr__(self) -> str:
+        state = "ACTIVE" if self._active else "IDLE"
+        peer = "%s:%d" % self.client if self.client else "?"
+        return f"<{type(self).__name__} {peer} {state}>"
+
+    # Told by asyncio
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """A client has connected."""
+        self.connections.add(self)
+        self.transport = transport
+        self.flow = FlowControl(transport)
+        self.server = get_local_addr(transport)
+        self.client = get_remote_addr(transport)
+        if is_ssl(transport):
+            self.scheme = "https"
+        if self._eager and not self.config.reset_contextvars:
+            # Every request starts from the server's own context, never from that of the request before it.
+            self._context = contextvars.copy_context()
+        if self._proxy is not None:
+            self._trusts_peer = self._proxy.trusts(self.client[0] if self.client else None)
+        self._trace("HTTP connection made")
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The connection is gone, whoever ended it."""
+        self.connections.discard(self)
+        self._trace("HTTP connection lost")
+        self._unset_keepalive_if_required()
+        self.pipeline.clear()
+        self._out.clear()
+        self._refusal = self._upgrade = None
+        for cycle in {self._active, self.cycle}:
+            if cycle is not None:
+                cycle.on_disconnect()
+        if self.flow is not None:
+            self.flow.resume_writing()
+        self.wire.closed()
+
+    def eof_received(self) -> None:
+        """The client sends no more: asyncio closes the transport, as with uvicorn."""
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes from the client."""
+        self.idle = 0.0
+        if self.timeout_keep_alive_task is not None:
+            self._unset_keepalive_if_required()
+        wire = self.wire
+        try:
+            wire.feed(data)
+        except Exception as exc:
+            self._on_feed_error(exc, data)
+        if self.pipeline:
+            if self._active is None:
+                self._advance()
+            if self.pipeline:
+                self.flow.pause_reading()
+        elif self._upgrade is not None and self._active is None:
+            self.handle_websocket_upgrade()
+        if wire.target:
+            self._limit_head(len(data))
+
+    def pause_writing(self) -> None:
+        """The transport's write buffer is over its high-water mark."""
+        self.flow.pause_writing()
+
+    def resume_writing(self) -> None:
+        """The transport's write buffer has room again."""
+        self.flow.resume_writing()
+
+    # Told by the wire
+
+    def on_request(
+        self,
+        method: str,
+        target: bytes,
+        http_version: str,
+        headers: Headers,
+        keep_alive: bool,
+        expect_continue: bool,
+        upgrade: bytes | None,
+    ) -> bool:
+        """See `Http1Sink.on_request`."""
+        self._head_size = 0
+        if upgrade is not None:
+            if upgrade == b"websocket" and self.ws_protocol_class is not None:
+                self._upgrade = (method, target, headers)
+                return True
+            self._unsupported_upgrade_warning()
+        if target[:1] == b"/":
+            raw_path, _, query_string = target.partition(b"?")
+            if b"#" in target:
+                raw_path = raw_path.partition(b"#")[0]
+                query_string = query_string.partition(b"#")[0]
+        else:
+            raw_path, query_string = self.wire.split_target(target)
+        try:
+            self.scope = scope = http_scope(
+                method,
+                raw_path,
+                query_string,
+                http_version,
+                headers,
+                self.asgi_version,
+                self.scheme,
+                self.server,
+                self.client,
+                self.root_path,
+                self.app_state.copy(),
+            )
+        except UnicodeDecodeError as exc:
+            raise BadRequest("Invalid HTTP request received.") from exc
+        app = self.app
+        if app is self._proxy:
+            if self._trusts_peer:
+                self._proxy.rewrite(scope)
+            app = self._proxy.app
+        if self.limit_concurrency is not None and self.server_state.is_at_limit(self.limit_concurrency):
+            self.logger.warning("Exceeded concurrency limit.")
+            app = service_unavailable
+        if self.retiring:
+            keep_alive = False
+        access_logger = self.access_logger if self.access_log else None
+        self.cycle = cycle = RequestResponseCycle(
+            self, app, scope, self.logger, access_logger, keep_alive, expect_continue
+        )
+        self.pipeline.append(cycle)
+        return False
+
+    def on_body(self, data: bytes) -> None:
+        """See `Http1Sink.on_body`."""
+        cycle = self.cycle
+        if self._upgrade is not None or cycle is None or cycle.response_complete:
+            return  # answered early: the rest of the request is read and dropped
+        cycle.on_body(data)
+        if len(cycle.body) > HIGH_WATER_LIMIT:
+            self.flow.pause_reading()
+
+    def on_end(self) -> None:
+        """See `Http1Sink.on_end`."""
+        cycle = self.cycle
+        if self._upgrade is None and cycle is not None and cycle.more_body:
+            cycle.more_body = False
+            cycle._something_to_tell = True
+            if cycle._told is not None:
+                cycle._told.set()
+
+    def on_pause(self) -> None:
+        """See `Http1Sink.on_pause`."""
+        self.flow.pause_reading()
+
+    def body_framing(self) -> Headers:
+        """See `Http1Sink.body_framing`."""
+        framing = (b"content-length", b"transfer-encoding")
+        return [field for field in self.scope["headers"] if field[0] in framing]
+
+    def on_body_follows(self) -> None:
+        """See `Http1Sink.on_body_follows`."""
+        if self.cycle is not None:
+            self.cycle.more_body = True
+            self.cycle._something_to_tell = False
+
+    # The order of requests
+
+    def _advance(self) -> None:
+        """Start the apps of parsed requests, one after the other is answered; then write what they said at once."""
+        self._advancing = True
+        pipeline = self.pipeline
+        while pipeline and self._active is None:
+            self._active = cycle = pipeline.popleft()
+            context = self._context
+            if context is not None:
+                context = context.copy()
+            elif self.config.reset_contextvars:
+                # uvicorn: asyncio lets context variables leak from one task into the next (CPython issue 140947).
+                context = contextvars.Context()
+            task = self._start_task(cycle.run_asgi(cycle.app), context)
+            if not (self._eager and task.done()):
+                self.tasks.add(task)
+                task.add_done_callback(self.tasks.discard)
+        self._advancing = False
+        if self._out:
+            self._flush()
+        if self._active is None:
+            self._on_drained()
+
+    def _advance_soon(self) -> None:
+        if not self.transport.is_closing() and self._active is None:
+            self._advance()
+
+    def _on_drained(self) -> None:
+        """Every request that was parsed is answered: what waited for that, or the idle time."""
+        if self.transport.is_closing():
+            return
+        if self._refusal is not None:
+            self._refuse(self._refusal)
+        elif self._upgrade is not None:
+            self.handle_websocket_upgrade()
+        elif self.cycle is not None and self.cycle.response_complete:
+            if self.server_state.sweeps_idle and self.timeout_keep_alive >= 1:
+                self.idle = self.NEWLY_IDLE
+            elif self.timeout_keep_alive_task is None:
+                self.timeout_keep_alive_task = self.loop.call_later(
+                    self.timeout_keep_alive, self.timeout_keep_alive_handler
+                )
+
+    # Told by the cycle
+
+    def send_head(self, cycle: RequestResponseCycle, status: int, headers: Iterable[tuple[bytes, bytes]]) -> None:
+        """See `HttpChannel.send_head`. The head waits for the end of this step, or for a body in the same step."""
+        data = self.wire.head(
+            status, headers, self.server_state.default_headers, cycle.scope["method"] == "HEAD", cycle.keep_alive
+        )
+        if self._holds_output:
+            self._out.append(data)
+            if not self._advancing:
+                self.loop.call_soon(self._flush)
+        else:
+            self.transport.write(data)
+
+    def send_body(self, cycle: RequestResponseCycle, body: bytes, more_body: bool) -> None:
+        """See `HttpChannel.send_body`."""
+        data = self.wire.body(body, more_body)
+        if type(data) is not bytes:
+            data = bytes(memoryview(data))  # the app may change its buffer after send(); a str is refused here
+        out = self._out
+        if len(data) < _JOINED_WRITE_SIZE:
+            if self._advancing and not more_body and self._holds_output:
+                out.append(data)
+                return
+            if out:
+                out.append(data)
+                self._flush()
+                return
+        elif out:
+            self._flush()
+        if data:
+            self.transport.write(data)
+
+    def send_continue(self) -> None:
+        """See `HttpChannel.send_continue`."""
+        if not self.transport.is_closing():
+            self._flush()
+            self.transport.write(self.wire.continue_100())
+
+    def abandon(self, cycle: RequestResponseCycle) -> None:
+        """See `HttpChannel.abandon`."""
+        self.close()
+
+    def on_response_complete(self, cycle: RequestResponseCycle) -> None:
+        """See `HttpChannel.on_response_complete`."""
+        self.server_state.total_requests += 1
+        self._active = None
+        wire = self.wire
+        if wire.close_after_response or not cycle.keep_alive:
+            self.close()
+            return
+        if self.transport.is_closing():
+            return
+        if self.flow.read_paused and not self.pipeline:
+            self.flow.resume_reading()
+        try:
+            wire.start_next()
+        except BadRequest as exc:
+            self._on_bad_request(exc)
+        if self._advancing:
+            return  # the loop there goes on with the next request
+        if not self.pipeline:
+            self._on_drained()
+        elif self._eager:
+            # Not in here: the next app must not run inside this one's `send`.
+            self.loop.call_soon(self._advance_soon, context=self._context)
+        else:
+            self._advance()
+
+    def close(self) -> None:
+        """Write what is held back and close the transport, once."""
+        if not self.transport.is_closing():
+            self._flush()
+            self.pipeline.clear()
+            self.transport.close()
+
+    def _flush(self) -> None:
+        out = self._out
+        if out:
+            self._out = []
+            self.transport.write(out[0] if len(out) == 1 else b"".join(out))
+
+    # Errors and limits
+
+    def _on_feed_error(self, exc: Exception, data: bytes) -> None:
+        try:
+            self.wire.recover(exc, data)
+        except BadRequest as bad_request:
+            self._on_bad_request(bad_request)
+
+    def _on_bad_request(self, bad_request: BadRequest) -> None:
+        """Answer requests that came before the broken one, then refuse, and read no more (RFC 9112 section 2.2)."""
+        self.logger.warning(bad_request.reason)
+        broken = self.cycle
+        if broken is not None and broken.more_body and not broken.response_complete:
+            if broken is self._active:
+                if broken.response_started:
+                    self.close()
+                else:
+                    self._refuse(bad_request)
+                return
+            if broken in self.pipeline:
+                self.pipeline.remove(broken)
+        if self._active is None and not self.pipeline:
+            self._refuse(bad_request)
+        else:
+            self._refusal = bad_request
+            self.flow.pause_reading()
+
+    def _refuse(self, bad_request: BadRequest) -> None:
+        if not self.transport.is_closing():
+            self._flush()
+            self.transport.write(
+                self.wire.error_response(bad_request.status, bad_request.reason, self.server_state.default_headers)
+            )
+            self.close()
+            self.wire.closed()
+
+    def _limit_head(self, size: int) -> None:
+        """Refuse a head that does not end (RFC 6585 section 5), for parsers without a limit of their own."""
+        self._head_size += size
+        if self._head_size > MAX_HEAD_SIZE and self._refusal is None:
+            self._on_bad_request(BadRequest("Request header fields too large.", status=431))
+
+    # Keep-alive, upgrade, shutdown
+
+    def _unset_keepalive_if_required(self) -> None:
+        if self.timeout_keep_alive_task is not None:
+            self.timeout_keep_alive_task.cancel()
+            self.timeout_keep_alive_task = None
+
+    def timeout_keep_alive_handler(self) -> None:
+        """The connection was idle for `timeout_keep_alive` seconds."""
+        self.close()
+
+    def _unsupported_upgrade_warning(self) -> None:
+        self.logger.warning("Unsupported upgrade request.")
+        if self.ws_protocol_class is None:
+            self.logger.warning(
+                f"No supported WebSocket library detected. Please use \"pip install '{distribution()}[standard]'\", "
+                "or install 'websockets' or 'wsproto' manually."
+            )
+
+    def handle_websocket_upgrade(self) -> None:
+        """Hand the connection to the WebSocket class, with the request as it came: any class of uvicorn's kind will do."""
+        assert self._upgrade is not None
+        assert self.ws_protocol_class is not None
+        method, target, headers = self._upgrade
+        self._upgrade = None
+        self._unset_keepalive_if_required()
+        self._flush()
+        self._trace("Upgrading to WebSocket")
+        self.connections.discard(self)
+        request = [method.encode("ascii"), b" ", target, b" HTTP/1.1\r\n"]
+        for name, value in headers:
+            request += (name, b": ", value, b"\r\n")
+        request += (b"\r\n", self.wire.trailing_data())
+        protocol = self.ws_protocol_class(  # type: ignore[call-arg]
+            config=self.config, server_state=self.server_state, app_state=self.app_state
+        )
+        protocol.connection_made(self.transport)
+        protocol.data_received(b"".join(request))  # type: ignore[attr-defined]
+        self.transport.set_protocol(protocol)
+        self.wire.closed()
+
+    def shutdown(self) -> None:
+        """Asked by the server: end the connection after the request in hand, or now."""
+        if self.cycle is None or self.cycle.response_complete:
+            self.close()
+        else:
+            self.cycle.keep_alive = False
+
+    def shutdown_when_idle(self) -> None:
+        """Asked by a worker that is replaced: end with the next response; an idle client gets time to send a request."""
+        if self.cycle is not None and not self.cycle.response_complete:
+            self.cycle.keep_alive = False
+        self.retiring = True
+
+    def _trace(self, event: str) -> None:
+        if self.logger.level <= TRACE_LOG_LEVEL:
+            prefix = "%s:%d - " % self.client if self.client else ""
+            self.logger.log(TRACE_LOG_LEVEL, "%s%s", prefix, event)

@@ -1,0 +1,35 @@
+"""What the connections of one worker share. Belongs to one event loop; nothing here is locked.
+
+Answers to: uvicorn's `ServerState`, whose four attributes users read.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+
+class ServerState:
+    """Counters, connection and task sets and default response headers of one worker (one event loop)."""
+
+    def __init__(self) -> None:
+        self.total_requests = 0
+        self.connections: set[Any] = set()
+        self.tasks: set[asyncio.Task[None]] = set()
+        self.default_headers: list[tuple[bytes, bytes]] = []
+        #: Whether somebody sweeps idle connections (a running worker does); else each connection keeps a timer.
+        self.sweeps_idle = False
+        #: Response header names as this worker's apps write them, made ready for the wire.
+        self.header_starts: dict[bytes, bytes] = {}
+        #: The states of all workers of this process, this one included: limits count the whole process.
+        self.siblings: Sequence[ServerState] = (self,)
+
+    def is_at_limit(self, limit: int) -> bool:
+        """Whether `limit_concurrency` connections, or as many tasks, exist in this process."""
+        if len(self.siblings) == 1:
+            return len(self.connections) >= limit or len(self.tasks) >= limit
+        return (
+            sum(len(state.connections) for state in self.siblings) >= limit
+            or sum(len(state.tasks) for state in self.siblings) >= limit
+        )

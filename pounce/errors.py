@@ -1,0 +1,54 @@
+"""Exit codes and the exceptions that cross layers. Third-party parser exceptions end in `wire/` and leave as these."""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+#: Exit code of a process whose app, sockets or TLS could not be brought up (uvicorn's STARTUP_FAILURE).
+STARTUP_FAILURE = 3
+
+#: Exit code of a thread-class server process that found that its app must run in processes (`--worker-class auto`).
+NEEDS_PROCESSES = 4
+
+
+class ClientDisconnected(OSError):
+    """Raised out of a WebSocket app's `send()` once the client is gone (ASGI WebSocket spec 2.4)."""
+
+
+class ImportFromStringError(Exception):
+    """An import string has the wrong form, or names a module or attribute that does not exist."""
+
+
+class UvicornDeprecationWarning(UserWarning):
+    """A deprecation that its user should see without switching warnings on (hence not a DeprecationWarning)."""
+
+
+class BadRequest(Exception):
+    """The peer broke the protocol. Answered with `status` and a closed connection; `reason` goes to the log."""
+
+    def __init__(self, reason: str, status: int = 400) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.status = status
+
+
+class MisusedByApp(RuntimeError):
+    """The app sent a message that the protocol does not allow here (a wrong order, length or header)."""
+
+
+_E = TypeVar("_E", bound=BaseException)
+
+
+def explain(exc: _E, line: str, exit_code: int = STARTUP_FAILURE) -> _E:
+    """Mark an exception as the user's mistake: a command shows `line` for it and exits with `exit_code`, no traceback.
+
+    The exception stays what it is, for callers of the Python API. Returns it, so that one can `raise explain(...)`.
+    """
+    exc.__dict__["_explanation"] = (line, exit_code)
+    return exc
+
+
+def explanation(exc: BaseException) -> tuple[str, int] | None:
+    """The `(line, exit code)` that `explain` left, or None for an exception whose traceback its author needs."""
+    found: tuple[str, int] | None = exc.__dict__.get("_explanation")
+    return found

@@ -1,0 +1,44 @@
+"""The access line: what it says, and its record, made only where a handler will emit it.
+
+Answers to: uvicorn's format `'%s - "%s %s HTTP/%s" %d'` and its five `record.args`, which users' formatters read.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import urllib.parse
+from typing import Any
+
+_FORMAT = '%s - "%s %s HTTP/%s" %d'
+
+#: Paths that quoting would not change: RFC 3986's unreserved characters and the slash.
+_PLAIN_PATH = re.compile(r"[A-Za-z0-9_.~/-]*").fullmatch
+
+
+def get_client_addr(scope: Any) -> str:
+    """`host:port` of the client, or an empty string where it is not known."""
+    client = scope.get("client")
+    return "%s:%d" % client if client else ""
+
+
+def get_path_with_query_string(scope: Any) -> str:
+    """The path, quoted again so that it cannot forge log lines, with the query string."""
+    path: str = scope["path"]
+    if not _PLAIN_PATH(path):
+        path = urllib.parse.quote(path)
+    query: bytes = scope["query_string"]
+    return f"{path}?{query.decode('ascii')}" if query else path
+
+
+def log_access(logger: logging.Logger, scope: Any, status: int) -> None:
+    """Log one answered request at INFO. The caller's frame is not looked up: it would always be this function."""
+    if logger.isEnabledFor(logging.INFO):
+        args = (
+            get_client_addr(scope),
+            scope["method"],
+            get_path_with_query_string(scope),
+            scope["http_version"],
+            status,
+        )
+        logger.handle(logger.makeRecord(logger.name, logging.INFO, __file__, 0, _FORMAT, args, None, "log_access"))

@@ -1,0 +1,269 @@
+"""One WebSocket's life as its ASGI app sees it: the scope, `receive()`, `send()`, and what its messages may follow.
+
+Runs on the worker's loop, in the app's task. Knows neither parser nor transport: both are behind a channel. Answers
+to: the ASGI WebSocket specification 2.4 with `websocket.http.response`, and the order rules, messages and log lines
+of uvicorn's WebSocket protocols.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import enum
+import logging
+from collections import deque
+from collections.abc import Awaitable, Iterable
+from typing import Any, Protocol
+from urllib.parse import unquote
+
+from pounce.errors import ClientDisconnected, MisusedByApp
+from pounce.exchange.access_log import get_client_addr, get_path_with_query_string
+
+Header = tuple[bytes, bytes]
+
+
+class WebSocketState(enum.Enum):
+    """Where a WebSocket stands."""
+
+    CONNECTING = "connecting"  # the handshake is not answered yet
+    DENYING = "denying"  # the app answers it with an HTTP response of its own
+    OPEN = "open"
+    CLOSING = "closing"  # the app has closed; the peer's close frame is awaited
+    CLOSED = "closed"  # nothing is sent or expected any more
+
+
+class WebSocketChannel(Protocol):
+    """What a cycle asks of the connection below it. Each method moves `state` on, or raises `MisusedByApp`."""
+
+    state: WebSocketState
+    is_open: bool  # `state is OPEN`, for the path of every message
+
+    @property
+    def write_paused(self) -> bool: ...
+
+    def drain(self) -> Awaitable[None]: ...
+
+    def accept(self, subprotocol: str | None, headers: Iterable[Header]) -> None: ...
+
+    def forbid(self) -> None: ...
+
+    def start_response(self, status: int, headers: Iterable[Header]) -> None: ...
+
+    def send_body(self, body: bytes, more: bool) -> None: ...
+
+    def send_text(self, text: str) -> None: ...
+
+    def send_bytes(self, data: bytes) -> None: ...
+
+    def start_close(self, code: int | None, reason: str) -> None: ...
+
+    def send_internal_error(self) -> None: ...
+
+    def pause_reading(self) -> None: ...
+
+    def resume_reading(self) -> None: ...
+
+    def on_app_done(self) -> None: ...
+
+
+def websocket_scope(
+    *,
+    target: str,
+    headers: list[Header],
+    subprotocols: list[str],
+    scheme: str,
+    server: tuple[str, int | None] | None,
+    client: tuple[str, int] | None,
+    root_path: str,
+    asgi_version: str,
+    state: dict[str, Any],
+) -> dict[str, Any]:
+    """The scope of a handshake over HTTP/1.1. `target` is the request target, ASCII and still percent-encoded."""
+    raw_path, _, query = target.partition("?")
+    return {
+        "type": "websocket",
+        "asgi": {"version": asgi_version, "spec_version": "2.4"},
+        "http_version": "1.1",
+        "scheme": scheme,
+        "server": server,
+        "client": client,
+        "root_path": root_path,
+        "path": root_path + unquote(raw_path),
+        "raw_path": root_path.encode("ascii") + raw_path.encode("ascii"),
+        "query_string": query.encode("ascii"),
+        "headers": headers,
+        "subprotocols": subprotocols,
+        "state": state,
+        "extensions": {"websocket.http.response": {}},
+    }
+
+
+class WebSocketCycle:
+    """The app's end of one WebSocket.
+
+    Messages wait in `queue` until the app receives them. The disconnect comes after them, and again for each further
+    `receive()`: an app that asks once more than it should is answered instead of left hanging.
+    """
+
+    def __init__(self, app: Any, scope: dict[str, Any], channel: WebSocketChannel, logger: logging.Logger) -> None:
+        self.app = app
+        self.scope = scope
+        self.channel = channel
+        self.logger = logger
+        self.queue: deque[dict[str, Any]] = deque([{"type": "websocket.connect"}])
+        self.disconnect: dict[str, Any] | None = None
+        #: Whether a waiting `receive()` was woken since the connection last set this to False.
+        self.woken = False
+        self._waiters: deque[asyncio.Future[None]] = deque()
+        self._closed_by_app = False
+        self._lost = False
+
+    # Told by the connection
+
+    def on_message(self, message: dict[str, Any]) -> None:
+        """A `websocket.receive` for the app."""
+        self.queue.append(message)
+        if self._waiters:
+            self._wake()
+        elif not self.woken:
+            # One unread message is enough. An app that was just woken runs before the next read.
+            self.channel.pause_reading()
+
+    def on_disconnect(self, code: int, reason: str | None = None) -> None:
+        """The WebSocket has ended. The first cause counts."""
+        if self.disconnect is None:
+            self.disconnect = {"type": "websocket.disconnect", "code": code}
+            if reason is not None:
+                self.disconnect["reason"] = reason
+            while self._waiters:
+                self._wake()
+
+    def on_lost(self, code: int) -> None:
+        """The connection is gone: from here on `send()` raises `ClientDisconnected`."""
+        self._lost = True
+        self.on_disconnect(code)
+
+    def _wake(self) -> None:
+        while self._waiters:
+            waiter = self._waiters.popleft()
+            if not waiter.done():
+                waiter.set_result(None)
+                self.woken = True
+                return
+
+    # The app's task
+
+    async def run(self) -> None:
+        """Run the app; whatever it does, the WebSocket is answered and ends."""
+        channel = self.channel
+        try:
+            result = await self.app(self.scope, self.receive, self.send)
+        except ClientDisconnected:
+            pass
+        except BaseException:
+            self.logger.exception("Exception in ASGI application\n")
+            channel.send_internal_error()
+        else:
+            if channel.state is WebSocketState.CONNECTING or channel.state is WebSocketState.DENYING:
+                self.logger.error("ASGI callable returned without completing handshake.")
+                channel.send_internal_error()
+            elif result is not None:
+                self.logger.error("ASGI callable should return None, but returned '%s'.", result)
+        channel.on_app_done()
+
+    async def receive(self) -> dict[str, Any]:
+        """The ASGI `receive`."""
+        queue = self.queue
+        while not queue:
+            if self.disconnect is not None:
+                return dict(self.disconnect)
+            waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._waiters.append(waiter)
+            try:
+                await waiter
+            except asyncio.CancelledError:
+                if waiter in self._waiters:
+                    self._waiters.remove(waiter)
+                elif queue or self.disconnect is not None:
+                    self._wake()  # it may have been this one's turn
+                raise
+        message = queue.popleft()
+        if not queue:
+            self.channel.resume_reading()
+        return message
+
+    async def send(self, message: Any) -> None:
+        """The ASGI `send`. Raises `ClientDisconnected` once the peer is gone, `MisusedByApp` on a misplaced message."""
+        channel = self.channel
+        if channel.write_paused:
+            await channel.drain()
+        if channel.is_open:
+            kind = message["type"]
+            if kind == "websocket.send":
+                data = message.get("bytes")
+                if data is not None:
+                    channel.send_bytes(data)
+                    return
+                text = message.get("text")
+                if text is not None:
+                    channel.send_text(text)
+            elif kind == "websocket.close":
+                self._close(message)
+            else:
+                raise MisusedByApp(f"Expected ASGI message 'websocket.send' or 'websocket.close', but got '{kind}'.")
+            return
+        state = channel.state
+        if self._lost:
+            raise ClientDisconnected
+        if state is WebSocketState.CONNECTING:
+            self._answer(message)
+        elif state is WebSocketState.DENYING:
+            self._continue_response(message)
+        elif self._closed_by_app:
+            raise MisusedByApp(f"Unexpected ASGI message '{message['type']}', after sending 'websocket.close'.")
+        else:
+            raise ClientDisconnected
+
+    def _answer(self, message: Any) -> None:
+        channel, kind = self.channel, message["type"]
+        if kind == "websocket.accept":
+            self._log("[accepted]")
+            channel.accept(message.get("subprotocol"), message.get("headers", ()))
+        elif kind == "websocket.close":
+            self._log("403")
+            self._closed_by_app = True
+            self.on_disconnect(1006)
+            channel.forbid()
+        elif kind == "websocket.http.response.start":
+            status = message["status"]
+            if not 100 <= status < 600:
+                raise MisusedByApp(f"Invalid HTTP status code '{status:d}' in response.")
+            self._log("%d", status)
+            channel.start_response(status, message.get("headers", ()))
+        else:
+            raise MisusedByApp(
+                "Expected ASGI message 'websocket.accept', 'websocket.close' "
+                f"or 'websocket.http.response.start' but got '{kind}'."
+            )
+
+    def _continue_response(self, message: Any) -> None:
+        kind = message["type"]
+        if kind != "websocket.http.response.body":
+            raise MisusedByApp(f"Expected ASGI message 'websocket.http.response.body' but got '{kind}'.")
+        more = message.get("more_body", False)
+        if not more:
+            self._closed_by_app = True
+            self.on_disconnect(1006)
+        self.channel.send_body(message.get("body", b""), more)
+
+    def _close(self, message: Any) -> None:
+        code, reason = message.get("code", 1000), message.get("reason", "") or ""
+        if code is None and reason:
+            code = 1000
+        self.channel.start_close(code, reason)
+        self._closed_by_app = True
+        self.on_disconnect(1005 if code is None else code, reason)
+
+    def _log(self, outcome: str, *status: int) -> None:
+        if self.logger.isEnabledFor(logging.INFO):
+            client, path = get_client_addr(self.scope), get_path_with_query_string(self.scope)
+            self.logger.info(f'%s - "WebSocket %s" {outcome}', client, path, *status)

@@ -1,0 +1,227 @@
+"""Every command line option, once: parameter, flags, help, type. The command in `pounce.cli` is built from this table.
+
+Defaults are those of `pounce.config.defaults`. Flags, types, metavars and environment variables are uvicorn's;
+`--worker-class` is pounce's own. Knows nothing of: the config, the server; importing it loads neither asyncio nor ssl.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, get_args
+
+import click
+
+from pounce import names
+from pounce.config import defaults
+from pounce.config.registry import INTERFACES, LIFESPAN, HTTPProtocolType, LoopFactoryType, WSProtocolType
+from pounce.contracts import WorkerClassType
+from pounce.logs import LOG_LEVELS
+
+#: The headings of `--help`, in order.
+BINDING = "Binding"
+WORKERS = "Workers and reload"
+PROTOCOLS = "Protocols"
+LIMITS = "Limits and timeouts"
+TLS = "TLS"
+LOGGING = "Logging"
+APPLICATION = "Application"
+GROUPS = (APPLICATION, BINDING, WORKERS, PROTOCOLS, LIMITS, TLS, LOGGING)
+
+#: Parameters of `Config` that no flag sets, with the reason.
+NOT_ON_CLI = {
+    "app": "the command's argument",
+    "callback_notify": "a function",
+    "timeout_notify": "how often `callback_notify` is called",
+    "ssl_context_factory": "a function",
+}
+
+#: Parameters that a flag sets but that `Config` does not have, with the reason.
+NOT_IN_CONFIG = {"app_dir": "`run` puts it on sys.path before the config is made"}
+
+
+class HeaderType(click.ParamType):  # type: ignore[type-arg]
+    """`Name:Value`, split at the first colon into a list of two."""
+
+    name = "text"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> list[str]:
+        """The name and the value; a usage error where there is no colon."""
+        if isinstance(value, list):
+            return value
+        name, colon, content = value.partition(":")
+        if not (name and colon):
+            self.fail(f"{value!r} is not of the form Name:Value.", param, ctx)
+        return [name, content]
+
+
+@dataclass(frozen=True)
+class Option:
+    """One option. `flags` as click takes them; `settings` are further arguments of `click.Option`."""
+
+    parameter: str
+    group: str
+    flags: str
+    help: str
+    type: Any = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def default(self) -> Any:
+        """The default value, from `pounce.config.defaults`."""
+        return getattr(defaults, self.parameter.upper())
+
+    @property
+    def environment(self) -> list[str]:
+        """The environment variables that set it, the winning one first."""
+        name = self.parameter.upper()
+        own = f"{names.ENV_PREFIX}_{name}"
+        return [own] if self.parameter == "worker_class" else [own, f"{names.ENV_PREFIX_UVICORN}_{name}"]
+
+    def as_click(self) -> click.Option:
+        """The click option. Lists default to nothing given, and shown are the defaults that say something."""
+        settings: dict[str, Any] = dict(self.settings)
+        if not settings.get("multiple"):
+            settings["default"] = self.default
+            settings["show_default"] = self.default not in (None, "") and self.default is not False
+        return click.Option(
+            [self.flags, self.parameter], help=self.help, type=self.type, envvar=self.environment, **settings
+        )
+
+
+def _names_of(literal: Any) -> str:
+    return f"[{'|'.join(name for name in get_args(literal) if name != 'none')}]"
+
+
+_FLAG = {"is_flag": True}
+_MANY = {"multiple": True}
+_EXISTING = click.Path(exists=True)
+
+OPTIONS: tuple[Option, ...] = (
+    Option(
+        "factory", APPLICATION, "--factory", "APP is a function that returns the app when called without arguments.",
+        None, _FLAG,
+    ),
+    Option("app_dir", APPLICATION, "--app-dir", "Directory to import APP from.  [default: the working one]", str),
+    Option(
+        "interface", APPLICATION, "--interface", "How APP is called: ASGI 3, ASGI 2 or WSGI.", click.Choice(INTERFACES)
+    ),
+    Option(
+        "lifespan", APPLICATION, "--lifespan", "Whether APP is told of startup and shutdown.",
+        click.Choice(list(LIFESPAN)),
+    ),
+    Option("env_file", APPLICATION, "--env-file", "Read environment variables from this file.", _EXISTING),
+    Option("root_path", APPLICATION, "--root-path", "ASGI root_path of an app that is served below a URL path.", str),
+    Option(
+        "reset_contextvars", APPLICATION, "--reset-contextvars",
+        "Give each request an empty context, without what the lifespan set in its context variables.", None, _FLAG,
+    ),
+    Option("host", BINDING, "--host", "Address to listen on.", str),
+    Option("port", BINDING, "--port", "Port to listen on; 0 picks a free one.", int),
+    Option("uds", BINDING, "--uds", "Listen on a unix socket at this path instead.", str),
+    Option("fd", BINDING, "--fd", "Listen on the socket with this file descriptor instead.", int),
+    Option("backlog", BINDING, "--backlog", "Connections that may wait to be accepted.", int),
+    Option(
+        "workers", WORKERS, "--workers",
+        "Number of workers.  [default: $WEB_CONCURRENCY, or 1]  Ignored with --reload.", int,
+    ),
+    Option(
+        "worker_class", WORKERS, "--worker-class",
+        "What a worker is. auto: a thread where Python runs without the GIL, else a process.  [default: auto]",
+        click.Choice(get_args(WorkerClassType)),
+    ),
+    Option("reload", WORKERS, "--reload", "Restart when a file changes (for development).", None, _FLAG),
+    Option(
+        "reload_dirs", WORKERS, "--reload-dir",
+        "Directory to watch instead of the working directory; may be repeated.", _EXISTING, _MANY,
+    ),
+    Option(
+        "reload_includes", WORKERS, "--reload-include",
+        "Pattern of files to watch besides '*.py'; may be repeated. Needs watchfiles.", None, _MANY,
+    ),
+    Option(
+        "reload_excludes", WORKERS, "--reload-exclude",
+        "Pattern of files not to watch besides '.*', '.py[cod]', '.sw.*' and '~*'; may be repeated. Needs watchfiles.",
+        None, _MANY,
+    ),
+    Option("reload_delay", WORKERS, "--reload-delay", "Seconds between two looks at the files.", float),
+    Option(
+        "loop", PROTOCOLS, "--loop", "Event loop, or an import string of a loop factory.", str,
+        {"metavar": _names_of(LoopFactoryType)},
+    ),
+    Option(
+        "http", PROTOCOLS, "--http", "HTTP implementation, or an import string of a protocol class.", str,
+        {"metavar": _names_of(HTTPProtocolType)},
+    ),
+    Option("http2", PROTOCOLS, "--http2", "Speak HTTP/2 as well. Needs --http zttp.", None, _FLAG),
+    Option(
+        "ws", PROTOCOLS, "--ws", "WebSocket implementation, or an import string of a protocol class.", str,
+        {"metavar": _names_of(WSProtocolType)},
+    ),
+    Option("ws_max_size", PROTOCOLS, "--ws-max-size", "Largest WebSocket message, in bytes.", int),
+    Option("ws_max_queue", PROTOCOLS, "--ws-max-queue", "WebSocket messages that may wait for the app.", int),
+    Option("ws_ping_interval", PROTOCOLS, "--ws-ping-interval", "Seconds between two WebSocket pings.", float),
+    Option("ws_ping_timeout", PROTOCOLS, "--ws-ping-timeout", "Seconds to wait for the answer to a ping.", float),
+    Option(
+        "ws_per_message_deflate", PROTOCOLS, "--ws-per-message-deflate", "Offer to compress WebSocket messages.", bool
+    ),
+    Option(
+        "proxy_headers", PROTOCOLS, "--proxy-headers/--no-proxy-headers",
+        "Take scheme and client address from X-Forwarded-Proto and X-Forwarded-For of trusted proxies.", None, _FLAG,
+    ),
+    Option(
+        "forwarded_allow_ips", PROTOCOLS, "--forwarded-allow-ips",
+        "Proxies to trust: addresses, networks or unix socket paths, separated by commas; '*' trusts everybody. "
+        " [default: $FORWARDED_ALLOW_IPS, or 127.0.0.1,::1]",
+        str,
+    ),
+    Option("server_header", PROTOCOLS, "--server-header/--no-server-header", "Send a Server header.", None, _FLAG),
+    Option("date_header", PROTOCOLS, "--date-header/--no-date-header", "Send a Date header.", None, _FLAG),
+    Option(
+        "headers", PROTOCOLS, "--header", "Header to add to every response, as Name:Value; may be repeated.",
+        HeaderType(), _MANY,
+    ),
+    Option(
+        "h11_max_incomplete_event_size", PROTOCOLS, "--h11-max-incomplete-event-size",
+        "Bytes of an unfinished request head that h11 keeps.", int,
+    ),
+    Option(
+        "limit_concurrency", LIMITS, "--limit-concurrency",
+        "Connections or tasks beyond which requests are answered with 503.", int,
+    ),
+    Option(
+        "limit_max_requests", LIMITS, "--limit-max-requests", "Requests after which a worker ends and is replaced.", int
+    ),
+    Option(
+        "limit_max_requests_jitter", LIMITS, "--limit-max-requests-jitter",
+        "Add a random number up to this one to --limit-max-requests, so that workers end at different times.", int,
+    ),
+    Option(
+        "timeout_keep_alive", LIMITS, "--timeout-keep-alive",
+        "Seconds after which a connection without a request is closed.", int,
+    ),
+    Option(
+        "timeout_graceful_shutdown", LIMITS, "--timeout-graceful-shutdown",
+        "Seconds that running requests get to finish on shutdown.  [default: no limit]", int,
+    ),
+    Option(
+        "timeout_worker_healthcheck", LIMITS, "--timeout-worker-healthcheck",
+        "Seconds without a sign of life after which a worker is replaced.", int,
+    ),
+    Option("ssl_certfile", TLS, "--ssl-certfile", "File with the certificate chain (PEM).", str),
+    Option("ssl_keyfile", TLS, "--ssl-keyfile", "File with the private key, if it is not in the former.", str),
+    Option("ssl_keyfile_password", TLS, "--ssl-keyfile-password", "Password of the private key.", str),
+    Option("ssl_version", TLS, "--ssl-version", "Protocol version, a number from Python's ssl module.", int),
+    Option(
+        "ssl_cert_reqs", TLS, "--ssl-cert-reqs",
+        "Client certificates: 0 none, 1 optional, 2 required (Python's ssl module).", int,
+    ),
+    Option("ssl_ca_certs", TLS, "--ssl-ca-certs", "File with the authorities that sign client certificates.", str),
+    Option("ssl_ciphers", TLS, "--ssl-ciphers", "Ciphers, in OpenSSL's notation.  [default: its own choice]", str),
+    Option("log_level", LOGGING, "--log-level", "Level of the log.  [default: info]", click.Choice(list(LOG_LEVELS))),
+    Option("access_log", LOGGING, "--access-log/--no-access-log", "Log every request.", None, _FLAG),
+    Option(
+        "use_colors", LOGGING, "--use-colors/--no-use-colors", "Colour the log.  [default: on a terminal]", None, _FLAG
+    ),
+    Option("log_config", LOGGING, "--log-config", "Logging configuration file: .ini, .json or .yaml.", _EXISTING),
+)  # fmt: skip

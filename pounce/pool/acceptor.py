@@ -1,0 +1,101 @@
+"""Accepts connections for all workers and hands each to the least loaded one. A connection then stays on its loop.
+
+Runs on the server's own loop (the main thread, or wherever `Server.serve()` runs). Knows nothing of protocols. Answers to:
+RFC 9293 for accept; a full file table must neither spin nor end the listener.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import logging
+import socket
+from collections.abc import Sequence
+from typing import Protocol
+
+from pounce.names import LOGGER_ERROR
+from pounce.pool.balance import least_loaded
+
+#: Connections accepted in one go, before other things of this loop get their turn.
+_BATCH = 64
+
+#: Seconds without accepting after the process ran out of file descriptors or memory.
+_EXHAUSTED_PAUSE = 0.5
+_EXHAUSTED = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM))
+
+logger = logging.getLogger(LOGGER_ERROR)
+
+
+class Adopter(Protocol):
+    """A worker, as the acceptor sees it."""
+
+    def load(self) -> int:
+        """Open connections, those under way to it included."""
+
+    def adopt_threadsafe(self, sockets: list[socket.socket]) -> None:
+        """Take over accepted connections."""
+
+
+class Acceptor:
+    """One reader per listening socket. The sockets must be listening and non-blocking; they stay the caller's."""
+
+    def __init__(self, listeners: Sequence[socket.socket], workers: Sequence[Adopter]) -> None:
+        self._listeners = listeners
+        self._workers = workers
+        self._next = 0
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._paused: asyncio.TimerHandle | None = None
+
+    def start(self) -> None:
+        """Accept from now on, on the running loop."""
+        self._loop = asyncio.get_running_loop()
+        self._listen(self._loop)
+
+    def stop(self) -> None:
+        """Accept no more. What is in the backlog stays there for whoever listens on the same sockets."""
+        loop, self._loop = self._loop, None
+        if loop is None:
+            return
+        if self._paused is not None:
+            self._paused.cancel()
+        else:
+            for listener in self._listeners:
+                loop.remove_reader(listener.fileno())
+
+    def _listen(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._paused = None
+        for listener in self._listeners:
+            loop.add_reader(listener.fileno(), self._on_readable, listener)
+
+    def _on_readable(self, listener: socket.socket) -> None:
+        workers = self._workers
+        loads = [worker.load() for worker in workers]
+        batches: dict[int, list[socket.socket]] = {}
+        for _ in range(_BATCH):
+            try:
+                connection, _ = listener.accept()
+            except (BlockingIOError, InterruptedError):
+                break
+            except ConnectionAbortedError:
+                continue  # reset by the client before it was accepted
+            except OSError as exc:
+                if exc.errno in _EXHAUSTED:
+                    self._pause(exc)
+                else:
+                    logger.error("Cannot accept a connection: %s", exc)
+                break
+            index = least_loaded(loads, self._next)
+            self._next = index + 1
+            loads[index] += 1
+            batches.setdefault(index, []).append(connection)
+        for index, connections in batches.items():
+            workers[index].adopt_threadsafe(connections)
+
+    def _pause(self, exc: OSError) -> None:
+        """Wait for connections to close: the backlog keeps the listener readable, so watching on would spin."""
+        if self._loop is None or self._paused is not None:
+            return
+        logger.error("Cannot accept a connection: %s. Trying again in %s s.", exc.strerror, _EXHAUSTED_PAUSE)
+        for listener in self._listeners:
+            self._loop.remove_reader(listener.fileno())
+        self._paused = self._loop.call_later(_EXHAUSTED_PAUSE, self._listen, self._loop)

@@ -1,0 +1,137 @@
+"""run(): from settings to a running server. Reloader, supervisor or server itself; exit codes; the unix socket's end.
+
+Runs on the main thread of the process that was started. Answers to: uvicorn's `run`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import sys
+from collections.abc import Callable
+from configparser import RawConfigParser
+from ssl import SSLContext
+from typing import IO, Any
+
+from pounce import names
+from pounce.asgi import ASGIApplication
+from pounce.config import defaults
+from pounce.config.config import Config
+from pounce.config.registry import (
+    HTTPProtocolType,
+    InterfaceType,
+    LifespanType,
+    LoopFactoryType,
+    WSProtocolType,
+)
+from pounce.contracts import WorkerClassType
+from pounce.errors import STARTUP_FAILURE
+from pounce.logs import LOGGING_CONFIG
+from pounce.server import Server
+from pounce.supervisors import ChangeReload, Multiprocess
+
+logger = logging.getLogger(names.LOGGER_ERROR)
+
+
+def run(
+    app: ASGIApplication | Callable[..., Any] | str,
+    *,
+    host: str = defaults.HOST,
+    port: int = defaults.PORT,
+    uds: str | None = defaults.UDS,
+    fd: int | None = defaults.FD,
+    loop: LoopFactoryType | str = defaults.LOOP,
+    http: type[asyncio.Protocol] | HTTPProtocolType | str = defaults.HTTP,
+    http2: bool = defaults.HTTP2,
+    ws: type[asyncio.Protocol] | WSProtocolType | str = defaults.WS,
+    ws_max_size: int = defaults.WS_MAX_SIZE,
+    ws_max_queue: int = defaults.WS_MAX_QUEUE,
+    ws_ping_interval: float | None = defaults.WS_PING_INTERVAL,
+    ws_ping_timeout: float | None = defaults.WS_PING_TIMEOUT,
+    ws_per_message_deflate: bool = defaults.WS_PER_MESSAGE_DEFLATE,
+    lifespan: LifespanType = defaults.LIFESPAN,
+    interface: InterfaceType = defaults.INTERFACE,
+    reload: bool = defaults.RELOAD,
+    reload_dirs: list[str] | str | None = defaults.RELOAD_DIRS,
+    reload_includes: list[str] | str | None = defaults.RELOAD_INCLUDES,
+    reload_excludes: list[str] | str | None = defaults.RELOAD_EXCLUDES,
+    reload_delay: float = defaults.RELOAD_DELAY,
+    workers: int | None = defaults.WORKERS,
+    env_file: str | os.PathLike[str] | None = defaults.ENV_FILE,
+    log_config: dict[str, Any] | str | os.PathLike[str] | RawConfigParser | IO[Any] | None = LOGGING_CONFIG,
+    log_level: str | int | None = defaults.LOG_LEVEL,
+    access_log: bool = defaults.ACCESS_LOG,
+    proxy_headers: bool = defaults.PROXY_HEADERS,
+    server_header: bool = defaults.SERVER_HEADER,
+    date_header: bool = defaults.DATE_HEADER,
+    forwarded_allow_ips: list[str] | str | None = defaults.FORWARDED_ALLOW_IPS,
+    root_path: str = defaults.ROOT_PATH,
+    limit_concurrency: int | None = defaults.LIMIT_CONCURRENCY,
+    backlog: int = defaults.BACKLOG,
+    limit_max_requests: int | None = defaults.LIMIT_MAX_REQUESTS,
+    limit_max_requests_jitter: int = defaults.LIMIT_MAX_REQUESTS_JITTER,
+    timeout_keep_alive: int = defaults.TIMEOUT_KEEP_ALIVE,
+    timeout_graceful_shutdown: int | None = defaults.TIMEOUT_GRACEFUL_SHUTDOWN,
+    timeout_worker_healthcheck: int = defaults.TIMEOUT_WORKER_HEALTHCHECK,
+    ssl_keyfile: str | os.PathLike[str] | None = defaults.SSL_KEYFILE,
+    ssl_certfile: str | os.PathLike[str] | None = defaults.SSL_CERTFILE,
+    ssl_keyfile_password: str | None = defaults.SSL_KEYFILE_PASSWORD,
+    ssl_version: int = defaults.SSL_VERSION,
+    ssl_cert_reqs: int = defaults.SSL_CERT_REQS,
+    ssl_ca_certs: str | os.PathLike[str] | None = defaults.SSL_CA_CERTS,
+    ssl_ciphers: str | None = defaults.SSL_CIPHERS,
+    ssl_context_factory: Callable[[Config, Callable[[], SSLContext]], SSLContext] | None = None,
+    headers: list[tuple[str, str]] | None = defaults.HEADERS,
+    use_colors: bool | None = defaults.USE_COLORS,
+    app_dir: str | None = None,
+    factory: bool = defaults.FACTORY,
+    h11_max_incomplete_event_size: int | None = defaults.H11_MAX_INCOMPLETE_EVENT_SIZE,
+    reset_contextvars: bool = defaults.RESET_CONTEXTVARS,
+    worker_class: WorkerClassType | None = defaults.WORKER_CLASS,
+) -> None:
+    """Serve `app` until a signal ends it. The parameters are those of `Config`; `app_dir` goes first on `sys.path`.
+
+    Exits with code 3 where the app, its startup, its sockets or its workers could not be brought up. Raises
+    `ValueError`, `OSError` or `ImportError` for settings that do not work, and what the app's module raises.
+    """
+    settings = dict(locals())
+    del settings["app_dir"]
+    if app_dir is not None:
+        sys.path.insert(0, app_dir)
+    _serve(Config(**settings))
+
+
+def _serve(config: Config) -> None:
+    supervised = config.reload or config.workers > 1
+    if supervised and not isinstance(config.app, str):
+        if config.reload or config.effective_worker_class != "thread":
+            logger.warning("You must pass the application as an import string to enable 'reload' or 'workers'.")
+            sys.exit(STARTUP_FAILURE)
+        supervised = False  # Threads share the object, so nothing has to be imported by name.
+    if supervised:
+        config.check()
+    else:
+        config.load_app()
+
+    server = Server(config=config)
+    failed = False
+    # A socket that cannot be bound may be somebody else's: only our own is removed at the end.
+    sockets = [config.bind_socket()] if supervised else []
+    try:
+        if config.should_reload:
+            ChangeReload(config, target=server.run, sockets=sockets).run()
+        elif supervised:
+            supervisor = Multiprocess(config, sockets=sockets)
+            supervisor.run()
+            failed = supervisor.startup_failed
+        else:
+            server.run()
+            failed = not server.started
+    except KeyboardInterrupt:
+        pass
+    finally:
+        if config.uds and os.path.exists(config.uds):
+            os.remove(config.uds)
+    if failed:
+        sys.exit(STARTUP_FAILURE)

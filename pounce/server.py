@@ -1,0 +1,352 @@
+"""`Server`: what users hold. Signals, startup, the main loop, shutdown; one worker here, or a pool of worker threads.
+
+With one worker everything runs on the caller's own loop and thread. With worker threads the caller's loop accepts,
+ticks and obeys signals, and the workers serve (`pool/`). Answers to: uvicorn's `Server`, whose methods and attributes
+users call, override and patch.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import logging
+import os
+import random
+import signal
+import socket
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Generator, Sequence
+from types import FrameType
+from typing import Any
+
+from pounce.connection.state import ServerState
+from pounce.contracts import ConfigView
+from pounce.errors import NEEDS_PROCESSES, STARTUP_FAILURE
+from pounce.listeners import announce, create_listeners, listening
+from pounce.logs import style
+from pounce.names import LOGGER_ERROR
+from pounce.pool.gil_watch import GilWatch
+from pounce.pool.pool import PoolState, StartupFailed, WorkerPool
+from pounce.pool.shared_state import SharedStateCheck
+from pounce.worker.loops import asyncio_run
+from pounce.worker.worker import TICK_INTERVAL, Worker
+
+HANDLED_SIGNALS: tuple[int, ...] = (signal.SIGINT, signal.SIGTERM)
+if sys.platform == "win32":
+    HANDLED_SIGNALS += (signal.SIGBREAK,)
+
+#: Seconds that an idle connection gets on SIGTERM to send the request that may be under way.
+SIGTERM_LINGER = 0.3
+
+#: Seconds for the callback of a listener's `wait_closed`, which since Python 3.12.1 waits for every connection.
+_CLOSE_TIMEOUT = 1.0
+
+logger = logging.getLogger(LOGGER_ERROR)
+
+
+class Server:
+    """Runs one app. `run()` blocks; `serve()` runs on the caller's loop; `should_exit = True` ends either."""
+
+    def __init__(self, config: ConfigView) -> None:
+        self.config = config
+        self.server_state: ServerState | PoolState = ServerState()
+        self.servers: list[Any] = []
+        self.started = False
+        self.should_exit = False
+        self.force_exit = False
+        self.last_notified = 0.0
+        #: Read by a supervisor: this process has served its share and should be replaced.
+        self.wants_recycling = False
+        #: Set by a supervisor that replaces this process: it brings up a new one before it ends this one.
+        self.is_supervised = False
+        #: Read by a supervisor: the app turned out not to run in threads.
+        self.wants_processes = False
+        self._captured_signals: list[int] = []
+        self._worker: Worker | None = None
+        self._pool: WorkerPool | None = None
+        self._thread_id = threading.get_ident()
+
+    @functools.cached_property
+    def limit_max_requests(self) -> int | None:
+        """Requests until this server ends itself, jitter included; drawn once."""
+        if self.config.limit_max_requests is None:
+            return None
+        return self.config.limit_max_requests + random.randint(0, self.config.limit_max_requests_jitter)
+
+    @property
+    def uses_threads(self) -> bool:
+        """Whether `workers` are threads of this process."""
+        return self.config.workers > 1 and self.config.effective_worker_class == "thread" and not self.config.reload
+
+    # The way of a server
+
+    def run(self, sockets: list[socket.socket] | None = None) -> None:
+        """Serve until a signal or `should_exit`, on a new event loop."""
+        asyncio_run(self.serve(sockets=sockets), loop_factory=self.config.get_loop_factory())
+
+    async def serve(self, sockets: list[socket.socket] | None = None) -> None:
+        """Serve until a signal or `should_exit`, on the running loop. Captured signals are raised again at the end."""
+        with self.capture_signals():
+            await self._serve(sockets)
+
+    async def _serve(self, sockets: list[socket.socket] | None = None) -> None:
+        self._thread_id = threading.get_ident()
+        if self.uses_threads:
+            self._prepare_pool()
+        if self._pool is None:
+            self._prepare_worker()
+        self._log_process("Started server process [%d]", self._description())
+        await self.startup(sockets=sockets)
+        if not self.should_exit:
+            await self.main_loop()
+        if self.started:
+            await self.shutdown(sockets=sockets)
+            self._log_process("Finished server process [%d]")
+
+    def _prepare_worker(self) -> None:
+        if not self.config.loaded:
+            self.config.load()
+        assert isinstance(self.server_state, ServerState)
+        self._worker = Worker(self.config, state=self.server_state)
+        self.lifespan = self._worker.lifespan
+
+    def _prepare_pool(self) -> None:
+        """Import the app here, once, before any thread does, and see what that did to the GIL."""
+        self._gil_watch = GilWatch()
+        with self._gil_watch:
+            self.config.load_app()
+        if not self._may_run_in_threads(self._gil_watch.complaint()):
+            return
+        if self.config.worker_class == "thread" and not self._gil_watch.was_off:
+            logger.warning("Worker threads on an interpreter with a GIL take turns: they will not run in parallel.")
+        self._pool = WorkerPool(self.config)
+        self.server_state = self._pool.state
+
+    def _may_run_in_threads(self, complaint: str | None) -> bool:
+        """Whether threads go on, given what speaks against them. Under `auto` processes take over, or one worker."""
+        if complaint is None:
+            return True
+        if self.config.worker_class == "thread":
+            logger.error("%s Threads were asked for with --worker-class thread.", complaint)
+            sys.exit(STARTUP_FAILURE)
+        if self.is_supervised:
+            logger.warning("%s Running processes instead of threads.", complaint)
+            self.wants_processes = True
+            sys.exit(NEEDS_PROCESSES)
+        logger.warning("%s Running one worker instead of threads.", complaint)
+        return False
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Run the app's startup, then listen. Exits with code 3 where either fails."""
+        if self._pool is not None:
+            await self._start_pool(sockets)
+        else:
+            await self._start_worker(sockets)
+
+    async def _start_worker(self, sockets: list[socket.socket] | None) -> None:
+        assert self._worker is not None
+        await self.lifespan.startup()
+        if self.lifespan.should_exit:
+            sys.exit(STARTUP_FAILURE)
+        try:
+            self.servers = await create_listeners(self.config, self._worker.create_protocol, sockets)
+        except OSError as exc:
+            logger.error(exc)
+            await self.lifespan.shutdown()
+            sys.exit(STARTUP_FAILURE)
+        if sockets is None:
+            announce(self.config, self.servers[0].sockets)
+        self._worker.heartbeat = time.monotonic()
+        self.started = True
+
+    async def _start_pool(self, sockets: list[socket.socket] | None) -> None:
+        assert self._pool is not None
+        check = SharedStateCheck(self.config, self._pool.threads)
+        try:
+            await self._pool.start(after_each=check.after_startup)
+        except StartupFailed as exc:
+            sys.exit(exc.code)
+        if not self._may_run_in_threads(check.complaint()):
+            # Embedded under `auto`, with nobody to start processes: one worker, on this loop.
+            await self._pool.stop(linger=0.0, timeout=None, is_forced=lambda: self.force_exit, log=False)
+            self._pool = None
+            self.server_state = ServerState()
+            self._prepare_worker()
+            await self._start_worker(sockets)
+            return
+        try:
+            listeners = await listening(self.config, sockets)
+        except OSError as exc:
+            logger.error(exc)
+            await self._pool.stop(linger=0.0, timeout=None, is_forced=lambda: self.force_exit, log=False)
+            sys.exit(STARTUP_FAILURE)
+        self.servers = [_Listeners(listeners)]
+        self._pool.accept(listeners)
+        if sockets is None:
+            announce(self.config, listeners)
+        self.started = True
+
+    async def main_loop(self) -> None:
+        """Tick until it is time to end."""
+        counter = 0
+        should_exit = await self.on_tick(counter)
+        while not should_exit:
+            counter = (counter + 1) % 864000
+            await asyncio.sleep(TICK_INTERVAL)
+            should_exit = await self.on_tick(counter)
+
+    async def on_tick(self, counter: int) -> bool:
+        """What is due every tenth of a second. Returns whether the server should end."""
+        if self._worker is not None:
+            self._worker.tick()
+        if counter % 10 == 0:
+            if self.config.callback_notify is not None:
+                now = time.time()
+                if now - self.last_notified > self.config.timeout_notify:
+                    self.last_notified = now
+                    await self.config.callback_notify()
+            if self._pool is not None:
+                self._watch_pool(self._pool)
+        if self.should_exit:
+            return True
+        limit = self.limit_max_requests
+        if limit is not None and self.server_state.total_requests >= limit:
+            if self.is_supervised:
+                if not self.wants_recycling:
+                    logger.info("Maximum request limit of %d exceeded. Asking for a replacement.", limit)
+                    self.wants_recycling = True
+                return False
+            logger.info("Maximum request limit of %d exceeded. Terminating process.", limit)
+            return True
+        return False
+
+    def _watch_pool(self, pool: WorkerPool) -> None:
+        complaint = self._gil_watch.late_complaint()
+        if complaint is not None:
+            self._on_late_gil(complaint)
+        failed = pool.failed_thread()
+        if failed is not None:
+            logger.error("Worker thread %s has ended by itself; ending the server process.", failed.name)
+            self.should_exit = True
+
+    def _on_late_gil(self, complaint: str) -> None:
+        """A lazy import brought the GIL back while requests are served: that is no reason to lose one."""
+        if self.config.worker_class == "auto" and self.is_supervised:
+            logger.warning("%s Running processes instead of threads.", complaint)
+            self.wants_processes = True
+        else:
+            logger.warning("%s From now on the worker threads take turns.", complaint)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Stop listening, let requests end within `timeout_graceful_shutdown`, run the app's shutdown."""
+        logger.info("Shutting down")
+        for server in self.servers:
+            server.close()
+        linger = SIGTERM_LINGER if signal.SIGTERM in self._captured_signals else 0.0
+        if self._pool is not None:
+            self._pool.stop_accepting()
+            for sock in sockets or []:
+                sock.close()
+            await self._pool.stop(linger, self.config.timeout_graceful_shutdown, lambda: self.force_exit)
+            return
+        for sock in sockets or []:
+            sock.close()
+        worker = self._worker
+        assert worker is not None
+        await worker.retire_connections(linger, lambda: self.force_exit)
+        await asyncio.sleep(0.1)
+        try:
+            await asyncio.wait_for(self._wait_tasks_to_complete(), timeout=self.config.timeout_graceful_shutdown)
+        except TimeoutError:
+            logger.error(
+                "Cancel %s running task(s), timeout graceful shutdown exceeded", len(self.server_state.tasks)
+            )
+            worker.cancel_tasks()
+        if not self.force_exit:
+            await self.lifespan.shutdown()
+
+    async def _wait_tasks_to_complete(self) -> None:
+        assert self._worker is not None
+        await self._worker.wait_drained(lambda: self.force_exit)
+        if self.force_exit:
+            self._worker.abort_connections()
+        for server in self.servers:
+            # Bounded: a connection that was cut may take its time to be gone.
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(server.wait_closed(), _CLOSE_TIMEOUT)
+
+    # Signals
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Generator[None, None, None]:
+        """Handle SIGINT and SIGTERM meanwhile, where this is the main thread; raise what came again afterwards."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        original_handlers = {sig: signal.signal(sig, self.handle_exit) for sig in HANDLED_SIGNALS}
+        try:
+            yield
+        finally:
+            for sig, handler in original_handlers.items():
+                signal.signal(sig, handler)
+        for captured in reversed(self._captured_signals):
+            signal.raise_signal(captured)
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """A signal to end: gracefully the first time, at once where SIGINT comes again."""
+        self._captured_signals.append(sig)
+        if self.should_exit and sig == signal.SIGINT:
+            self.force_exit = True
+        else:
+            self.should_exit = True
+
+    # Asked by a supervisor, from another thread
+
+    def heartbeats(self) -> list[tuple[str, float]]:
+        """Seconds since each worker's loop last turned, by the worker's name. Empty before it serves."""
+        if not self.started:
+            return []
+        if self._pool is not None:
+            return [(thread.name, thread.heartbeat_age()) for thread in self._pool.threads if thread.is_alive()]
+        if self._worker is not None:
+            return [(self._worker.name, time.monotonic() - self._worker.heartbeat)]
+        return []
+
+    def dump_stack(self, name: str) -> str:
+        """Where a worker's thread is right now, as a traceback shows it."""
+        if self._pool is not None:
+            for thread in self._pool.threads:
+                if thread.name == name:
+                    return thread.dump_stack()
+        frame = sys._current_frames().get(self._thread_id)
+        return "".join(traceback.format_stack(frame)) if frame is not None else ""
+
+    def _description(self) -> str:
+        if self._pool is None:
+            return ""
+        build = "free-threaded " if self._gil_watch.was_off else ""
+        version = ".".join(map(str, sys.version_info[:3]))
+        return f" with {self.config.workers} worker threads ({build}CPython {version})"
+
+    def _log_process(self, message: str, suffix: str = "") -> None:
+        color_message = message.replace("%d", style("%d", fg="cyan")) + suffix
+        logger.info(message + suffix, os.getpid(), extra={"color_message": color_message})
+
+
+class _Listeners:
+    """Listening sockets under the interface of an asyncio server, for those who look at `Server.servers`."""
+
+    def __init__(self, sockets: Sequence[socket.socket]) -> None:
+        self.sockets = tuple(sockets)
+
+    def close(self) -> None:
+        """Nothing: the acceptor must let go of them first."""
+
+    async def wait_closed(self) -> None:
+        """Close them."""
+        for sock in self.sockets:
+            sock.close()

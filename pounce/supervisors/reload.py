@@ -1,0 +1,184 @@
+"""`BaseReload`: the parent of the one child that `--reload` restarts; subclasses know when.
+
+Runs on the main thread. Every wait obeys signals: SIGINT and SIGTERM end it, a second one kills a child that does not
+end (it may wait for a client for ever), SIGHUP restarts the child. Knows nothing of: how changes are found.
+Answers to: uvicorn's `supervisors.basereload`.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from multiprocessing import connection
+from pathlib import Path
+from socket import socket
+from types import FrameType
+
+from pounce.contracts import ConfigView
+from pounce.logs import style
+from pounce.names import LOGGER_ERROR
+from pounce.supervisors.child import SpawnProcess, get_subprocess
+from pounce.supervisors.succession import SIGNAL_ECHO, TIMEOUT_FORCED, retire_limit
+
+HANDLED_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+#: Seconds after which a child that still has not ended is mentioned in the log, where nothing bounds the wait.
+SLOW_END = 5.0
+
+logger = logging.getLogger(LOGGER_ERROR)
+
+
+class BaseReload:
+    """Runs `target(sockets=sockets)` in a child process, and again whenever `should_restart` names changed files."""
+
+    def __init__(
+        self,
+        config: ConfigView,
+        target: Callable[[list[socket] | None], None],
+        sockets: list[socket],
+    ) -> None:
+        self.config = config
+        self.target = target
+        self.sockets = sockets
+        self.should_exit = threading.Event()
+        self.pid = os.getpid()
+        self.is_restarting = False
+        self.reloader_name: str | None = None
+        self.process: SpawnProcess
+
+        self._told_to_restart = False
+        self._told_at: float | None = None
+        self._kill_at: float | None = None
+
+    def signal_handler(self, sig: int, frame: FrameType | None) -> None:
+        """Take note of SIGINT or SIGTERM. Runs on the main thread."""
+        if sys.platform == "win32" and self.is_restarting:
+            # The CTRL+C that `restart` sends to the child arrives here as well.
+            self.is_restarting = False
+            return
+        now = time.monotonic()
+        if self._told_at is None:
+            self._told_at = now
+        elif now - self._told_at >= SIGNAL_ECHO and self._kill_at is None:
+            # The child has had the second Ctrl+C too, where it came from a terminal, and may be ending by it.
+            self._kill_at = now + TIMEOUT_FORCED
+        self.should_exit.set()
+
+    def _on_hangup(self, sig: int, frame: FrameType | None) -> None:
+        self._told_to_restart = True
+
+    def run(self) -> None:
+        """Start the child, restart it on changes, and return once told to stop and the child has ended."""
+        self.startup()
+        for changes in self:
+            if self._told_to_restart:
+                self._told_to_restart = False
+                logger.warning("Received SIGHUP. Reloading...")
+            elif changes:
+                logger.warning(
+                    "%s detected changes in %s. Reloading...",
+                    self.reloader_name,
+                    ", ".join(map(_display_path, changes)),
+                )
+            else:
+                continue
+            self.restart()
+        self.shutdown()
+
+    def pause(self) -> None:
+        """Wait for `reload_delay` seconds. Raises StopIteration when told to stop."""
+        if self.should_exit.wait(self.config.reload_delay):
+            raise StopIteration
+
+    def __iter__(self) -> Iterator[list[Path] | None]:
+        return self
+
+    def __next__(self) -> list[Path] | None:
+        return self.should_restart()
+
+    def startup(self) -> None:
+        """Take over the signals and start the child."""
+        pid, name = str(self.pid), str(self.reloader_name)
+        cyan_pid, cyan_name = style(pid, fg="cyan", bold=True), style(name, fg="cyan", bold=True)
+        logger.info(
+            f"Started reloader process [{pid}] using {name}",
+            extra={"color_message": f"Started reloader process [{cyan_pid}] using {cyan_name}"},
+        )
+        for sig in HANDLED_SIGNALS:
+            signal.signal(sig, self.signal_handler)
+        if sys.platform != "win32":
+            signal.signal(signal.SIGHUP, self._on_hangup)
+        self._start_child()
+
+    def restart(self) -> None:
+        """End the child, and start another one unless told to stop meanwhile."""
+        if sys.platform == "win32":
+            self.is_restarting = True
+            assert self.process.pid is not None
+            os.kill(self.process.pid, signal.CTRL_C_EVENT)
+            # Console programs look at the event when they next write; a write of nothing does not count.
+            sys.stdout.write(" ")
+            sys.stdout.flush()
+        else:
+            self.process.terminate()
+        if self._wait_for_child(or_exit=True):
+            self._start_child()
+
+    def shutdown(self) -> None:
+        """End the child, close the sockets."""
+        if sys.platform == "win32":
+            self.should_exit.set()
+        else:
+            self.process.terminate()
+        self._wait_for_child()
+        for sock in self.sockets:
+            sock.close()
+        pid = str(self.pid)
+        logger.info(
+            f"Stopping reloader process [{pid}]",
+            extra={"color_message": f"Stopping reloader process [{style(pid, fg='cyan', bold=True)}]"},
+        )
+
+    def should_restart(self) -> list[Path] | None:
+        """The files that have changed, or None. Waits a moment; raises StopIteration when told to stop."""
+        raise NotImplementedError("Reload strategies should override should_restart()")
+
+    def _start_child(self) -> None:
+        self.process = get_subprocess(config=self.config, target=self.target, sockets=self.sockets)
+        self.process.start()
+
+    def _wait_for_child(self, or_exit: bool = False) -> bool:
+        """Wait until the child has ended, killing it when its time is up; False when told to stop first (`or_exit`)."""
+        begun = time.monotonic()
+        limit = retire_limit(self.config.timeout_graceful_shutdown, is_fit=True)
+        told_so = False
+        while self.process.exitcode is None:
+            if or_exit and self.should_exit.is_set():
+                return False
+            now = time.monotonic()
+            if (limit is not None and now - begun >= limit) or (self._kill_at is not None and now >= self._kill_at):
+                logger.warning(f"Child process [{self.process.pid}] did not end in time, killing it.")
+                self.process.kill()
+                limit, self._kill_at, begun = None, None, now
+            elif now - begun >= SLOW_END and not told_so and limit is None:
+                told_so = True
+                logger.warning(
+                    f"Child process [{self.process.pid}] is still busy with requests. CTRL+C to stop waiting; "
+                    "--timeout-graceful-shutdown bounds the wait."
+                )
+            if connection.wait([self.process.sentinel], 0.1) and self.process.exitcode is None:
+                time.sleep(0.02)
+        return True
+
+
+def _display_path(path: Path) -> str:
+    """The path in quotes, relative to the working directory where it lies below that."""
+    try:
+        return f"'{path.relative_to(Path.cwd())}'"
+    except ValueError:
+        return f"'{path}'"

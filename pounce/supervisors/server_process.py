@@ -1,0 +1,288 @@
+"""One server process, seen from both of its ends: the handle in the parent, and the answers to its health checks.
+
+The parent side runs on the supervisor's thread and never blocks longer than it is asked to. In the child, `target` is
+the main thread and `always_pong` a daemon thread: it answers while the app is imported and while every loop is stuck,
+which is why an answer carries what the loops themselves say of their health. Knows nothing of: when a process is
+replaced (`processes`).
+Answers to: uvicorn's `supervisors.multiprocess.Process`.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import pickle
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+from multiprocessing import Pipe
+from socket import socket
+from typing import Any, NamedTuple
+
+from pounce.contracts import ConfigView, EffectiveWorkerClass
+from pounce.errors import STARTUP_FAILURE
+from pounce.names import LOGGER_ERROR
+from pounce.server import Server
+from pounce.supervisors.child import get_subprocess
+
+logger = logging.getLogger(LOGGER_ERROR)
+
+#: Seconds between two questions after the health of a process that serves, at most.
+PING_INTERVAL = 0.5
+
+#: Characters of one stack in an answer: far below what a pipe buffers, so that reading an answer never waits.
+STACK_SIZE = 6_000
+
+
+class StuckWorker(NamedTuple):
+    """A worker whose event loop has not turned for longer than `timeout_worker_healthcheck`."""
+
+    name: str
+    age: float
+    """Seconds since its loop last turned."""
+    stack: str
+
+
+class Health(NamedTuple):
+    """What a server process says of itself. Crosses the pipe."""
+
+    started: bool
+    stuck: tuple[StuckWorker, ...] = ()
+    recycle: bool = False
+    """It has served its share of requests and wants a successor."""
+    needs_processes: bool = False
+    """Its app turned out not to run in threads (`--worker-class auto`)."""
+
+
+class Process:
+    """A server process and the pipe to it.
+
+    `target` is for callers of uvicorn's older signature: `server.run` of a server, or any function of `sockets`.
+    """
+
+    def __init__(
+        self,
+        config: ConfigView,
+        sockets: list[socket],
+        *,
+        target: Callable[..., None] | None = None,
+        worker_class: EffectiveWorkerClass | None = None,
+    ) -> None:
+        self.config = config
+        self.worker_class = worker_class or config.effective_worker_class
+        self._server = None if target is None else _server_behind(target)
+        self.parent_conn, self.child_conn = Pipe()
+        self.process = get_subprocess(config, self.target, sockets)
+
+        self.health: Health | None = None
+        self.was_ready = False
+        self.started_at = time.monotonic()
+        self.workers = config.workers
+        #: Deaths soon after the start, in a row, of the processes that had this one's place before it.
+        self.failures = 0
+        #: When its place is filled again, once it is dead.
+        self.respawn_at: float | None = None
+        #: Failed attempts to replace it while it runs, and when the next may begin.
+        self.retries = 0
+        self.retry_at = 0.0
+        #: Added at run time: it may fail to start without that ending the parent.
+        self.is_extra = False
+        #: Its last answer named a worker whose loop does not turn; `is_stuck`: the one before did so too.
+        self.is_overdue = False
+        self.is_stuck = False
+        self._asked_at: float | None = None
+        self._ping_due = 0.0
+
+    def __getstate__(self) -> dict[str, Any]:
+        # The child gets its own end of the pipe only: holding the parent's as well would hide the parent's death.
+        return {
+            "config": self.config,
+            "worker_class": self.worker_class,
+            "_server": self._server,
+            "child_conn": self.child_conn,
+        }
+
+    # In the parent
+
+    def start(self) -> None:
+        """Start the process. Raises OSError where the system has none left to give."""
+        self.started_at = time.monotonic()
+        self.workers = self.config.workers
+        self.process.start()
+        self.child_conn.close()
+
+    def ping(self, timeout: float = 5) -> bool:
+        """Whether it answers within `timeout` seconds."""
+        return self._healthcheck(timeout) is not None
+
+    def is_ready(self, timeout: float = 5) -> bool:
+        """Whether it answers within `timeout` seconds, and its server has finished startup."""
+        health = self._healthcheck(timeout)
+        return health is not None and health.started
+
+    def is_alive(self, timeout: float = 5) -> bool:
+        """Whether it runs and answers within `timeout` seconds."""
+        return self.process.is_alive() and self.ping(timeout)
+
+    def wait_until_ready(self, timeout: float, should_exit: threading.Event | None = None) -> bool:
+        """Wait up to `timeout` seconds until it serves; False when it ends, never answers so, or `should_exit` is set.
+
+        Blocks: for callers outside the supervisor, whose own waits all obey signals.
+        """
+        deadline = time.monotonic() + timeout
+        while time.monotonic() < deadline:
+            if (should_exit is not None and should_exit.is_set()) or not self.process.is_alive():
+                return False
+            if self.is_ready(timeout=1):
+                return True
+            time.sleep(0.1)
+        return False
+
+    def observe(self, now: float, interval: float = PING_INTERVAL) -> Health | None:
+        """Read the answer to the last question if it is there, ask the next one when it is due. Never waits."""
+        if self._asked_at is None and now < self._ping_due:
+            return None
+        health = self._healthcheck(0)
+        if health is not None:
+            self._ping_due = now + interval
+        return health
+
+    def silent_for(self, now: float) -> float:
+        """Seconds for which a question has been open; 0.0 where none is."""
+        return 0.0 if self._asked_at is None else now - self._asked_at
+
+    def _healthcheck(self, timeout: float) -> Health | None:
+        """Ask, unless an earlier question is still open, and wait up to `timeout` seconds for the answer."""
+        try:
+            if self._asked_at is None:
+                self._asked_at = time.monotonic()
+                self.parent_conn.send(b"ping")
+            if not self.parent_conn.poll(timeout):
+                return None
+            health: Health = self.parent_conn.recv()
+        except (OSError, EOFError, pickle.UnpicklingError):
+            return None
+        self._asked_at = None
+        self.health = health
+        self.was_ready = self.was_ready or health.started
+        return health
+
+    def terminate(self) -> None:
+        """Ask it to finish its requests and end (SIGTERM). Does not wait."""
+        if self.process.pid is None or self.process.exitcode is not None:
+            return
+        try:
+            if sys.platform == "win32":
+                # There is no SIGTERM for another process; the child turns CTRL+BREAK into one.
+                os.kill(self.process.pid, signal.CTRL_BREAK_EVENT)
+            else:
+                os.kill(self.process.pid, signal.SIGTERM)
+        except ProcessLookupError:
+            pass
+        logger.info(f"Terminated child process [{self.process.pid}]")
+        self._close()
+
+    def interrupt(self) -> None:
+        """Tell a process that is already ending to do so at once (a second Ctrl+C, as far as it can tell)."""
+        if self.process.pid is not None and self.process.exitcode is None and sys.platform != "win32":
+            try:
+                os.kill(self.process.pid, signal.SIGINT)
+            except ProcessLookupError:
+                pass
+
+    def kill(self) -> None:
+        """End it without its consent (SIGKILL, TerminateProcess). Does not wait."""
+        if self.process.pid is not None:
+            self.process.kill()
+        self._close()
+
+    def join(self) -> None:
+        """Wait for its end, however long that takes. The supervisor itself never calls this while it runs."""
+        logger.info(f"Waiting for child process [{self.process.pid}]")
+        self.process.join()
+
+    def _close(self) -> None:
+        self.parent_conn.close()
+        self.child_conn.close()
+
+    @property
+    def pid(self) -> int | None:
+        """Process id, or None before the start."""
+        return self.process.pid
+
+    @property
+    def exitcode(self) -> int | None:
+        """Exit code, the negative number of the signal that ended it, or None while it runs."""
+        return self.process.exitcode
+
+    @property
+    def sentinel(self) -> int:
+        """What `multiprocessing.connection.wait` reports ready when the process ends."""
+        return self.process.sentinel
+
+    # In the child
+
+    @property
+    def server(self) -> Any:
+        """The server this process runs; made when first asked for."""
+        if self._server is None:
+            self._server = Server(config=self.config)
+        return self._server
+
+    def target(self, sockets: list[socket] | None = None) -> None:
+        """Serve until told to stop, answering health checks meanwhile. The child's main thread."""
+        if self.worker_class == "process":
+            self.config.worker_class = "process"  # One loop here, whatever `workers` says: the others are siblings.
+        if sys.platform == "win32":
+            signal.signal(signal.SIGBREAK, lambda _sig, _frame: signal.raise_signal(signal.SIGTERM))
+        else:
+            # A SIGHUP to the whole process group is the parent's business. No SIG_IGN: that would be inherited.
+            signal.signal(signal.SIGHUP, lambda _sig, _frame: None)
+        server = self.server  # Made here, before the other thread reads it.
+        threading.Thread(target=self.always_pong, name="pounce-pong", daemon=True).start()
+        server.run(sockets)
+        if not getattr(server, "started", True):
+            sys.exit(STARTUP_FAILURE)
+
+    def always_pong(self) -> None:
+        """Answer health checks until the parent closes the pipe."""
+        try:
+            while True:
+                self.pong()
+        except (OSError, EOFError):
+            pass  # This process has been told to end, or its parent is gone: see `child`.
+
+    def pong(self) -> None:
+        """Wait for one health check and answer it."""
+        self.child_conn.recv()
+        self.child_conn.send(self._current_health())
+
+    def _current_health(self) -> Health:
+        # Test doubles and servers of others have only some of these attributes; what they lack counts as healthy.
+        server = self.server
+        limit = self.config.timeout_worker_healthcheck
+        heartbeats = getattr(server, "heartbeats", None)
+        stuck = [] if heartbeats is None or not limit else [beat for beat in heartbeats() if beat[1] > limit]
+        return Health(
+            started=bool(server.started),
+            stuck=tuple(StuckWorker(name, age, server.dump_stack(name)[-STACK_SIZE:]) for name, age in stuck[:8]),
+            recycle=bool(getattr(server, "wants_recycling", False)),
+            needs_processes=bool(getattr(server, "wants_processes", False)),
+        )
+
+
+class _PlainTarget:
+    """A function of `sockets` in a server's place. Whether it is ready, nobody can tell: it counts as such."""
+
+    started = True
+
+    def __init__(self, target: Callable[..., None]) -> None:
+        self.run = target
+
+
+def _server_behind(target: Callable[..., None]) -> Any:
+    """The server whose `run` method `target` is, or something that looks like one."""
+    owner = getattr(target, "__self__", None)
+    return owner if hasattr(owner, "started") else _PlainTarget(target)

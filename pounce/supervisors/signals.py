@@ -1,0 +1,69 @@
+"""The supervisor's signals: kept in a list by the handlers, and a sleep that any of them ends.
+
+Handlers run on the main thread between two bytecodes, so they only append and wake; the supervisor obeys on its own
+thread when it next looks. Knows nothing of: what a signal means.
+Answers to: uvicorn's `Multiprocess.signal_queue`, to which its tests append directly.
+"""
+
+from __future__ import annotations
+
+import signal
+import socket
+import threading
+from collections.abc import Iterable
+from multiprocessing import connection
+from types import FrameType
+from typing import Any
+
+SIGNALS = {
+    getattr(signal, f"SIG{name}"): name
+    for name in ("INT", "TERM", "BREAK", "HUP", "QUIT", "TTIN", "TTOU", "USR1", "USR2", "WINCH")
+    if hasattr(signal, f"SIG{name}")
+}
+
+
+class SignalInbox:
+    """Takes over `SIGNALS` when made (on the main thread; raises ValueError on others)."""
+
+    def __init__(self) -> None:
+        self.queue: list[int] = []
+        self._sender: socket.socket | None = None
+        self._receiver: socket.socket | None = None
+        self._former: dict[int, Any] = {sig: signal.signal(sig, self._on_signal) for sig in SIGNALS}
+
+    def _on_signal(self, sig: int, frame: FrameType | None) -> None:
+        self.queue.append(sig)
+        sender = self._sender
+        if sender is not None:
+            try:
+                sender.send(b"\0")
+            except OSError:  # Full, so that the sleeper wakes anyway; or closed, because all is over.
+                pass
+
+    def open(self) -> None:
+        """Let signals end `sleep` from now on."""
+        self._receiver, self._sender = socket.socketpair()
+        self._receiver.setblocking(False)
+        self._sender.setblocking(False)
+
+    def close(self) -> None:
+        """Undo `open`, and give the signals back to whom they belonged where this is the main thread."""
+        if threading.current_thread() is threading.main_thread():
+            for sig, handler in self._former.items():
+                signal.signal(sig, signal.SIG_DFL if handler is None else handler)
+        for end in (self._sender, self._receiver):
+            if end is not None:
+                end.close()
+        self._sender = self._receiver = None
+
+    def sleep(self, sentinels: Iterable[int], timeout: float) -> list[int]:
+        """Wait up to `timeout` seconds for a signal or one of the sentinels; the sentinels that are ready."""
+        receiver = self._receiver
+        waited_for: list[Any] = [*sentinels] if receiver is None else [receiver, *sentinels]
+        ready = connection.wait(waited_for, 0.0 if self.queue else timeout)
+        if receiver is not None and receiver in ready:
+            try:
+                receiver.recv(4096)
+            except BlockingIOError:
+                pass
+        return [sentinel for sentinel in ready if isinstance(sentinel, int)]

@@ -1,0 +1,86 @@
+"""The rules of replacing server processes, as values and pure functions: why, in what order, how long to wait.
+
+Belongs to the supervisor's thread. Knows nothing of: signals, sockets, logging.
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+
+from pounce.supervisors.server_process import Process
+
+#: Seconds a new process may stay silent (importing with the GIL held, say) before it counts as hung. One that answers
+#: "still starting" is never killed for taking long: a model that loads for minutes is a legitimate startup.
+TIMEOUT_STARTUP_SILENCE = 60.0
+
+#: Seconds a successor may take until it serves before the attempt is given up and the old process kept. Not
+#: `timeout_worker_healthcheck`: with its 5 seconds no larger app could ever be restarted.
+TIMEOUT_STARTUP = 600.0
+
+#: Seconds a process gets on top of `timeout_graceful_shutdown` before it is killed: for its lifespan's shutdown.
+TIMEOUT_RETIRE_MARGIN = 10.0
+
+#: What a process with a stuck loop (its other loops have requests to finish), or one that never came up, gets where no
+#: graceful timeout is set.
+TIMEOUT_RETIRE_UNFIT = 30.0
+
+#: Seconds between "force quit" and SIGKILL.
+TIMEOUT_FORCED = 2.0
+
+#: A repeated stop signal within this many seconds of the first is the same one: `timeout`, shells and process managers
+#: signal both the process and its group.
+SIGNAL_ECHO = 0.5
+
+#: A process that dies younger than this died "soon after its start".
+QUICK_DEATH = 5.0
+BACKOFF_FIRST = 0.5
+BACKOFF_LIMIT = 30.0
+
+
+class Reason(enum.Enum):
+    """Why a process that works is replaced."""
+
+    RESTART = "restart"
+    RESIZE = "resize"
+    RECYCLE = "recycle"
+    STUCK = "stuck"
+    NEEDS_PROCESSES = "needs processes"
+
+    @property
+    def tries_again(self) -> bool:
+        """Whether a failed attempt is repeated by itself; the others were somebody's command and are reported."""
+        return self in (Reason.RECYCLE, Reason.STUCK, Reason.NEEDS_PROCESSES)
+
+
+@dataclass
+class Succession:
+    """A running attempt to bring `new` up and then retire `old`. One at a time."""
+
+    old: Process
+    new: list[Process]
+    reason: Reason
+    deadline: float
+
+
+@dataclass
+class Retired:
+    """A process that has been told to end."""
+
+    process: Process
+    kill_at: float | None
+    """On the monotonic clock; None: it may take as long as its clients like."""
+
+
+def backoff(failures: int) -> float:
+    """Seconds to wait before filling the place of a dead process, after `failures` quick deaths there in a row."""
+    if failures == 0:
+        return 0.0
+    return float(min(BACKOFF_FIRST * 2 ** min(failures - 1, 16), BACKOFF_LIMIT))
+
+
+def retire_limit(timeout_graceful_shutdown: float | None, is_fit: bool) -> float | None:
+    """Seconds a process may take to end after it was asked to, or None for no limit."""
+    if timeout_graceful_shutdown is not None:
+        return timeout_graceful_shutdown + TIMEOUT_RETIRE_MARGIN
+    return None if is_fit else TIMEOUT_RETIRE_UNFIT

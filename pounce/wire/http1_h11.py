@@ -1,0 +1,164 @@
+"""HTTP/1.1 parsed and written by h11: the strict, pure-Python way. h11 keeps the state of both sides.
+
+h11 is pulled in a loop and stops by itself before a pipelined request. Answers to: RFC 9112; uvicorn's h11
+implementation for the dialect (its 400 has no default fields and no length, `Connection` may move).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import h11
+from h11._connection import DEFAULT_MAX_INCOMPLETE_EVENT_SIZE
+
+from pounce.errors import BadRequest, MisusedByApp
+from pounce.wire.http1 import Headers, Http1Sink
+from pounce.wire.http1_head import STATUS_PHRASES
+
+_CLOSE = (b"connection", b"close")
+
+
+class H11Wire:
+    """See `Http1Wire`."""
+
+    #: h11 limits an incomplete head itself (`max_incomplete_size`).
+    target = b""
+
+    def __init__(self, sink: Http1Sink, header_starts: dict[bytes, bytes], max_incomplete_size: int | None = None) -> None:
+        """`max_incomplete_size`: bytes of an incomplete head or chunk header that are kept (None: h11's default)."""
+        self._sink = sink
+        limit = DEFAULT_MAX_INCOMPLETE_EVENT_SIZE if max_incomplete_size is None else max_incomplete_size
+        self.conn = h11.Connection(h11.SERVER, limit)
+        self._request_says_close = False
+        self._is_head = False
+
+    def feed(self, data: bytes) -> None:
+        """See `Http1Wire.feed`."""
+        self.conn.receive_data(data)
+        self._pump()
+
+    def _pump(self) -> None:
+        conn, sink = self.conn, self._sink
+        while True:
+            try:
+                event = conn.next_event()
+            except h11.RemoteProtocolError as exc:
+                raise BadRequest("Invalid HTTP request received.") from exc
+            if event is h11.NEED_DATA:
+                return
+            if event is h11.PAUSED:
+                sink.on_pause()
+                return
+            if isinstance(event, h11.Request):
+                if self._on_request(event):
+                    return
+            elif isinstance(event, h11.Data):
+                # After an early response the rest of the request is read and dropped.
+                if conn.our_state is not h11.DONE:
+                    sink.on_body(bytes(event.data))
+            elif isinstance(event, h11.EndOfMessage):
+                sink.on_end()
+                if conn.our_state is h11.DONE:
+                    conn.start_next_cycle()
+                elif conn.their_state is h11.MUST_CLOSE:
+                    return
+            elif isinstance(event, h11.ConnectionClosed):
+                return
+
+    def _on_request(self, event: h11.Request) -> bool:
+        headers = [(name.lower(), value) for name, value in event.headers]
+        self._request_says_close = _CLOSE in headers
+        self._is_head = event.method == b"HEAD"
+        return self._sink.on_request(
+            event.method.decode("ascii"),
+            event.target,
+            event.http_version.decode("ascii"),
+            headers,
+            True,  # h11 itself knows when the connection must close
+            self.conn.they_are_waiting_for_100_continue,
+            _upgrade_of(headers),
+        )
+
+    def recover(self, exc: Exception, data: bytes) -> None:
+        """See `Http1Wire.recover`."""
+        raise exc
+
+    def split_target(self, target: bytes) -> tuple[bytes, bytes]:
+        """See `Http1Wire.split_target`. uvicorn: the target is taken as it is."""
+        path, _, query = target.partition(b"?")
+        return path, query
+
+    def trailing_data(self) -> bytes:
+        """See `Http1Wire.trailing_data`."""
+        return bytes(self.conn.trailing_data[0])
+
+    def start_next(self) -> None:
+        """See `Http1Wire.start_next`."""
+        if self.conn.our_state is h11.DONE and self.conn.their_state is h11.DONE:
+            self.conn.start_next_cycle()
+            self._pump()
+
+    def head(
+        self, status: int, headers: Iterable[tuple[bytes, bytes]], defaults: Headers, is_head: bool, keep_alive: bool
+    ) -> bytes:
+        """See `Http1Wire.head`."""
+        fields = [*defaults, *headers]
+        if self._request_says_close and _CLOSE not in fields:
+            fields.append(_CLOSE)
+        try:
+            event = h11.Response(status_code=status, headers=fields, reason=STATUS_PHRASES[status])
+            return self._send(event)
+        except h11.LocalProtocolError as exc:
+            raise MisusedByApp(str(exc)) from exc
+
+    def body(self, data: bytes, more_body: bool) -> bytes:
+        """See `Http1Wire.body`."""
+        try:
+            out = self._send(h11.Data(data=b"" if self._is_head else data))
+            return out if more_body else out + self._send(h11.EndOfMessage())
+        except h11.LocalProtocolError as exc:
+            raise MisusedByApp(str(exc)) from exc
+
+    @property
+    def close_after_response(self) -> bool:
+        """See `Http1Wire.close_after_response`."""
+        return self.conn.our_state is h11.MUST_CLOSE
+
+    def continue_100(self) -> bytes:
+        """See `Http1Wire.continue_100`."""
+        return self._send(h11.InformationalResponse(status_code=100, headers=[], reason=b"Continue"))
+
+    def error_response(self, status: int, message: str, defaults: Headers) -> bytes:
+        """See `Http1Wire.error_response`. This dialect sends neither the default fields nor a length."""
+        headers = [(b"content-type", b"text/plain; charset=utf-8"), _CLOSE]
+        try:
+            return (
+                self._send(h11.Response(status_code=status, headers=headers, reason=STATUS_PHRASES[status]))
+                + self._send(h11.Data(data=message.encode("ascii")))
+                + self._send(h11.EndOfMessage())
+            )
+        except h11.LocalProtocolError:
+            return b""  # a response is on its way already: all that is left is to close
+
+    def closed(self) -> None:
+        """See `Http1Wire.closed`."""
+        if self.conn.our_state is not h11.ERROR:
+            try:
+                self.conn.send(h11.ConnectionClosed())
+            except h11.LocalProtocolError:
+                pass  # in the middle of a message
+
+    def _send(self, event: h11.Event) -> bytes:
+        return self.conn.send(event) or b""
+
+
+def _upgrade_of(headers: Headers) -> bytes | None:
+    """The protocol asked for by `Upgrade` where `Connection` names it too (RFC 9110 section 7.8), in lower case."""
+    connection: list[bytes] = []
+    upgrade = None
+    for name, value in headers:
+        if name == b"connection":
+            connection = [token.strip() for token in value.lower().split(b",")]
+        elif name == b"upgrade":
+            upgrade = value.lower()
+    return upgrade if b"upgrade" in connection else None

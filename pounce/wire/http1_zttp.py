@@ -1,0 +1,171 @@
+"""HTTP/1.1 parsed and written by zttp (an optional native parser that uvicorn offers too).
+
+zttp is pulled in a loop and holds a pipelined request back until the cycle before it is over. Answers to: RFC 9112;
+uvicorn's zttp implementation for the framing of responses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import zttp
+
+from pounce.errors import BadRequest, MisusedByApp
+from pounce.wire.http1 import Headers, Http1Sink
+
+
+class ZttpWire:
+    """See `Http1Wire`."""
+
+    #: zttp limits an incomplete head itself.
+    target = b""
+
+    def __init__(self, sink: Http1Sink, header_starts: dict[bytes, bytes], max_incomplete_size: int | None = None) -> None:
+        """`max_incomplete_size` is h11's limit and unused here: zttp has its own."""
+        self._sink = sink
+        self.conn = zttp.Connection(zttp.SERVER)
+        self._bodyless = False
+        self._chunked = False
+        self._remaining = 0
+        self._request_open = False
+        self._response_open = False
+        self._data = b""
+
+    def feed(self, data: bytes) -> None:
+        """See `Http1Wire.feed`."""
+        self._data = data
+        try:
+            self._pump(self.conn.receive_event(data))
+        except zttp.RemoteProtocolError as exc:
+            raise BadRequest("Invalid HTTP request received.") from exc
+
+    def _pump(self, event: zttp.Event) -> None:
+        sink = self._sink
+        next_event = self.conn.next_event
+        while event is not zttp.NEED_DATA:
+            if isinstance(event, zttp.Request):
+                self._request_open = not event.end_stream
+                self._response_open = True
+                upgrade = self.conn.upgrade()
+                taken = sink.on_request(
+                    event.method.decode("ascii"),
+                    event.target,
+                    event.http_version.decode("ascii"),
+                    event.headers.to_list(lowercase_names=True),
+                    True,  # zttp itself knows when the connection must close
+                    event.expect_continue,
+                    upgrade.lower() if upgrade is not None else None,
+                )
+                if taken:
+                    return
+                if event.end_stream:
+                    sink.on_end()
+            elif isinstance(event, zttp.Data):
+                sink.on_body(bytes(event.data))
+            elif isinstance(event, zttp.EndOfMessage) and self._request_open:
+                self._request_open = False
+                sink.on_end()
+                if not self._response_open:
+                    self.conn.start_next_cycle()
+            event = next_event()
+
+    def recover(self, exc: Exception, data: bytes) -> None:
+        """See `Http1Wire.recover`."""
+        raise exc
+
+    def split_target(self, target: bytes) -> tuple[bytes, bytes]:
+        """See `Http1Wire.split_target`. uvicorn: the target is taken as it is."""
+        path, _, query = target.partition(b"?")
+        return path, query
+
+    def trailing_data(self) -> bytes:
+        """See `Http1Wire.trailing_data`. zttp does not tell, so it is looked for in the segment that had the head's end."""
+        return self._data.partition(b"\r\n\r\n")[2]
+
+    def start_next(self) -> None:
+        """See `Http1Wire.start_next`."""
+        if self._request_open:
+            return  # the rest of the request's body is still to be read and dropped
+        self.conn.start_next_cycle()
+        try:
+            self._pump(self.conn.next_event())
+        except zttp.RemoteProtocolError as exc:
+            raise BadRequest("Invalid HTTP request received.") from exc
+
+    def head(
+        self, status: int, headers: Iterable[tuple[bytes, bytes]], defaults: Headers, is_head: bool, keep_alive: bool
+    ) -> bytes:
+        """See `Http1Wire.head`."""
+        fields = [*defaults, *headers]
+        names = {name.lower() for name, _ in fields}
+        self._bodyless = is_head or status in (204, 304) or status < 200
+        drop = set()
+        if status < 200 or status == 204:
+            # RFC 9112 section 6.1: no Transfer-Encoding there.
+            drop.add(b"transfer-encoding")
+        self._chunked = b"transfer-encoding" in names - drop
+        if self._chunked:
+            drop.add(b"content-length")  # RFC 9112 section 6.2: never both
+        if drop:
+            fields = [(name, value) for name, value in fields if name.lower() not in drop]
+        lengths = [value for name, value in fields if name.lower() == b"content-length"]
+        self._remaining = int(lengths[-1]) if lengths else 0
+        if not (self._bodyless or self._chunked or lengths):
+            self._chunked = True
+            fields.append((b"transfer-encoding", b"chunked"))
+        try:
+            self.conn.send_response(status, fields)
+        except zttp.ProtocolError as exc:
+            raise MisusedByApp(str(exc)) from exc
+        return bytes(self.conn.data_to_send())
+
+    def body(self, data: bytes, more_body: bool) -> bytes:
+        """See `Http1Wire.body`."""
+        if self._bodyless:
+            data, self._remaining = b"", 0
+        elif not self._chunked:
+            if len(data) > self._remaining:
+                raise MisusedByApp("Response content longer than Content-Length")
+            self._remaining -= len(data)
+        try:
+            if data:
+                self.conn.send_data(data)
+            if not more_body:
+                if self._remaining:
+                    raise MisusedByApp("Response content shorter than Content-Length")
+                self.conn.end_message()
+                self._response_open = False
+        except zttp.ProtocolError as exc:
+            raise MisusedByApp(str(exc)) from exc
+        return bytes(self.conn.data_to_send())
+
+    @property
+    def close_after_response(self) -> bool:
+        """See `Http1Wire.close_after_response`."""
+        return bool(self.conn.should_close())
+
+    def continue_100(self) -> bytes:
+        """See `Http1Wire.continue_100`."""
+        self.conn.send_informational(100)
+        return bytes(self.conn.data_to_send())
+
+    def error_response(self, status: int, message: str, defaults: Headers) -> bytes:
+        """See `Http1Wire.error_response`. This dialect sends a length and no default fields."""
+        body = message.encode("ascii")
+        try:
+            self.conn.send_response(
+                status,
+                [
+                    (b"content-type", b"text/plain; charset=utf-8"),
+                    (b"content-length", b"%d" % len(body)),
+                    (b"connection", b"close"),
+                ],
+            )
+            self.conn.send_data(body)
+            self.conn.end_message()
+        except zttp.ProtocolError:
+            return b""  # a response is on its way already: all that is left is to close
+        return bytes(self.conn.data_to_send())
+
+    def closed(self) -> None:
+        """See `Http1Wire.closed`."""

@@ -1,0 +1,186 @@
+"""The contract between a WebSocket parser and its connection, and the framing that both parsers share.
+
+Bytes in become sink calls, messages in become bytes out. A wire serves one connection and knows no transport, no
+clock and no app; exceptions of the parser's library end in it. Answers to: RFC 6455 (WebSocket), RFC 7692 (deflate).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from struct import pack
+from typing import Any, Protocol
+
+Header = tuple[bytes, bytes]
+
+#: Opcodes of RFC 6455, section 5.2, as they stand in a frame's first byte.
+CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0x0, 0x1, 0x2, 0x8, 0x9, 0xA
+
+#: The first byte of a frame that stands by itself and is not compressed (FIN bit and opcode).
+WHOLE_TEXT, WHOLE_BINARY, WHOLE_CLOSE = 0x80 | TEXT, 0x80 | BINARY, 0x80 | CLOSE
+
+NORMAL_CLOSURE, PROTOCOL_ERROR, NO_STATUS_RECEIVED, ABNORMAL_CLOSURE = 1000, 1002, 1005, 1006
+INVALID_DATA, MESSAGE_TOO_BIG, INTERNAL_ERROR, SERVICE_RESTART = 1007, 1009, 1011, 1012
+
+#: A control frame carries 125 bytes at most, two of which are a close frame's code.
+_MAX_REASON_SIZE = 123
+
+#: Where a request head ends; a bare LF counts as a line end (RFC 9112, section 2.2).
+_END_OF_HEAD = re.compile(rb"\n\r?\n")
+
+_FORBIDDEN_IN_HEADER = re.compile(rb"[\r\n\0]")
+
+BAD_REQUEST = b"HTTP/1.1 400 Bad Request\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
+
+INTERNAL_SERVER_ERROR = (
+    b"HTTP/1.1 500 Internal Server Error\r\ncontent-type: text/plain; charset=utf-8\r\n"
+    b"connection: close\r\ncontent-length: 21\r\n\r\nInternal Server Error"
+)
+
+
+@dataclass(slots=True)
+class UpgradeRequest:
+    """A valid opening handshake. `target` is the request target as sent; header names are lower-case."""
+
+    target: str
+    headers: list[Header]
+    subprotocols: list[str]
+
+
+class WebSocketSink(Protocol):
+    """What a wire tells about the bytes it was fed, in the order of the bytes."""
+
+    def on_upgrade(self, request: UpgradeRequest) -> None:
+        """The handshake request is complete and valid: ask the app."""
+
+    def on_bad_upgrade(self, response: bytes) -> None:
+        """It is not: send this answer and close."""
+
+    def on_text(self, text: str) -> None:
+        """A whole text message."""
+
+    def on_bytes(self, data: bytes) -> None:
+        """A whole binary message."""
+
+    def on_ping(self, pong: bytes) -> None:
+        """A ping; `pong` is the frame that answers it."""
+
+    def on_pong(self, payload: bytes) -> None:
+        """A pong, asked for or not."""
+
+    def on_close(self, code: int, reason: str, reply: bytes) -> None:
+        """The peer's close frame; `reply` completes the closing handshake, unless our close went out before."""
+
+    def on_failure(self, code: int, reason: str, close: bytes) -> None:
+        """The peer broke the protocol or a limit; `close` is the frame that says so. Nothing is parsed after it."""
+
+
+class WebSocketWire(Protocol):
+    """One parser behind a common face. The connection keeps the order: accept or deny, then frames, then close.
+
+    What the app got wrong (an illegal header, status or close code) is raised as `MisusedByApp`, with nothing sent.
+    """
+
+    #: The library's own connection object, for those who look.
+    conn: Any
+
+    def __init__(self, sink: WebSocketSink, max_size: int | None, per_message_deflate: bool, logger: Any) -> None: ...
+
+    @property
+    def held_size(self) -> int:
+        """Bytes that came after the handshake request and wait for its answer."""
+
+    def receive_data(self, data: bytes) -> None:
+        """Parse. Never raises, whatever the bytes."""
+
+    def accept(self, subprotocol: str | None, headers: Iterable[Header]) -> bytes:
+        """The 101 response."""
+
+    def release_held(self) -> None:
+        """Parse what came before the 101 was sent. Call after writing it."""
+
+    def forbid(self) -> bytes:
+        """The 403 response to a refused handshake."""
+
+    def internal_error(self) -> bytes:
+        """The 500 response, or nothing where another response has begun."""
+
+    def start_response(self, status: int, headers: Iterable[Header]) -> bytes:
+        """Begin the app's own refusal; the bytes may be held back until its body is known."""
+
+    def response_body(self, body: bytes, more: bool) -> bytes:
+        """Continue it; the last part has `more` false."""
+
+    def text(self, text: str) -> bytes:
+        """A text message as one frame."""
+
+    def binary(self, data: bytes) -> bytes:
+        """A binary message as one frame."""
+
+    def ping(self, payload: bytes) -> bytes:
+        """A ping frame."""
+
+    def close(self, code: int | None, reason: str) -> bytes:
+        """Our close frame; an empty one where there is no code. The peer's reply is still parsed."""
+
+    def fail(self, code: int, reason: str) -> bytes:
+        """Our last frame, a close. Nothing is parsed after it."""
+
+
+class HandshakeGate:
+    """Lets the parser see the request head only, and holds what follows until the handshake is answered.
+
+    Neither library may see those bytes earlier: `websockets` would parse them before the extensions are agreed on
+    and answer a ping ahead of the 101, `wsproto` would lose them.
+    """
+
+    __slots__ = ("_complete", "_tail", "held")
+
+    def __init__(self) -> None:
+        self._complete = False
+        self._tail = b""  # the end of what came so far, since an end of head may be cut in two
+        self.held = bytearray()
+
+    def pass_head(self, data: bytes) -> bytes:
+        """The part of `data` that belongs to the head."""
+        if self._complete:
+            self.held += data
+            return b""
+        known = len(self._tail)
+        window = self._tail + data
+        found = _END_OF_HEAD.search(window)
+        if found is None:
+            self._tail = window[-2:]
+            return data
+        self._complete = True
+        end = found.end() - known
+        self.held += data[end:]
+        return data[:end]
+
+    def take(self) -> bytes:
+        """What is held, which is then no longer held."""
+        data = bytes(self.held)
+        self.held.clear()
+        return data
+
+
+def whole_frame(first_byte: int, payload: bytes) -> bytes:
+    """An unmasked frame that is a message by itself, without extensions."""
+    size = len(payload)
+    if size < 126:
+        return pack("!BB", first_byte, size) + payload
+    if size < 65536:
+        return pack("!BBH", first_byte, 126, size) + payload
+    return pack("!BBQ", first_byte, 127, size) + payload
+
+
+def shorten_reason(reason: str) -> str:
+    """The reason, cut to what a close frame holds (123 bytes of UTF-8)."""
+    encoded = reason.encode()
+    return reason if len(encoded) <= _MAX_REASON_SIZE else encoded[:_MAX_REASON_SIZE].decode(errors="ignore")
+
+
+def is_safe_header(name: bytes, value: bytes) -> bool:
+    """Whether a header from the app stays within its line."""
+    return not (_FORBIDDEN_IN_HEADER.search(name) or _FORBIDDEN_IN_HEADER.search(value))

@@ -1,0 +1,286 @@
+"""WebSocket on the sans-IO protocol of the `websockets` library.
+
+Order of response headers, refusals and close reasons are that library's, as with uvicorn's `websockets-sansio`.
+The app's own refusal is sent as one piece, once its body is complete, with defaults for missing headers.
+Answers to: RFC 6455, RFC 7692. Knows nothing of: transports, clocks, apps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from email.utils import formatdate
+from http import HTTPStatus
+from struct import pack
+from typing import Any
+
+from websockets.datastructures import Headers
+from websockets.exceptions import WebSocketException
+from websockets.extensions.permessage_deflate import ServerPerMessageDeflateFactory
+from websockets.http11 import Request, Response
+from websockets.server import ServerProtocol
+
+from pounce.errors import MisusedByApp
+from pounce.wire.ws import (
+    ABNORMAL_CLOSURE,
+    BAD_REQUEST,
+    BINARY,
+    CLOSE,
+    CONTINUATION,
+    INVALID_DATA,
+    PING,
+    PONG,
+    TEXT,
+    WHOLE_BINARY,
+    WHOLE_CLOSE,
+    WHOLE_TEXT,
+    HandshakeGate,
+    Header,
+    UpgradeRequest,
+    WebSocketSink,
+    is_safe_header,
+    shorten_reason,
+    whole_frame,
+)
+
+#: What `receive_data` does with its bytes: up to the 101, up to a close frame or an error, after that.
+_HANDSHAKE, _FRAMES, _OVER = range(3)
+
+
+class WebsocketsWire:
+    """See `pounce.wire.ws.WebSocketWire`."""
+
+    def __init__(self, sink: WebSocketSink, max_size: int | None, per_message_deflate: bool, logger: Any) -> None:
+        extensions = []
+        if per_message_deflate:
+            # Small windows: 64 KiB for a connection, where the library's defaults take five times that.
+            extensions.append(
+                ServerPerMessageDeflateFactory(
+                    server_max_window_bits=12, client_max_window_bits=12, compress_settings={"memLevel": 5}
+                )
+            )
+        self.conn = ServerProtocol(extensions=extensions, max_size=max_size, logger=logger)
+        self._sink = sink
+        self._gate = HandshakeGate()
+        self._phase = _HANDSHAKE
+        self._response: Response | None = None  # the library's 101, until the app answers
+        self._refusal: tuple[int, Headers] | None = None
+        self._refusal_body = bytearray()
+        self._is_text = False
+        self._fragments: bytearray | None = None
+        self._plain = False  # neither extensions nor debug logging: messages may be framed here
+
+    @property
+    def held_size(self) -> int:
+        return len(self._gate.held)
+
+    # Reading
+
+    def receive_data(self, data: bytes) -> None:
+        conn = self.conn
+        if self._phase != _FRAMES:
+            if self._phase == _HANDSHAKE:
+                head = self._gate.pass_head(data)
+                if head:
+                    self._receive_head(head)
+            return
+        conn.receive_data(data)
+        events = conn.events
+        if events:
+            conn.events = []
+            for frame in events:
+                self._on_frame(frame)
+                if self._phase == _OVER:
+                    return
+        if conn.parser_exc is not None:
+            self._on_parser_error(conn.parser_exc)
+
+    def _receive_head(self, head: bytes) -> None:
+        conn = self.conn
+        conn.receive_data(head)
+        for event in conn.events_received():
+            if isinstance(event, Request):
+                self._on_request(event)
+                return
+        if conn.handshake_exc is not None or conn.parser_exc is not None:
+            # No HTTP request, or one beyond the library's limits (8 KiB for a line, 128 headers).
+            self._sink.on_bad_upgrade(self._output() or BAD_REQUEST)
+
+    def _on_request(self, request: Request) -> None:
+        response = self.conn.accept(request)
+        if response.status_code != 101:
+            self.conn.send_response(response)
+            self._sink.on_bad_upgrade(self._output())
+            return
+        self._response = response
+        headers = request.headers
+        self._sink.on_upgrade(
+            UpgradeRequest(
+                target=request.path,
+                headers=[(name.lower().encode("ascii"), _header_bytes(value)) for name, value in headers.raw_items()],
+                subprotocols=[
+                    token.strip() for value in headers.get_all("Sec-WebSocket-Protocol") for token in value.split(",")
+                ],
+            )
+        )
+
+    def _on_frame(self, frame: Any) -> None:
+        opcode = frame.opcode
+        data = frame.data
+        if type(data) is not bytes:
+            data = bytes(data)
+        if opcode <= BINARY:
+            if opcode == CONTINUATION:
+                assert self._fragments is not None  # the library has checked the order
+                self._fragments += data
+                if not frame.fin:
+                    return
+                data = bytes(self._fragments)
+                self._fragments = None
+            else:
+                self._is_text = opcode == TEXT
+                if not frame.fin:
+                    # One growing buffer: a list would keep an object for each of any number of empty fragments.
+                    self._fragments = bytearray(data)
+                    return
+            if not self._is_text:
+                self._sink.on_bytes(data)
+                return
+            try:
+                text = data.decode()
+            except UnicodeDecodeError:
+                # Framed here: the library has read on, perhaps past a close frame, and would refuse.
+                self._phase = _OVER
+                self._sink.on_failure(INVALID_DATA, "", whole_frame(WHOLE_CLOSE, pack("!H", INVALID_DATA)))
+            else:
+                self._sink.on_text(text)
+        elif opcode == PING:
+            # The library has written the pongs of one read already, in the order of the pings.
+            writes = self.conn.writes
+            self._sink.on_ping(writes.pop(0) if writes else b"")
+        elif opcode == PONG:
+            self._sink.on_pong(data)
+        elif opcode == CLOSE:
+            self._phase = _OVER
+            close = self.conn.close_rcvd
+            assert close is not None
+            self._sink.on_close(int(close.code), close.reason, self._output())
+
+    def _on_parser_error(self, exc: Exception) -> None:
+        self._phase = _OVER
+        close = self.conn.close_sent
+        code, reason = (int(close.code), close.reason) if close is not None else (ABNORMAL_CLOSURE, str(exc))
+        self._sink.on_failure(code, reason, self._output())
+
+    # The handshake's answers
+
+    def accept(self, subprotocol: str | None, headers: Iterable[Header]) -> bytes:
+        response = self._response
+        assert response is not None
+        added = _checked(headers)
+        answer = Headers((name, value) for name, value in response.headers.raw_items() if name != "Date")
+        try:
+            for name, value in added:
+                answer[name.lower()] = value
+            if subprotocol:
+                _checked([(b"sec-websocket-protocol", subprotocol.encode("latin-1"))])
+                answer["Sec-WebSocket-Protocol"] = subprotocol
+        except (WebSocketException, UnicodeEncodeError) as exc:
+            raise MisusedByApp(str(exc)) from exc
+        response.headers = answer
+        self.conn.send_response(response)
+        output = self._output()
+        self._phase = _FRAMES
+        self._plain = not self.conn.extensions and not self.conn.debug
+        return output
+
+    def release_held(self) -> None:
+        data = self._gate.take()
+        if data:
+            self.receive_data(data)
+
+    def forbid(self) -> bytes:
+        self.conn.send_response(self.conn.reject(HTTPStatus.FORBIDDEN, ""))
+        return self._output()
+
+    def internal_error(self) -> bytes:
+        self.conn.send_response(self.conn.reject(HTTPStatus.INTERNAL_SERVER_ERROR, "Internal Server Error"))
+        return self._output()
+
+    def start_response(self, status: int, headers: Iterable[Header]) -> bytes:
+        try:
+            self._refusal = (status, Headers(_checked(headers)))
+        except WebSocketException as exc:
+            raise MisusedByApp(str(exc)) from exc
+        return b""
+
+    def response_body(self, body: bytes, more: bool) -> bytes:
+        assert self._refusal is not None
+        self._refusal_body += body
+        if more:
+            return b""
+        status, headers = self._refusal
+        content = bytes(self._refusal_body)
+        headers.setdefault("Date", formatdate(usegmt=True))
+        headers.setdefault("Connection", "close")
+        headers.setdefault("Content-Length", str(len(content)))
+        headers.setdefault("Content-Type", "text/plain; charset=utf-8")
+        self.conn.send_response(Response(status, _phrase(status), headers, content))
+        return self._output()
+
+    # Frames
+
+    def text(self, text: str) -> bytes:
+        payload = text.encode()
+        if self._plain:
+            return whole_frame(WHOLE_TEXT, payload)
+        self.conn.send_text(payload)
+        return self._output()
+
+    def binary(self, data: bytes) -> bytes:
+        if self._plain:
+            return whole_frame(WHOLE_BINARY, data)
+        self.conn.send_binary(data)
+        return self._output()
+
+    def ping(self, payload: bytes) -> bytes:
+        self.conn.send_ping(payload)
+        return self._output()
+
+    def close(self, code: int | None, reason: str) -> bytes:
+        try:
+            self.conn.send_close(code, shorten_reason(reason))
+        except WebSocketException as exc:
+            raise MisusedByApp(f"Cannot close with code {code!r}: {exc}") from exc
+        return self._output()
+
+    def fail(self, code: int, reason: str) -> bytes:
+        self._phase = _OVER
+        self.conn.fail(code, shorten_reason(reason))
+        return self._output()
+
+    def _output(self) -> bytes:
+        writes = self.conn.data_to_send()
+        return writes[0] if len(writes) == 1 else b"".join(writes)
+
+
+def _header_bytes(value: str) -> bytes:
+    try:
+        return value.encode("latin-1")
+    except UnicodeEncodeError:
+        return value.encode("ascii", "surrogateescape")  # how versions before 17 decode a byte above 127
+
+
+def _checked(headers: Iterable[Header]) -> list[tuple[str, str]]:
+    checked = []
+    for name, value in headers:
+        if not is_safe_header(name, value):
+            raise MisusedByApp(f"Illegal response header {name!r}: {value!r}")
+        checked.append((name.decode("latin-1"), value.decode("latin-1")))
+    return checked
+
+
+def _phrase(status: int) -> str:
+    try:
+        return HTTPStatus(status).phrase
+    except ValueError:
+        return ""

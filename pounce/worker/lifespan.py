@@ -1,0 +1,163 @@
+"""The ASGI lifespan protocol: startup, shutdown, and the `state` dict that requests of this worker get a copy of.
+
+Runs on: the worker's loop; one instance per worker (the specification asks for one lifespan per event loop).
+Knows nothing of: other workers. Answers to: ASGI's "Lifespan Protocol"; uvicorn's lifespan/on.py and lifespan/off.py
+for attributes, log lines and what counts as a failure.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Any
+
+from pounce.asgi import (
+    LifespanScope,
+    LifespanShutdownCompleteEvent,
+    LifespanShutdownEvent,
+    LifespanShutdownFailedEvent,
+    LifespanStartupCompleteEvent,
+    LifespanStartupEvent,
+    LifespanStartupFailedEvent,
+)
+from pounce.contracts import ConfigView
+from pounce.names import LOGGER_ERROR
+
+LifespanReceiveMessage = LifespanStartupEvent | LifespanShutdownEvent
+LifespanSendMessage = (
+    LifespanStartupFailedEvent
+    | LifespanShutdownFailedEvent
+    | LifespanStartupCompleteEvent
+    | LifespanShutdownCompleteEvent
+)
+
+STATE_TRANSITION_ERROR = "Got invalid state transition on lifespan protocol."
+
+
+class LifespanOff:
+    """`--lifespan off`: the app is never told."""
+
+    def __init__(self, config: ConfigView) -> None:
+        self.should_exit = False
+        self.state: dict[str, Any] = {}
+
+    async def startup(self) -> None:
+        """Nothing to start."""
+
+    async def shutdown(self) -> None:
+        """Nothing to shut down."""
+
+
+class LifespanOn:
+    """`--lifespan on` and `auto`: runs the app's lifespan call in a task of its own, and steers it by messages.
+
+    `should_exit` says after `startup()` or `shutdown()` that the server must not go on. With `auto`, an app that
+    raises before it has completed its startup is taken for one that knows no lifespan.
+    """
+
+    def __init__(self, config: ConfigView) -> None:
+        if not config.loaded:
+            config.load()
+        self.config = config
+        self.logger = logging.getLogger(LOGGER_ERROR)
+        self.startup_event = asyncio.Event()
+        self.shutdown_event = asyncio.Event()
+        self.receive_queue: asyncio.Queue[LifespanReceiveMessage] = asyncio.Queue()
+        self.error_occurred = False
+        self.startup_failed = False
+        self.shutdown_failed = False
+        self.should_exit = False
+        self.state: dict[str, Any] = {}
+
+    # Asked by the worker
+
+    async def startup(self) -> None:
+        """Run the app up to its `startup.complete`. Look at `should_exit` afterwards."""
+        self.logger.info("Waiting for application startup.")
+        # The loop refers to its tasks only weakly.
+        self._task = asyncio.get_running_loop().create_task(self.main())
+        await self.receive_queue.put({"type": "lifespan.startup"})
+        await self.startup_event.wait()
+        self._conclude("startup", failed=self.startup_failed)
+
+    async def shutdown(self) -> None:
+        """Tell the app to end and wait until it has. Does nothing where its lifespan call is known to have broken."""
+        if self.error_occurred:
+            return
+        self.logger.info("Waiting for application shutdown.")
+        await self.receive_queue.put({"type": "lifespan.shutdown"})
+        await self.shutdown_event.wait()
+        self._conclude("shutdown", failed=self.shutdown_failed)
+
+    def _conclude(self, phase: str, *, failed: bool) -> None:
+        if failed or (self.error_occurred and self.config.lifespan == "on"):
+            self.logger.error("Application %s failed. Exiting.", phase)
+            self.should_exit = True
+        else:
+            self.logger.info("Application %s complete.", phase)
+
+    # The app's side
+
+    async def main(self) -> None:
+        """The app's lifespan call, from start to end. Never raises."""
+        scope: LifespanScope = {
+            "type": "lifespan",
+            "asgi": {"version": self.config.asgi_version, "spec_version": "2.0"},
+            "state": self.state,
+        }
+        try:
+            await self.config.loaded_app(scope, self.receive, self.send)
+        except BaseException as exc:
+            self.error_occurred = True
+            if not (self.startup_failed or self.shutdown_failed):
+                self._log_broken_call(exc)
+        finally:
+            # Whoever waits must not wait for a call that is over.
+            self.startup_event.set()
+            self.shutdown_event.set()
+
+    def _log_broken_call(self, exc: BaseException) -> None:
+        started = self.startup_event.is_set()
+        if started and isinstance(exc, asyncio.CancelledError):
+            return  # a forced exit ends the call this way, and there is nothing to learn from it
+        if self.config.lifespan == "auto" and not started:
+            self.logger.info("ASGI 'lifespan' protocol appears unsupported.")
+        else:
+            self.logger.error("Exception in 'lifespan' protocol\n", exc_info=exc)
+
+    async def receive(self) -> LifespanReceiveMessage:
+        """ASGI `receive()` of the lifespan call."""
+        return await self.receive_queue.get()
+
+    async def send(self, message: LifespanSendMessage) -> None:
+        """ASGI `send()` of the lifespan call. Raises `AssertionError` for a message that has no place there."""
+        match message["type"]:
+            case "lifespan.startup.complete":
+                self._finish_startup()
+            case "lifespan.startup.failed":
+                self._finish_startup()
+                self.startup_failed = True
+                self._log_reason(message)
+            case "lifespan.shutdown.complete":
+                self._finish_shutdown()
+            case "lifespan.shutdown.failed":
+                self._finish_shutdown()
+                self.shutdown_failed = True
+                self._log_reason(message)
+            case unknown:
+                raise AssertionError(f"Unexpected lifespan message {unknown!r}.")
+
+    def _finish_startup(self) -> None:
+        if self.startup_event.is_set() or self.shutdown_event.is_set():
+            raise AssertionError(STATE_TRANSITION_ERROR)
+        self.startup_event.set()
+
+    def _finish_shutdown(self) -> None:
+        if not self.startup_event.is_set() or self.shutdown_event.is_set():
+            raise AssertionError(STATE_TRANSITION_ERROR)
+        self.shutdown_event.set()
+
+    def _log_reason(self, message: LifespanStartupFailedEvent | LifespanShutdownFailedEvent) -> None:
+        reason = message.get("message")
+        if reason:
+            self.logger.error(reason)

@@ -1,0 +1,432 @@
+"""Both WebSocket wires, fed the same bytes."""
+
+from __future__ import annotations
+
+import logging
+import random
+import tracemalloc
+import zlib
+from typing import Any
+
+import pytest
+
+from pounce.errors import MisusedByApp
+from pounce.wire.ws import UpgradeRequest, WebSocketWire
+from pounce.wire.ws_websockets import WebsocketsWire
+from pounce.wire.ws_wsproto import WsprotoWire
+from tests.wire.ws_frames import (
+    ACCEPT,
+    BINARY,
+    CLOSE,
+    CONT,
+    DEFLATE,
+    PING,
+    PONG,
+    TEXT,
+    close,
+    deflated,
+    frame,
+    handshake,
+    server_frames,
+)
+
+WireClass = type[WsprotoWire] | type[WebsocketsWire]
+
+
+class RecordingSink:
+    """Notes what a wire tells."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[Any, ...]] = []
+        self.upgrade: UpgradeRequest | None = None
+        self.output = b""
+
+    def on_upgrade(self, request: UpgradeRequest) -> None:
+        self.upgrade = request
+
+    def on_bad_upgrade(self, response: bytes) -> None:
+        self.calls.append(("bad upgrade", response))
+
+    def on_text(self, text: str) -> None:
+        self.calls.append(("text", text))
+
+    def on_bytes(self, data: bytes) -> None:
+        assert type(data) is bytes
+        self.calls.append(("bytes", data))
+
+    def on_ping(self, pong: bytes) -> None:
+        self.calls.append(("ping", server_frames(pong)))
+
+    def on_pong(self, payload: bytes) -> None:
+        self.calls.append(("pong", bytes(payload)))
+
+    def on_close(self, code: int, reason: str, reply: bytes) -> None:
+        self.calls.append(("close", code, reason, server_frames(reply)))
+
+    def on_failure(self, code: int, reason: str, close: bytes) -> None:
+        frames = server_frames(close)
+        self.calls.append(("failure", code))
+        assert [first for first, _ in frames] == [0x80 | CLOSE]
+        assert frames[0][1][:2] == code.to_bytes(2, "big")
+
+
+@pytest.fixture(params=[WsprotoWire, WebsocketsWire])
+def wire_class(request: pytest.FixtureRequest) -> WireClass:
+    return request.param
+
+
+def make(
+    wire_class: WireClass, *, max_size: int | None = 2**20, deflate: bool = False
+) -> tuple[WebSocketWire, RecordingSink]:
+    sink = RecordingSink()
+    return wire_class(sink, max_size, deflate, logging.getLogger("tests.quiet")), sink
+
+
+def opened(
+    wire_class: WireClass, *, max_size: int | None = 2**20, deflate: bool = False
+) -> tuple[WebSocketWire, RecordingSink]:
+    wire, sink = make(wire_class, max_size=max_size, deflate=deflate)
+    wire.receive_data(handshake(DEFLATE) if deflate else handshake())
+    head = wire.accept(None, [])
+    assert (b"permessage-deflate" in head) is deflate
+    return wire, sink
+
+
+STREAM = (
+    frame(TEXT, "Grüße".encode())
+    + frame(BINARY, bytes(range(256)) * 2)
+    + frame(TEXT, "zer".encode() + b"\xc3", fin=False)
+    + frame(PING, b"beat")
+    + frame(CONT, b"\xbc", fin=False)
+    + frame(CONT, b"ck")
+    + frame(PONG, b"back")
+    + frame(BINARY)
+    + frame(TEXT)
+    + frame(BINARY, b"x" * 70_000)
+    + close(1001, b"bye")
+    + b"after the end"
+)
+CALLS = [
+    ("text", "Grüße"),
+    ("bytes", bytes(range(256)) * 2),
+    ("ping", [(0x80 | PONG, b"beat")]),
+    ("text", "zerück"),
+    ("pong", b"back"),
+    ("bytes", b""),
+    ("text", ""),
+    ("bytes", b"x" * 70_000),
+    ("close", 1001, "bye", [(0x80 | CLOSE, b"\x03\xe9bye")]),
+]
+
+
+def test_whole_stream_in_one_read(wire_class: WireClass) -> None:
+    """Every kind of frame in one segment is told in order, and nothing after the close frame."""
+    wire, sink = opened(wire_class)
+    wire.receive_data(STREAM)
+    assert sink.calls == CALLS
+
+
+def test_stream_byte_by_byte(wire_class: WireClass) -> None:
+    """Frames may be cut anywhere, headers included."""
+    wire, sink = opened(wire_class)
+    for i in range(len(STREAM)):
+        wire.receive_data(STREAM[i : i + 1])
+    assert sink.calls == CALLS
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_stream_at_random_cuts(wire_class: WireClass, seed: int) -> None:
+    """Handshake and frames in segments of any size give the same calls."""
+    random_source = random.Random(seed)
+    wire, sink = make(wire_class)
+    data = handshake(target=b"/a%20b?c=d") + STREAM
+    accepted = False
+    while data:
+        size = min(len(data), random_source.choice([1, 2, 3, 7, 50, 200, 30_000]))
+        wire.receive_data(data[:size])
+        data = data[size:]
+        if sink.upgrade is not None and not accepted and random_source.random() < 0.3:
+            wire.accept(None, [])
+            wire.release_held()
+            accepted = True
+    assert sink.upgrade is not None
+    assert sink.upgrade.target == "/a%20b?c=d"
+    if not accepted:
+        wire.accept(None, [])
+        wire.release_held()
+    assert sink.calls == CALLS
+
+
+def test_bytes_after_the_request_wait_for_the_101(wire_class: WireClass) -> None:
+    """What follows the request in its segment is parsed after the answer, with the extensions agreed on in it."""
+    wire, sink = make(wire_class, deflate=True)
+    wire.receive_data(handshake(DEFLATE) + frame(PING, b"early") + frame(TEXT, deflated(b"packed"), rsv=4))
+    wire.receive_data(frame(TEXT, b"plain"))
+    assert sink.calls == []
+    assert wire.held_size > 0
+    wire.accept(None, [])
+    wire.release_held()
+    assert sink.calls == [("ping", [(0x80 | PONG, b"early")]), ("text", "packed"), ("text", "plain")]
+    assert wire.held_size == 0
+
+
+def test_accept_computes_the_key_and_appends_headers(wire_class: WireClass) -> None:
+    """The 101 carries RFC 6455's accept key, then the server's and the app's headers."""
+    wire, sink = make(wire_class)
+    wire.receive_data(handshake(b"Sec-WebSocket-Protocol: chat, superchat"))
+    assert sink.upgrade is not None
+    assert sink.upgrade.subprotocols == ["chat", "superchat"]
+    head = wire.accept("superchat", [(b"server", b"pounce"), (b"x-more", b"\xe9")])
+    assert head.startswith(b"HTTP/1.1 101 Switching Protocols\r\n")
+    lines = {name.lower(): value for name, _, value in (line.partition(b": ") for line in head.split(b"\r\n"))}
+    assert lines[b"sec-websocket-accept"] == ACCEPT
+    assert lines[b"sec-websocket-protocol"] == b"superchat"
+    assert lines[b"x-more"] == b"\xe9"
+    assert b"date" not in lines
+    assert b"\r\nserver: pounce\r\n" in head
+
+
+@pytest.mark.parametrize(
+    "header", [(b"x-evil", b"a\r\nset-cookie: b"), (b"x\r\ny", b"a"), (b"x-nul", b"\0")], ids=["crlf", "name", "nul"]
+)
+def test_headers_cannot_split_the_response(wire_class: WireClass, header: tuple[bytes, bytes]) -> None:
+    """A line break in the app's headers is the app's error, and the handshake can still be answered with a 500."""
+    wire, _ = make(wire_class)
+    wire.receive_data(handshake())
+    with pytest.raises(MisusedByApp):
+        wire.accept(None, [header])
+    with pytest.raises(MisusedByApp):
+        wire.start_response(403, [header])
+    response = wire.internal_error()
+    assert response.startswith(b"HTTP/1.1 500 ")
+    assert response.endswith(b"\r\n\r\nInternal Server Error")
+
+
+@pytest.mark.parametrize(
+    "request_bytes",
+    [
+        handshake(key=b"short"),
+        handshake(version=b"12"),
+        handshake().replace(b"Upgrade: websocket\r\n", b""),
+        handshake().replace(b"GET", b"POST"),
+        handshake("Sec-WebSocket-Protocol: caf\N{LATIN SMALL LETTER E WITH ACUTE}".encode()),
+        handshake(b"Sec-WebSocket-Protocol: \xff"),
+        handshake(b"Sec-WebSocket-Extensions: \xff\xfe"),
+        handshake().replace(b"Connection: Upgrade", b"Connection: Upgrade, \xe9"),
+        b"\x16\x03\x01\x02\x00 \r\n\r\n",
+    ],
+    ids=["key", "version", "upgrade", "post", "utf-8", "subprotocol", "extension", "connection", "tls"],
+)
+def test_bad_handshakes_are_refused(
+    wire_class: WireClass, request_bytes: bytes, request: pytest.FixtureRequest
+) -> None:
+    """A broken or non-ASCII handshake is answered with a 4xx, whichever way the library fails on it."""
+    if wire_class is WsprotoWire and request.node.callspec.id.endswith("-key"):
+        pytest.skip("wsproto hashes any key")
+    wire, sink = make(wire_class, deflate=True)
+    wire.receive_data(request_bytes)
+    assert sink.upgrade is None
+    [(kind, response)] = sink.calls
+    assert kind == "bad upgrade"
+    assert response.startswith((b"HTTP/1.1 4", b"HTTP/1.1 5"))
+    assert response.count(b"HTTP/1.1") == 1
+
+
+def test_request_with_a_long_header_is_answered(wire_class: WireClass) -> None:
+    """A cookie beyond the library's limits gets an answer instead of silence."""
+    wire, sink = make(wire_class)
+    wire.receive_data(handshake(b"Cookie: " + b"c" * 12_000))
+    assert sink.upgrade is not None or sink.calls[0][1].startswith(b"HTTP/1.1 431 ")
+
+
+@pytest.mark.parametrize("offer", [b"client_max_window_bits=abc", b"server_max_window_bits=3", b'=";', b"x=\xff"[:2]])
+def test_odd_deflate_offers_do_not_fail_the_handshake(wire_class: WireClass, offer: bytes) -> None:
+    """An offer whose parameters make no sense is declined or refused, not an exception."""
+    wire, sink = make(wire_class, deflate=True)
+    wire.receive_data(handshake(b"Sec-WebSocket-Extensions: permessage-deflate; " + offer))
+    if sink.upgrade is not None:
+        assert wire.accept(None, []).startswith(b"HTTP/1.1 101 ")
+    else:
+        assert sink.calls[0][0] == "bad upgrade"
+
+
+@pytest.mark.parametrize(
+    ("data", "code"),
+    [
+        (frame(TEXT, b"x", masked=False), 1002),
+        (frame(TEXT, b"x", rsv=4), 1002),
+        (frame(TEXT, b"x", rsv=1), 1002),
+        (frame(3, b"x"), 1002),
+        (frame(11, b"x"), 1002),
+        (frame(CONT, b"x"), 1002),
+        (frame(TEXT, b"x", fin=False) + frame(TEXT, b"y"), 1002),
+        (frame(PING, b"x" * 126), 1002),
+        (frame(PING, b"x", fin=False), 1002),
+        (frame(CLOSE, b"x"), 1002),
+        (close(1005), 1002),
+        (close(999), 1002),
+        (close(1000, b"\xff"), 1007),
+        (frame(TEXT, b"\xff"), 1007),
+        (frame(TEXT, b"\xc3", fin=False) + frame(CONT, b"("), 1007),
+        (frame(TEXT, b"\xc3"), 1007),
+        (frame(TEXT, b"\xed\xa0\x80") + frame(PING, b"later"), 1007),
+        (frame(BINARY, b"x" * 201), 1009),
+        (frame(TEXT, "\N{EURO SIGN}".encode() * 67), 1009),
+        (frame(BINARY, b"x" * 100, fin=False) + frame(CONT, b"x" * 101), 1009),
+        (b"\x82\xff\x00\x00\x00\x00\xff\xff\xff\xff" + b"mask" + b"x" * 300, 1009),
+    ],
+)
+def test_violations_close_with_their_code(wire_class: WireClass, data: bytes, code: int) -> None:
+    """Each breach of the protocol or of the size limit gives one failure with RFC 6455's code, then silence."""
+    wire, sink = opened(wire_class, max_size=200)
+    wire.receive_data(data + frame(TEXT, b"ignored"))
+    wire.receive_data(frame(TEXT, b"ignored"))
+    assert sink.calls == [("failure", code)]
+
+
+def test_message_of_exactly_the_limit(wire_class: WireClass) -> None:
+    """`max_size` bytes pass, whole or in fragments; the count starts anew with each message."""
+    wire, sink = opened(wire_class, max_size=100)
+    wire.receive_data(frame(BINARY, b"x" * 100) * 2 + frame(TEXT, b"y" * 60, fin=False) + frame(CONT, b"y" * 40))
+    assert sink.calls == [("bytes", b"x" * 100), ("bytes", b"x" * 100), ("text", "y" * 100)]
+
+
+def test_no_limit(wire_class: WireClass) -> None:
+    """`max_size` None means no limit, for compressed messages too."""
+    wire, sink = opened(wire_class, max_size=None, deflate=True)
+    wire.receive_data(frame(BINARY, deflated(bytes(3_000_000)), rsv=4))
+    assert [len(data) for _, data in sink.calls] == [3_000_000]
+
+
+def test_deflate_both_ways(wire_class: WireClass) -> None:
+    """Compressed messages are inflated, in fragments and around pings, and our own are compressed."""
+    wire, sink = opened(wire_class, deflate=True)
+    packed = deflated(b"hello " * 50)
+    wire.receive_data(
+        frame(TEXT, packed[:5], fin=False, rsv=4)
+        + frame(PING, b"in between")
+        + frame(CONT, packed[5:])
+        + frame(TEXT, b"not compressed")
+        + frame(BINARY, deflated(b""), rsv=4)
+    )
+    assert [call for call in sink.calls if call[0] != "ping"] == [
+        ("text", "hello " * 50),
+        ("text", "not compressed"),
+        ("bytes", b""),
+    ]
+    for output, opcode in [(wire.text("again " * 50), TEXT), (wire.binary(b"again " * 50), BINARY)]:
+        inflater = zlib.decompressobj(wbits=-15)
+        [(first, payload)] = server_frames(output)
+        assert first == 0xC0 | opcode
+        if opcode == TEXT:
+            assert inflater.decompress(payload + b"\x00\x00\xff\xff") == b"again " * 50
+        assert len(payload) < 100
+
+
+def test_compressed_message_shares_its_context(wire_class: WireClass) -> None:
+    """A client that refers back to its last message is understood (context takeover)."""
+    wire, sink = opened(wire_class, deflate=True)
+    compressor = zlib.compressobj(wbits=-12)
+    for _ in range(3):
+        packed = (compressor.compress(b"the same text") + compressor.flush(zlib.Z_SYNC_FLUSH))[:-4]
+        wire.receive_data(frame(TEXT, packed, rsv=4))
+    assert sink.calls == [("text", "the same text")] * 3
+
+
+@pytest.mark.parametrize("fragments", [1, 2, 40])
+def test_deflate_bomb_stops_at_the_limit(wire_class: WireClass, fragments: int) -> None:
+    """The limit counts inflated bytes, and little more than it is ever held in memory."""
+    packed = deflated(bytes(50_000_000))
+    size = -(-len(packed) // fragments)
+    data = b""
+    for i in range(fragments):
+        part = packed[i * size : (i + 1) * size]
+        data += frame(CONT if i else BINARY, part, fin=i == fragments - 1, rsv=0 if i else 4)
+    wire, sink = opened(wire_class, max_size=100_000, deflate=True)
+    tracemalloc.start()
+    try:
+        wire.receive_data(data)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert sink.calls == [("failure", 1009)]
+    assert peak < 5_000_000
+
+
+@pytest.mark.parametrize("payload", [b"", b"x"])
+def test_flood_of_tiny_fragments_is_kept_small(wire_class: WireClass, payload: bytes) -> None:
+    """Any number of fragments costs the memory of their bytes, not an object each."""
+    wire, sink = opened(wire_class)
+    wire.receive_data(frame(BINARY, b"x", fin=False))
+    flood = frame(CONT, payload, fin=False) * 1000
+    tracemalloc.start()
+    try:
+        for _ in range(20):
+            wire.receive_data(flood)
+        current, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert current < 200_000
+    wire.receive_data(frame(CONT, b"x"))
+    assert sink.calls == [("bytes", b"x" + payload * 20_000 + b"x")]
+
+
+def test_garbage_never_raises(wire_class: WireClass) -> None:
+    """Random bytes end in a failure or a close, never in an exception."""
+    random_source = random.Random(7)
+    for _ in range(300):
+        wire, sink = opened(wire_class, deflate=True, max_size=1000)
+        for _ in range(20):
+            if sink.calls and sink.calls[-1][0] in ("failure", "close"):
+                break
+            wire.receive_data(random_source.randbytes(random_source.randrange(1, 60)))
+
+
+@pytest.mark.parametrize("size", [0, 1, 125, 126, 65535, 65536])
+def test_frames_out(wire_class: WireClass, size: int) -> None:
+    """Our frames have the shortest header for their size."""
+    wire, _ = opened(wire_class)
+    text = wire.text("a" * size)
+    assert server_frames(text) == [(0x80 | TEXT, b"a" * size)]
+    assert len(text) - size == (2 if size < 126 else 4 if size < 65536 else 10)
+    assert server_frames(wire.binary(b"a" * size)) == [(0x80 | BINARY, b"a" * size)]
+    assert server_frames(wire.binary(bytearray(b"a" * size))) == [(0x80 | BINARY, b"a" * size)]
+
+
+def test_long_close_reason_is_cut_between_characters(wire_class: WireClass) -> None:
+    """A reason beyond 123 bytes is shortened; the frame stays legal."""
+    wire, _ = opened(wire_class)
+    [(_, payload)] = server_frames(wire.close(4000, "\N{EURO SIGN}" * 60))
+    assert payload == b"\x0f\xa0" + "\N{EURO SIGN}".encode() * 41
+
+
+def test_close_without_a_code(wire_class: WireClass) -> None:
+    """No code gives an empty close frame; the peer's answer is still told."""
+    wire, sink = opened(wire_class)
+    assert server_frames(wire.close(None, "")) == [(0x80 | CLOSE, b"")]
+    wire.receive_data(frame(CLOSE))
+    assert [call[:3] for call in sink.calls] == [("close", 1005, "")]
+
+
+def test_impossible_close_code(wire_class: WireClass) -> None:
+    """A code that does not fit a close frame is the app's error."""
+    wire, _ = opened(wire_class)
+    with pytest.raises(MisusedByApp):
+        wire.close(70_000, "")
+
+
+def test_refusals(wire_class: WireClass) -> None:
+    """403 and the app's own response are complete HTTP."""
+    wire, _ = make(wire_class)
+    wire.receive_data(handshake())
+    response = wire.forbid()
+    assert response.startswith(b"HTTP/1.1 403 ")
+    assert b"content-length: 0\r\n" in response.lower()
+
+    wire, _ = make(wire_class)
+    wire.receive_data(handshake())
+    response = wire.start_response(418, [(b"content-length", b"4"), (b"x-why", b"tea")])
+    response += wire.response_body(b"te", True) + wire.response_body(b"a!", False)
+    assert response.startswith(b"HTTP/1.1 418 ")
+    assert b"x-why: tea\r\n" in response
+    assert response.endswith(b"\r\n\r\ntea!")
