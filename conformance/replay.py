@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import socket
 import subprocess
 import tempfile
 import time
@@ -24,6 +25,8 @@ from conformance.upstream import Upstream, upstream
 
 HERE = Path(__file__).resolve().parent
 CHECKOUT = HERE.parent
+#: Bound by uvicorn's test_socket_bind.
+DEFAULT_PORT = 8000
 SHIM = CHECKOUT / "compat" / "pounce_compat" / "shim"
 
 
@@ -62,6 +65,8 @@ def replay(request: Request, say: Callable[[str], None] = print) -> int:
     for entry in venv.left_out:
         say(f"left out, no wheel for this interpreter: {entry}")
     say("the tests in tests/benchmarks run like all others: what they measure is not measured here")
+    if not is_free(DEFAULT_PORT):
+        say(f"port {DEFAULT_PORT} is taken by somebody: a test that binds the default port may fail")
 
     if request.reference:
         outcomes = run_tests(request, interpreter, venv, source, say)
@@ -158,6 +163,17 @@ def check_path(venv: Environment, variables: dict[str, str], root: Path, *, refe
     shim = "pounce_compat" in Path(done.stdout.strip()).parts
     if done.returncode or shim == reference:
         raise SetupError(f"`import uvicorn` finds the wrong one: {done.stdout}{done.stderr}")
+
+
+def is_free(port: int) -> bool:
+    """Whether the port of the loopback interface can be bound."""
+    with socket.socket() as sock:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            sock.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
 
 
 def keep(outcomes: Outcomes, venv: Environment) -> None:

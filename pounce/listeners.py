@@ -29,7 +29,7 @@ ProtocolFactory = Callable[[], asyncio.BaseProtocol]
 async def create_listeners(
     config: ConfigView, factory: ProtocolFactory, sockets: Sequence[socket.socket] | None
 ) -> list[Any]:
-    """Listen on the running loop: on these sockets, or where the config says. Returns asyncio servers; raises OSError."""
+    """Listen on the running loop: on these sockets, or where the config says. Returns asyncio servers."""
     loop = asyncio.get_running_loop()
     settings: dict[str, Any] = {"ssl": config.ssl, "backlog": config.backlog}
     if sockets is not None:
@@ -37,7 +37,7 @@ async def create_listeners(
     if config.fd is not None:
         return [await loop.create_server(factory, sock=_inherited(config.fd), **settings)]
     if config.uds is not None:
-        mode = os.stat(config.uds).st_mode if os.path.exists(config.uds) else _UDS_MODE
+        mode = _mode_for(config.uds)
         server = await loop.create_unix_server(factory, path=config.uds, **settings)
         os.chmod(config.uds, mode)
         return [server]
@@ -78,7 +78,7 @@ def announce(config: ConfigView, sockets: Sequence[Any]) -> None:
     opening, ending = f"{banner()} running on ", " (Press CTRL+C to quit)"
     logger.info(
         opening + address + ending,
-        "https" if config.ssl else "http",
+        "https" if config.is_ssl else "http",
         host,
         port,
         extra={"color_message": opening + style(address, bold=True) + ending},
@@ -90,12 +90,15 @@ def _inherited(fd: int) -> socket.socket:
     return socket.socket(fileno=os.dup(fd))
 
 
+def _mode_for(path: str) -> int:
+    """The mode that a socket at this path should have: that of one which is there already."""
+    return os.stat(path).st_mode if os.path.exists(path) else _UDS_MODE
+
+
 def _unix(path: str) -> socket.socket:
-    mode = _UDS_MODE
-    if os.path.exists(path):
-        mode = os.stat(path).st_mode
-        if stat.S_ISSOCK(mode):
-            os.unlink(path)  # as asyncio's create_unix_server does
+    mode = _mode_for(path)
+    if stat.S_ISSOCK(mode):
+        os.unlink(path)  # as asyncio's create_unix_server does
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         sock.bind(path)

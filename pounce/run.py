@@ -14,7 +14,7 @@ from configparser import RawConfigParser
 from ssl import SSLContext
 from typing import IO, Any
 
-from pounce import names
+from pounce import names, supervisors
 from pounce.asgi import ASGIApplication
 from pounce.config import defaults
 from pounce.config.config import Config
@@ -29,7 +29,7 @@ from pounce.contracts import WorkerClassType
 from pounce.errors import STARTUP_FAILURE
 from pounce.logs import LOGGING_CONFIG
 from pounce.server import Server
-from pounce.supervisors import ChangeReload, Multiprocess
+from pounce.supervisors import Multiprocess
 
 logger = logging.getLogger(names.LOGGER_ERROR)
 
@@ -109,6 +109,9 @@ def _serve(config: Config) -> None:
             logger.warning("You must pass the application as an import string to enable 'reload' or 'workers'.")
             sys.exit(STARTUP_FAILURE)
         supervised = False  # Threads share the object, so nothing has to be imported by name.
+    if config.uds is None and config.fd is None and not 0 <= config.port <= 65535:
+        logger.error("The port must be 0-65535, not %d.", config.port)  # uvloop would take the lower 16 bits.
+        sys.exit(STARTUP_FAILURE)
     if supervised:
         config.check()
     else:
@@ -120,7 +123,9 @@ def _serve(config: Config) -> None:
     sockets = [config.bind_socket()] if supervised else []
     try:
         if config.should_reload:
-            ChangeReload(config, target=server.run, sockets=sockets).run()
+            # Looked up here, so that only reloading imports the watcher, and a replacement set on this module counts.
+            reloader = sys.modules[__name__].ChangeReload
+            reloader(config, target=server.run, sockets=sockets).run()
         elif supervised:
             supervisor = Multiprocess(config, sockets=sockets)
             supervisor.run()
@@ -135,3 +140,9 @@ def _serve(config: Config) -> None:
             os.remove(config.uds)
     if failed:
         sys.exit(STARTUP_FAILURE)
+
+
+def __getattr__(name: str) -> Any:
+    if name == "ChangeReload":
+        return supervisors.ChangeReload
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -19,7 +19,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from types import FrameType
 from typing import Any
 
@@ -45,6 +45,9 @@ SIGTERM_LINGER = 0.3
 #: Seconds for the callback of a listener's `wait_closed`, which since Python 3.12.1 waits for every connection.
 _CLOSE_TIMEOUT = 1.0
 
+#: What the loop that accepts for worker threads is called among them.
+_ACCEPTOR = "pounce-acceptor"
+
 logger = logging.getLogger(LOGGER_ERROR)
 
 
@@ -69,6 +72,8 @@ class Server:
         self._worker: Worker | None = None
         self._pool: WorkerPool | None = None
         self._thread_id = threading.get_ident()
+        self._heartbeat = time.monotonic()
+        self._ending = False
 
     @functools.cached_property
     def limit_max_requests(self) -> int | None:
@@ -86,7 +91,8 @@ class Server:
 
     def run(self, sockets: list[socket.socket] | None = None) -> None:
         """Serve until a signal or `should_exit`, on a new event loop."""
-        asyncio_run(self.serve(sockets=sockets), loop_factory=self.config.get_loop_factory())
+        loop_factory = self.config.get_loop_factory()  # First: it may raise, and then there must be no coroutine yet.
+        asyncio_run(self.serve(sockets=sockets), loop_factory=loop_factory)
 
     async def serve(self, sockets: list[socket.socket] | None = None) -> None:
         """Serve until a signal or `should_exit`, on the running loop. Captured signals are raised again at the end."""
@@ -100,12 +106,16 @@ class Server:
         if self._pool is None:
             self._prepare_worker()
         self._log_process("Started server process [%d]", self._description())
-        await self.startup(sockets=sockets)
-        if not self.should_exit:
-            await self.main_loop()
-        if self.started:
-            await self.shutdown(sockets=sockets)
-            self._log_process("Finished server process [%d]")
+        try:
+            await self.startup(sockets=sockets)
+            if not self.should_exit:
+                await self.main_loop()
+            if self.started:
+                await self.shutdown(sockets=sockets)
+                self._log_process("Finished server process [%d]")
+        finally:
+            if self._pool is not None:
+                self._pool.abandon()
 
     def _prepare_worker(self) -> None:
         if not self.config.loaded:
@@ -119,15 +129,16 @@ class Server:
         self._gil_watch = GilWatch()
         with self._gil_watch:
             self.config.load_app()
-        if not self._may_run_in_threads(self._gil_watch.complaint()):
+        if not self._allows_threads(self._gil_watch.complaint()):
             return
         if self.config.worker_class == "thread" and not self._gil_watch.was_off:
             logger.warning("Worker threads on an interpreter with a GIL take turns: they will not run in parallel.")
         self._pool = WorkerPool(self.config)
         self.server_state = self._pool.state
 
-    def _may_run_in_threads(self, complaint: str | None) -> bool:
-        """Whether threads go on, given what speaks against them. Under `auto` processes take over, or one worker."""
+    def _allows_threads(self, complaint: str | None) -> bool:
+        """Whether threads go on, given what speaks against them. Exits where threads were asked for by name, or where
+        a supervisor can start processes; else one worker takes over."""
         if complaint is None:
             return True
         if self.config.worker_class == "thread":
@@ -164,15 +175,18 @@ class Server:
         self.started = True
 
     async def _start_pool(self, sockets: list[socket.socket] | None) -> None:
-        assert self._pool is not None
-        check = SharedStateCheck(self.config, self._pool.threads)
+        pool = self._pool
+        assert pool is not None
+        check = SharedStateCheck(self.config)
         try:
-            await self._pool.start(after_each=check.after_startup)
+            # A signal meanwhile ends the start after the worker that is at it.
+            is_up = await pool.start(lambda thread: not check.after_startup(thread) and not self.should_exit)
         except StartupFailed as exc:
             sys.exit(exc.code)
-        if not self._may_run_in_threads(check.complaint()):
-            # Embedded under `auto`, with nobody to start processes: one worker, on this loop.
-            await self._pool.stop(linger=0.0, timeout=None, is_forced=lambda: self.force_exit, log=False)
+        if not is_up:
+            await pool.stop(linger=0.0, limit=None, is_forced=lambda: self.force_exit, log=False)
+            if self.should_exit or self._allows_threads(check.complaint()):
+                return
             self._pool = None
             self.server_state = ServerState()
             self._prepare_worker()
@@ -182,12 +196,13 @@ class Server:
             listeners = await listening(self.config, sockets)
         except OSError as exc:
             logger.error(exc)
-            await self._pool.stop(linger=0.0, timeout=None, is_forced=lambda: self.force_exit, log=False)
+            await pool.stop(linger=0.0, limit=None, is_forced=lambda: self.force_exit, log=False)
             sys.exit(STARTUP_FAILURE)
-        self.servers = [_Listeners(listeners)]
-        self._pool.accept(listeners)
+        pool.accept(listeners)
+        self.servers = [_Listeners(listeners, pool.stop_accepting)]
         if sockets is None:
             announce(self.config, listeners)
+        self._heartbeat = time.monotonic()
         self.started = True
 
     async def main_loop(self) -> None:
@@ -203,6 +218,8 @@ class Server:
         """What is due every tenth of a second. Returns whether the server should end."""
         if self._worker is not None:
             self._worker.tick()
+        else:
+            self._heartbeat = time.monotonic()
         if counter % 10 == 0:
             if self.config.callback_notify is not None:
                 now = time.time()
@@ -229,8 +246,8 @@ class Server:
         if complaint is not None:
             self._on_late_gil(complaint)
         failed = pool.failed_thread()
-        if failed is not None:
-            logger.error("Worker thread %s has ended by itself; ending the server process.", failed.name)
+        if failed is not None and not self.should_exit:
+            logger.error("Worker thread %s has ended by itself. Ending the server process.", failed.name)
             self.should_exit = True
 
     def _on_late_gil(self, complaint: str) -> None:
@@ -244,17 +261,15 @@ class Server:
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Stop listening, let requests end within `timeout_graceful_shutdown`, run the app's shutdown."""
         logger.info("Shutting down")
+        self._ending = True
         for server in self.servers:
             server.close()
         linger = SIGTERM_LINGER if signal.SIGTERM in self._captured_signals else 0.0
-        if self._pool is not None:
-            self._pool.stop_accepting()
-            for sock in sockets or []:
-                sock.close()
-            await self._pool.stop(linger, self.config.timeout_graceful_shutdown, lambda: self.force_exit)
-            return
         for sock in sockets or []:
             sock.close()
+        if self._pool is not None:
+            await self._pool.stop(linger, self.config.timeout_graceful_shutdown, lambda: self.force_exit)
+            return
         worker = self._worker
         assert worker is not None
         await worker.retire_connections(linger, lambda: self.force_exit)
@@ -262,9 +277,7 @@ class Server:
         try:
             await asyncio.wait_for(self._wait_tasks_to_complete(), timeout=self.config.timeout_graceful_shutdown)
         except TimeoutError:
-            logger.error(
-                "Cancel %s running task(s), timeout graceful shutdown exceeded", len(self.server_state.tasks)
-            )
+            logger.error("Cancel %s running task(s), timeout graceful shutdown exceeded", len(self.server_state.tasks))
             worker.cancel_tasks()
         if not self.force_exit:
             await self.lifespan.shutdown()
@@ -311,7 +324,9 @@ class Server:
         if not self.started:
             return []
         if self._pool is not None:
-            return [(thread.name, thread.heartbeat_age()) for thread in self._pool.threads if thread.is_alive()]
+            ages = [(thread.name, thread.heartbeat_age()) for thread in self._pool.threads if thread.is_alive()]
+            # Where this loop stands still nobody accepts. While it waits for the workers to end, it does not tick.
+            return ages if self._ending else [*ages, (_ACCEPTOR, time.monotonic() - self._heartbeat)]
         if self._worker is not None:
             return [(self._worker.name, time.monotonic() - self._worker.heartbeat)]
         return []
@@ -340,13 +355,20 @@ class Server:
 class _Listeners:
     """Listening sockets under the interface of an asyncio server, for those who look at `Server.servers`."""
 
-    def __init__(self, sockets: Sequence[socket.socket]) -> None:
+    def __init__(self, sockets: Sequence[socket.socket], stop_accepting: Callable[[], None]) -> None:
         self.sockets = tuple(sockets)
+        self._stop_accepting = stop_accepting
+
+    def is_serving(self) -> bool:
+        """Whether connections are accepted."""
+        return bool(self.sockets)
 
     def close(self) -> None:
-        """Nothing: the acceptor must let go of them first."""
-
-    async def wait_closed(self) -> None:
-        """Close them."""
+        """Accept no more: the acceptor lets go of the sockets before they are closed."""
+        self._stop_accepting()
         for sock in self.sockets:
             sock.close()
+        self.sockets = ()
+
+    async def wait_closed(self) -> None:
+        """Nothing is left to wait for."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import socket
 import subprocess
 import sys
 import tarfile
@@ -18,7 +19,7 @@ from conformance.__main__ import main, parse
 from conformance.cache import SetupError
 from conformance.environment import Interpreter
 from conformance.judge import Known, Outcomes, judge, table
-from conformance.replay import HERE, SHIM, Request, clean_environment, load_known, put_on_path
+from conformance.replay import HERE, SHIM, Request, clean_environment, is_free, load_known, put_on_path
 from conformance.upstream import check, unpack
 
 PASSED, FAILED, SKIPPED = ("passed", ""), ("failed", "boom"), ("skipped", "not here")
@@ -181,6 +182,14 @@ def test_the_callers_settings_stay_out(monkeypatch: pytest.MonkeyPatch) -> None:
     cleaned = clean_environment()
     assert cleaned["PIP_CERT"] == "kept"
     assert not {"UVICORN_PORT", "POUNCE_PORT", "WEB_CONCURRENCY", "FORWARDED_ALLOW_IPS", "PYTHONPATH"} & set(cleaned)
+
+
+def test_a_taken_port_is_noticed() -> None:
+    """A port that somebody listens on is not free; it is again once they are gone."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        assert not is_free(port)
+    assert is_free(port)
 
 
 RECORDED = """

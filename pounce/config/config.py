@@ -242,8 +242,7 @@ class Config:
         self._refuse_http2()
         for flag, name in (("--http", self.http), ("--ws", self.ws), ("--loop", self.loop)):
             require_package(flag, name)
-        if self.ssl_context_factory is None:
-            tls.context_from(self, None)
+        tls.check(self)
         if self.should_reload or not isinstance(self.app, str):
             return
         problem = app_loading.app_is_missing(self.app)

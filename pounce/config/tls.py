@@ -72,6 +72,23 @@ def context_from(config: Any, alpn_protocols: list[str] | None) -> ssl.SSLContex
     return default_factory()
 
 
+def check(config: Any) -> None:
+    """Raise, as `context_from` would, for TLS files that do not work; without running or asking the user."""
+    if config.ssl_context_factory is None and not _would_ask_for_password(config):
+        context_from(config, None)
+
+
+def _would_ask_for_password(config: Any) -> bool:
+    """Whether OpenSSL would stop and ask at the terminal: a server process has to, its parent need not."""
+    if config.ssl_keyfile_password:
+        return False
+    try:
+        with open(config.ssl_keyfile or config.ssl_certfile or "", "rb") as file:
+            return b"ENCRYPTED" in file.read()
+    except OSError:
+        return False
+
+
 def _reason(exc: OSError, *files: str | os.PathLike[str] | None) -> str:
     # OpenSSL's errors name no file.
     for file in files:

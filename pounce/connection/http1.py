@@ -41,11 +41,55 @@ _JOINED_WRITE_SIZE = 64 * 1024
 class HTTP1Protocol(asyncio.Protocol):
     """asyncio's view of one HTTP/1.1 connection, and the `HttpChannel` of its cycles."""
 
+    # Slots, since attribute access is fastest there and a class with more than 30 attributes has nothing better.
+    __slots__ = (
+        "_active",
+        "_advancing",
+        "_context",
+        "_deferred",
+        "_eager",
+        "_head_size",
+        "_holds_output",
+        "_out",
+        "_proxy",
+        "_refusal",
+        "_start_task",
+        "_sweeps_idle",
+        "_trusts_peer",
+        "_upgrade",
+        "access_log",
+        "access_logger",
+        "app",
+        "app_state",
+        "asgi_version",
+        "client",
+        "config",
+        "connections",
+        "cycle",
+        "flow",
+        "idle",
+        "limit_concurrency",
+        "logger",
+        "loop",
+        "pipeline",
+        "retiring",
+        "root_path",
+        "scheme",
+        "scope",
+        "server",
+        "server_state",
+        "tasks",
+        "timeout_keep_alive",
+        "timeout_keep_alive_task",
+        "transport",
+        "wire",
+        "ws_protocol_class",
+    )
+
     wire_class: ClassVar[Any]
     sends_length_of_500: ClassVar[bool] = False
-
-    #: The worker is being replaced: the response to the next request closes the connection.
-    retiring = False
+    #: Whether the wire parses a pipelined request only when the response before it is complete (`start_next`).
+    holds_requests_back: ClassVar[bool] = True
 
     #: Idle for the sweeper (`Worker`): BUSY, or NEWLY_IDLE, or the time at which the sweeper saw it idle first.
     BUSY: ClassVar[float] = 0.0
@@ -74,6 +118,8 @@ class HTTP1Protocol(asyncio.Protocol):
         self.timeout_keep_alive = config.timeout_keep_alive
         self.timeout_keep_alive_task: asyncio.TimerHandle | None = None
         self.idle = self.BUSY
+        #: The worker is being replaced: the response to the next request closes the connection.
+        self.retiring = False
         self.app_state = app_state
         self.server_state = server_state
         self.connections = server_state.connections
@@ -85,10 +131,12 @@ class HTTP1Protocol(asyncio.Protocol):
         self.server: tuple[str, int | None] | None = None
         self.client: tuple[str, int] | None = None
         self.scheme = "http"
-        self.wire: Http1Wire = self.wire_class(self, server_state.header_starts, config.h11_max_incomplete_event_size)
+        self.wire: Http1Wire = self.wire_class(self, server_state.header_cache, config.h11_max_incomplete_event_size)
         self._head_size = 0
         self._refusal: BadRequest | None = None
         self._upgrade: tuple[str, bytes, Headers] | None = None
+        self._deferred = False  # a refusal or an upgrade waits until earlier requests are answered
+        self._sweeps_idle = server_state.sweeps_idle and config.timeout_keep_alive >= 1
 
         # The requests: the latest one parsed, those not begun, and the one being answered
         self.scope: Any = None
@@ -151,7 +199,7 @@ class HTTP1Protocol(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Bytes from the client."""
-        self.idle = 0.0
+        self.idle = 0.0  # BUSY
         if self.timeout_keep_alive_task is not None:
             self._unset_keepalive_if_required()
         wire = self.wire
@@ -164,8 +212,8 @@ class HTTP1Protocol(asyncio.Protocol):
                 self._advance()
             if self.pipeline:
                 self.flow.pause_reading()
-        elif self._upgrade is not None and self._active is None:
-            self.handle_websocket_upgrade()
+        elif self._deferred and self._active is None:
+            self._on_drained()
         if wire.target:
             self._limit_head(len(data))
 
@@ -194,6 +242,7 @@ class HTTP1Protocol(asyncio.Protocol):
         if upgrade is not None:
             if upgrade == b"websocket" and self.ws_protocol_class is not None:
                 self._upgrade = (method, target, headers)
+                self._deferred = True
                 return True
             self._unsupported_upgrade_warning()
         if target[:1] == b"/":
@@ -299,16 +348,20 @@ class HTTP1Protocol(asyncio.Protocol):
 
     def _on_drained(self) -> None:
         """Every request that was parsed is answered: what waited for that, or the idle time."""
+        if self._sweeps_idle and not self._deferred:
+            self.idle = -1.0  # NEWLY_IDLE
+            if self.flow.read_paused:
+                self.flow.resume_reading()
+            return
         if self.transport.is_closing():
             return
         if self._refusal is not None:
             self._refuse(self._refusal)
         elif self._upgrade is not None:
             self.handle_websocket_upgrade()
-        elif self.cycle is not None and self.cycle.response_complete:
-            if self.server_state.sweeps_idle and self.timeout_keep_alive >= 1:
-                self.idle = self.NEWLY_IDLE
-            elif self.timeout_keep_alive_task is None:
+        else:
+            self.flow.resume_reading()
+            if self.timeout_keep_alive_task is None:
                 self.timeout_keep_alive_task = self.loop.call_later(
                     self.timeout_keep_alive, self.timeout_keep_alive_handler
                 )
@@ -363,13 +416,14 @@ class HTTP1Protocol(asyncio.Protocol):
         wire = self.wire
         if wire.close_after_response or not cycle.keep_alive:
             self.close()
-            return
+        elif self.holds_requests_back or not self._advancing:
+            self._next_request()
+
+    def _next_request(self) -> None:
         if self.transport.is_closing():
             return
-        if self.flow.read_paused and not self.pipeline:
-            self.flow.resume_reading()
         try:
-            wire.start_next()
+            self.wire.start_next()
         except BadRequest as exc:
             self._on_bad_request(exc)
         if self._advancing:
@@ -420,6 +474,7 @@ class HTTP1Protocol(asyncio.Protocol):
             self._refuse(bad_request)
         else:
             self._refusal = bad_request
+            self._deferred = True
             self.flow.pause_reading()
 
     def _refuse(self, bad_request: BadRequest) -> None:
@@ -462,6 +517,7 @@ class HTTP1Protocol(asyncio.Protocol):
         assert self.ws_protocol_class is not None
         method, target, headers = self._upgrade
         self._upgrade = None
+        self._deferred = False
         self._unset_keepalive_if_required()
         self._flush()
         self._trace("Upgrading to WebSocket")

@@ -9,6 +9,8 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any
 
+from pounce.wire.http1_head import HeaderCache
+
 
 class ServerState:
     """Counters, connection and task sets and default response headers of one worker (one event loop)."""
@@ -20,8 +22,8 @@ class ServerState:
         self.default_headers: list[tuple[bytes, bytes]] = []
         #: Whether somebody sweeps idle connections (a running worker does); else each connection keeps a timer.
         self.sweeps_idle = False
-        #: Response header names as this worker's apps write them, made ready for the wire.
-        self.header_starts: dict[bytes, bytes] = {}
+        #: Response fields that this worker's apps have sent before, made ready for the wire.
+        self.header_cache = HeaderCache()
         #: The states of all workers of this process, this one included: limits count the whole process.
         self.siblings: Sequence[ServerState] = (self,)
 

@@ -17,7 +17,6 @@ from pounce.connection.flow import HIGH_WATER_LIMIT, FlowControl
 from pounce.connection.peer import get_local_addr, get_remote_addr, is_ssl
 from pounce.connection.ping import PingTimer
 from pounce.connection.state import ServerState
-from pounce.connection.tasks import start_task_on
 from pounce.contracts import ConfigView
 from pounce.exchange.ws_cycle import Header, WebSocketCycle, WebSocketState, websocket_scope
 from pounce.logs import TRACE_LOG_LEVEL
@@ -202,8 +201,13 @@ class WebSocketProtocol(asyncio.Protocol):
             state=self.app_state.copy(),
         )
         self.cycle = WebSocketCycle(self.app, scope, self, self.logger)
-        context = contextvars.Context() if self.config.reset_contextvars else None
-        task = start_task_on(self.loop)(self.cycle.run(), context)
+        # Not eagerly, unlike requests: a turn of the loop is nothing to a connection that lives long, and after it the
+        # transport is surely ours, so that what the app writes can pause us and not the HTTP/1.1 protocol before.
+        run = self.cycle.run()
+        if self.config.reset_contextvars:
+            task = self.loop.create_task(run, context=contextvars.Context())
+        else:
+            task = self.loop.create_task(run)
         self.tasks.add(task)
         task.add_done_callback(self.tasks.discard)
 
@@ -309,7 +313,8 @@ class WebSocketProtocol(asyncio.Protocol):
         self.flow.pause_reading()
 
     def resume_reading(self) -> None:
-        self.flow.resume_reading()
+        if self.is_open:  # before that, reading pauses for what is held back
+            self.flow.resume_reading()
 
     def on_app_done(self) -> None:
         if self.close_timer is None:

@@ -56,14 +56,22 @@ class HttpChannel(Protocol):
 class RequestResponseCycle:
     """One exchange. The channel tells it what arrives (`on_body`, `on_end`, `on_disconnect`)."""
 
-    # What most requests never change lives on the class, so that making a cycle is cheap.
-    disconnected = False
-    response_started = False
-    response_complete = False
-    more_body = True
-    body: bytes | bytearray = b""
-    _something_to_tell = False
-    _told: asyncio.Event | None = None
+    __slots__ = (
+        "_something_to_tell",
+        "_told",
+        "access_logger",
+        "app",
+        "body",
+        "channel",
+        "disconnected",
+        "keep_alive",
+        "logger",
+        "more_body",
+        "response_complete",
+        "response_started",
+        "scope",
+        "waiting_for_100_continue",
+    )
 
     def __init__(
         self,
@@ -83,6 +91,13 @@ class RequestResponseCycle:
         self.access_logger = access_logger
         self.keep_alive = keep_alive
         self.waiting_for_100_continue = expect_continue
+        self.disconnected = False
+        self.response_started = False
+        self.response_complete = False
+        self.body: bytes | bytearray = b""
+        self.more_body = True
+        self._something_to_tell = False
+        self._told: asyncio.Event | None = None  # made when the app first has to wait
 
     def __repr__(self) -> str:
         state = "complete" if self.response_complete else "started" if self.response_started else "waiting"

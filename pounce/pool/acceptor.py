@@ -1,7 +1,8 @@
 """Accepts connections for all workers and hands each to the least loaded one. A connection then stays on its loop.
 
-Runs on the server's own loop (the main thread, or wherever `Server.serve()` runs). Knows nothing of protocols. Answers to:
-RFC 9293 for accept; a full file table must neither spin nor end the listener.
+Runs on the server's own loop (the main thread, or wherever `Server.serve()` runs). What crosses to a worker is a bare
+descriptor: the socket object around it is made on the worker's thread. Knows nothing of protocols. Answers to:
+accept(2); a full file table must neither spin nor end the listener.
 """
 
 from __future__ import annotations
@@ -10,8 +11,8 @@ import asyncio
 import errno
 import logging
 import socket
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
 
 from pounce.names import LOGGER_ERROR
 from pounce.pool.balance import least_loaded
@@ -26,13 +27,17 @@ _EXHAUSTED = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 logger = logging.getLogger(LOGGER_ERROR)
 
 
+#: An accepted connection on its way: descriptor, address family, socket type, protocol.
+Accepted = tuple[int, int, int, int]
+
+
 class Adopter(Protocol):
     """A worker, as the acceptor sees it."""
 
     def load(self) -> int:
         """Open connections, those under way to it included."""
 
-    def adopt_threadsafe(self, sockets: list[socket.socket]) -> None:
+    def adopt_threadsafe(self, accepted: list[Accepted]) -> None:
         """Take over accepted connections."""
 
 
@@ -65,15 +70,16 @@ class Acceptor:
     def _listen(self, loop: asyncio.AbstractEventLoop) -> None:
         self._paused = None
         for listener in self._listeners:
-            loop.add_reader(listener.fileno(), self._on_readable, listener)
+            kind = (int(listener.family), int(listener.type), listener.proto)
+            loop.add_reader(listener.fileno(), self._on_readable, _accept_on(listener), *kind)
 
-    def _on_readable(self, listener: socket.socket) -> None:
+    def _on_readable(self, accept: Callable[[], int], family: int, kind: int, proto: int) -> None:
         workers = self._workers
         loads = [worker.load() for worker in workers]
-        batches: dict[int, list[socket.socket]] = {}
+        batches: dict[int, list[Accepted]] = {}
         for _ in range(_BATCH):
             try:
-                connection, _ = listener.accept()
+                fd = accept()
             except (BlockingIOError, InterruptedError):
                 break
             except ConnectionAbortedError:
@@ -87,9 +93,13 @@ class Acceptor:
             index = least_loaded(loads, self._next)
             self._next = index + 1
             loads[index] += 1
-            batches.setdefault(index, []).append(connection)
-        for index, connections in batches.items():
-            workers[index].adopt_threadsafe(connections)
+            accepted = (fd, family, kind, proto)
+            if index in batches:
+                batches[index].append(accepted)
+            else:
+                batches[index] = [accepted]
+        for index, batch in batches.items():
+            workers[index].adopt_threadsafe(batch)
 
     def _pause(self, exc: OSError) -> None:
         """Wait for connections to close: the backlog keeps the listener readable, so watching on would spin."""
@@ -99,3 +109,11 @@ class Acceptor:
         for listener in self._listeners:
             self._loop.remove_reader(listener.fileno())
         self._paused = self._loop.call_later(_EXHAUSTED_PAUSE, self._listen, self._loop)
+
+
+def _accept_on(listener: socket.socket) -> Callable[[], int]:
+    """A function that accepts one connection and returns its descriptor."""
+    accept: Any = getattr(listener, "_accept", None)  # `accept()` without the socket object around the result
+    if accept is None:
+        return lambda: listener.accept()[0].detach()
+    return lambda: int(accept()[0])

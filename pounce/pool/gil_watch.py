@@ -57,18 +57,18 @@ class GilWatch:
             return None
         self._told = True
         if self._culprit is None:
-            return "An import has switched the GIL back on."
+            return f"An import has switched the GIL back on.{self._suspects()}"
         return f"Importing '{self._culprit}' has switched the GIL back on."
 
     def late_complaint(self) -> str | None:
         """As `complaint`, once, for imports that came later (with the first requests)."""
-        if self._told or not self.was_off or not gil_is_on():
-            return None
-        self._told = True
-        new = [
-            name
-            for name in set(sys.modules) - self._modules
-            if str(getattr(sys.modules.get(name), "__file__", "") or "").endswith((".so", ".pyd"))
-        ]
-        suspects = f" Extension modules imported since the start: {', '.join(sorted(new))}." if new else ""
-        return f"An import has switched the GIL back on.{suspects}"
+        return None if self._told else self.complaint()
+
+    def _suspects(self) -> str:
+        """Extension modules that came in after the look began, for when CPython's warning was not to be seen."""
+        new = sorted(name for name in set(sys.modules) - self._modules if _is_extension(sys.modules.get(name)))
+        return f" It is one of these extension modules: {', '.join(new)}." if new else ""
+
+
+def _is_extension(module: Any) -> bool:
+    return str(getattr(module, "__file__", None) or "").endswith((".so", ".pyd"))

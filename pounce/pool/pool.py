@@ -24,32 +24,35 @@ logger = logging.getLogger(LOGGER_ERROR)
 #: Seconds that a thread gets to end once its work is done.
 _JOIN_TIMEOUT = 5.0
 
+#: Seconds that a stuck or ending thread gets once nobody waits for requests any more.
+_FORCED_TIMEOUT = 1.0
+
 
 class PoolState:
     """What all workers count together, under the names that `ServerState` has. Reads only; made anew at every read."""
 
-    def __init__(self, states: Sequence[ServerState]) -> None:
-        self._states = states
+    def __init__(self, threads: Sequence[WorkerThread]) -> None:
+        self._threads = threads
 
     @property
     def total_requests(self) -> int:
         """Requests answered by this process."""
-        return sum(state.total_requests for state in self._states)
+        return sum(thread.state.total_requests for thread in self._threads)
 
     @property
     def connections(self) -> set[Any]:
         """Open connections of this process."""
-        return set().union(*(_snapshot(state.connections) for state in self._states))
+        return set().union(*(_snapshot(thread.state.connections) for thread in self._threads))
 
     @property
     def tasks(self) -> set[asyncio.Task[None]]:
         """Running exchanges of this process."""
-        return set().union(*(_snapshot(state.tasks) for state in self._states))
+        return set().union(*(_snapshot(thread.state.tasks) for thread in self._threads))
 
     @property
     def default_headers(self) -> list[tuple[bytes, bytes]]:
         """The first worker's default headers."""
-        return self._states[0].default_headers
+        return self._threads[0].state.default_headers
 
 
 def _snapshot(live: set[Any]) -> set[Any]:
@@ -71,18 +74,15 @@ class WorkerPool:
     def __init__(self, config: ConfigView) -> None:
         self.config = config
         self.threads = [WorkerThread(config, index) for index in range(config.workers)]
-        states = [thread.state for thread in self.threads]
-        for state in states:
-            state.siblings = states
-        self.state = PoolState(states)
+        self.state = PoolState(self.threads)
         self._acceptor: Acceptor | None = None
         self._started: list[WorkerThread] = []
 
-    async def start(self, after_each: Callable[[WorkerThread], None]) -> None:
-        """Start the threads, each when the one before has finished its lifespan's startup.
+    async def start(self, goes_on: Callable[[WorkerThread], bool]) -> bool:
+        """Start the threads, each when the one before has finished its lifespan's startup. Whether all are up.
 
-        `after_each` sees every thread once it is up. Raises StartupFailed, with every thread that was up shut down
-        again; likewise where `after_each` raises.
+        `goes_on` sees every thread once it is up, and says whether the next may start. Raises StartupFailed, with
+        every thread that was up shut down again; likewise where `goes_on` raises.
         """
         try:
             for thread in self.threads:
@@ -92,13 +92,18 @@ class WorkerPool:
                     thread.join(_JOIN_TIMEOUT)
                     raise StartupFailed(thread.exit_code or STARTUP_FAILURE)
                 self._started.append(thread)
-                after_each(thread)
+                if not goes_on(thread):
+                    return False
         except BaseException:
-            await self.stop(linger=0.0, timeout=None, is_forced=lambda: False, log=False)
+            await self.stop(linger=0.0, limit=None, is_forced=lambda: False, log=False)
             raise
+        states: list[ServerState] = [thread.state for thread in self.threads]
+        for state in states:
+            state.siblings = states
+        return True
 
     def accept(self, listeners: Sequence[socket.socket]) -> None:
-        """Accept connections on these sockets from now on."""
+        """Accept connections on these sockets from now on. They are closed by whoever opened them."""
         self._acceptor = Acceptor(listeners, self._started)
         self._acceptor.start()
 
@@ -111,23 +116,18 @@ class WorkerPool:
         """A thread that ended although nobody asked it to."""
         return next((thread for thread in self._started if thread.on_ended.is_set()), None)
 
-    async def stop(
-        self, linger: float, timeout: float | None, is_forced: Callable[[], bool], log: bool = True
-    ) -> None:
+    async def stop(self, linger: float, limit: float | None, is_forced: Callable[[], bool], log: bool = True) -> None:
         """Drain all workers, then run their lifespan shutdowns in reverse order of their startups.
 
-        `timeout` (seconds) bounds the drain; what runs then is cancelled. `is_forced()` ends every wait.
+        `linger` (seconds) is what an idle connection gets to send the request that may be under way. `limit`
+        (seconds) bounds the drain; what runs then is cancelled. `is_forced()` ends every wait.
         """
         self.stop_accepting()
         for thread in self._started:
             thread.retire_threadsafe(linger)
-        if log:
-            await self._wait(0.1 + linger, is_forced)
-            if any(thread.state.connections for thread in self._started):
-                logger.info("Waiting for connections to close. (CTRL+C to force quit)")
-            elif any(thread.state.tasks for thread in self._started):
-                logger.info("Waiting for background tasks to complete. (CTRL+C to force quit)")
-        if not await self._wait(timeout, is_forced):
+        if log and not await self._drained(0.1 + linger, is_forced):
+            self._say_what_runs()
+        if not await self._drained(limit, is_forced):
             if not is_forced():
                 logger.error(
                     "Cancel %s running task(s), timeout graceful shutdown exceeded",
@@ -138,38 +138,60 @@ class WorkerPool:
             for thread in self._started:
                 thread.force_drain_threadsafe()
         for thread in reversed(self._started):
-            if is_forced():
-                thread.force_threadsafe()
-            thread.finish_threadsafe()
-            while not thread.on_ended.is_set():
-                if not await _set_within(thread.on_ended, 0.1) and is_forced():
-                    thread.force_threadsafe()
-                    await _set_within(thread.on_ended, 1.0)
-                    break
-            thread.join(_JOIN_TIMEOUT if thread.on_ended.is_set() else 0)
+            await self._end(thread, is_forced)
         self._started = []
 
-    async def _wait(self, timeout: float | None, is_forced: Callable[[], bool]) -> bool:
-        """Whether every worker is drained within `timeout` seconds and before `is_forced()`."""
+    async def _end(self, thread: WorkerThread, is_forced: Callable[[], bool]) -> None:
+        if is_forced():
+            thread.force_threadsafe()
+        thread.finish_threadsafe()
+        while not await _set_within(thread.on_ended, 0.1):
+            if is_forced():
+                thread.force_threadsafe()
+                if not await _set_within(thread.on_ended, _FORCED_TIMEOUT):
+                    # A thread cannot be killed. This one is a daemon: it ends with the process.
+                    logger.error("Worker thread %s does not end. It is stuck at:\n%s", thread.name, thread.dump_stack())
+                    return
+        thread.join(_JOIN_TIMEOUT)
+
+    def abandon(self) -> None:
+        """End at once whatever still runs: for a server that was cancelled or failed. After `stop` there is nothing."""
+        self.stop_accepting()
+        left = [thread for thread in self.threads if thread.is_alive()]
+        for thread in left:
+            thread.force_threadsafe()
+            thread.retire_threadsafe(0.0)
+            thread.finish_threadsafe()
+        for thread in left:
+            thread.join(_FORCED_TIMEOUT)
+
+    def _say_what_runs(self) -> None:
+        if any(thread.state.connections for thread in self._started):
+            logger.info("Waiting for connections to close. (CTRL+C to force quit)")
+        elif any(thread.state.tasks for thread in self._started):
+            logger.info("Waiting for background tasks to complete. (CTRL+C to force quit)")
+
+    async def _drained(self, limit: float | None, is_forced: Callable[[], bool]) -> bool:
+        """Whether every worker is drained within `limit` seconds and before `is_forced()`."""
         loop = asyncio.get_running_loop()
-        deadline = None if timeout is None else loop.time() + timeout
+        deadline = None if limit is None else loop.time() + limit
         for thread in self._started:
             while not thread.on_drained.is_set() and not thread.on_ended.is_set():
                 if is_forced() or (deadline is not None and loop.time() >= deadline):
                     return False
-                await _first_of(thread.on_drained, thread.on_ended, timeout=0.05)
+                await _first_of(thread.on_drained, thread.on_ended, within=0.05)
         return True
 
 
-async def _first_of(*events: asyncio.Event, timeout: float | None = None) -> None:
+async def _first_of(*events: asyncio.Event, within: float | None = None) -> None:
     waiters = [asyncio.ensure_future(event.wait()) for event in events]
     try:
-        await asyncio.wait(waiters, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait(waiters, timeout=within, return_when=asyncio.FIRST_COMPLETED)
     finally:
         for waiter in waiters:
             waiter.cancel()
 
 
-async def _set_within(event: asyncio.Event, timeout: float) -> bool:
-    await _first_of(event, timeout=timeout)
+async def _set_within(event: asyncio.Event, seconds: float) -> bool:
+    await _first_of(event, within=seconds)
     return event.is_set()

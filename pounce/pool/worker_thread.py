@@ -1,7 +1,8 @@
 """A thread with an event loop and a `Worker` on it, and what other threads may ask of it.
 
-Everything the worker touches is made on its own thread: config copy, app (from a factory), lifespan, protocols. What
-crosses: accepted sockets, three requests (`retire`, `force`, `finish`), reads of integers, and reports to the pool's loop.
+Everything the worker touches is made on its own thread, since free-threaded CPython counts references cheaply only for
+the thread that made the object: config copy, app (from a factory), state, lifespan, protocols. What crosses: accepted
+sockets, requests to end (`retire`, `force`, `finish`), reads of integers, and reports to the pool's loop.
 """
 
 from __future__ import annotations
@@ -17,10 +18,10 @@ from collections import deque
 from typing import Any
 
 from pounce.connection.state import ServerState
-from pounce.connection.tasks import start_task_on
 from pounce.contracts import ConfigView
 from pounce.errors import STARTUP_FAILURE
 from pounce.names import LOGGER_ERROR
+from pounce.pool.acceptor import Accepted
 from pounce.worker.loops import asyncio_run
 from pounce.worker.worker import TICK_INTERVAL, Worker
 
@@ -28,12 +29,14 @@ logger = logging.getLogger(LOGGER_ERROR)
 
 
 class WorkerThread:
-    """One worker of a pool. Made, started and stopped by the pool on the pool's loop."""
+    """One worker of a pool. Made, started and stopped by the pool, on the thread of the pool's loop."""
 
     def __init__(self, config: ConfigView, index: int) -> None:
         self.name = f"pounce-worker-{index}"
+        #: Replaced by one of the thread's own before `on_started`.
         self.state = ServerState()
         self.worker: Worker | None = None
+        #: What this process should exit with where the thread ended by itself; None after an orderly end.
         self.exit_code: int | None = None
         self._shared_config = config
         self._thread = threading.Thread(target=self._run, name=self.name, daemon=True)
@@ -44,16 +47,15 @@ class WorkerThread:
         self._linger = 0.0
         self._drained = False
         self._forced = False
-        # Counters for `load`: each has one writer, the acceptor's thread or this one.
-        self._handed_over = 0
-        self._adopted = 0
-        self._inbox: deque[socket.socket] = deque()
+        self._handed_over = 0  # written by the acceptor's thread alone, as `Worker.adopted` is by this one
+        self._inbox: deque[Accepted] = deque()
+        self._is_called = False
         #: Told on the pool's loop.
         self.on_started = asyncio.Event()
         self.on_drained = asyncio.Event()
         self.on_ended = asyncio.Event()
 
-    # Asked by the pool, on the pool's loop
+    # Asked by the pool and the acceptor, on the pool's thread
 
     def start(self) -> None:
         """Start the thread; `on_started` or `on_ended` follows."""
@@ -61,15 +63,19 @@ class WorkerThread:
 
     def load(self) -> int:
         """Open connections, those handed over and not yet connected included."""
-        return len(self.state.connections) + self._handed_over - self._adopted
+        worker = self.worker
+        return len(self.state.connections) + self._handed_over - (worker.adopted if worker is not None else 0)
 
-    def adopt_threadsafe(self, sockets: list[socket.socket]) -> None:
+    def adopt_threadsafe(self, accepted: list[Accepted]) -> None:
         """Take over accepted connections."""
-        self._handed_over += len(sockets)
-        self._inbox.extend(sockets)
-        if not self._call(self._adopt):
-            for sock in sockets:
-                sock.close()
+        self._handed_over += len(accepted)
+        self._inbox.extend(accepted)
+        # One wake-up for all that arrives before the loop gets to it. Should the two threads ever miss each other here,
+        # the next tick finds the inbox.
+        if not self._is_called:
+            self._is_called = True
+            if not self._call(self._adopt):
+                self._close_inbox()
 
     def retire_threadsafe(self, linger: float) -> None:
         """End every connection when its request is answered; `on_drained` follows."""
@@ -107,13 +113,15 @@ class WorkerThread:
         return self._thread.is_alive()
 
     def join(self, timeout: float) -> None:
-        """Wait for a thread that is about to end."""
+        """Wait up to `timeout` seconds for a thread that is about to end."""
         self._thread.join(timeout)
 
     def heartbeat_age(self) -> float:
-        """Seconds since the loop last turned; 0 before it serves. From any thread."""
+        """Seconds since the loop last turned; 0 before it serves and after it has ended. From any thread."""
         worker = self.worker
-        return time.monotonic() - worker.heartbeat if worker is not None and self.on_started.is_set() else 0.0
+        if worker is None or not self.on_started.is_set() or self.on_ended.is_set():
+            return 0.0
+        return time.monotonic() - worker.heartbeat
 
     def dump_stack(self) -> str:
         """Where the thread is right now, as a traceback shows it. From any thread."""
@@ -149,31 +157,35 @@ class WorkerThread:
             logger.error("Worker thread %s failed", self.name, exc_info=exc)
         finally:
             self._loop = None
+            self._close_inbox()
             self._tell(self.on_ended)
 
     async def _serve(self, config: ConfigView) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._start_task = start_task_on(self._loop)
+        self._loop = loop = asyncio.get_running_loop()
         self._retire = asyncio.Event()
         self._finish = asyncio.Event()
+        self.state = ServerState()
         worker = self.worker = Worker(config, self.name, self.state)
         await worker.lifespan.startup()
-        if worker.lifespan.should_exit:
+        if _has_failed(worker):
             self.exit_code = STARTUP_FAILURE
             return
         worker.tick()
-        ticking = self._loop.create_task(self._tick_on(worker))
+        ticking = loop.create_task(self._tick_on(worker))
         try:
             self._tell(self.on_started)
             await self._retire.wait()
+            worker.retiring = True
+            self._adopt()
             await worker.retire_connections(self._linger, self._is_drained)
             await worker.wait_drained(self._is_drained, log=False)
             self._tell(self.on_drained)
             await self._finish.wait()
             if not self._forced:
                 await worker.lifespan.shutdown()
-                if worker.lifespan.should_exit:
-                    self.exit_code = 1
+                self.exit_code = 1 if _has_failed(worker) else None
+            worker.abort_connections()
+            await asyncio.sleep(0)
         finally:
             ticking.cancel()
 
@@ -184,22 +196,25 @@ class WorkerThread:
         while True:
             await asyncio.sleep(TICK_INTERVAL)
             worker.tick()
+            if self._inbox:
+                self._adopt()
 
     def _adopt(self) -> None:
         """Connect what the acceptor has handed over since the last call."""
-        loop, worker, inbox = self._loop, self.worker, self._inbox
-        assert loop is not None
-        assert worker is not None
+        worker, inbox = self.worker, self._inbox
+        self._is_called = False
         while inbox:
-            self._start_task(self._connect(loop, worker, inbox.popleft()), None)
+            fd, family, kind, proto = inbox.popleft()
+            sock = socket.socket(family, kind, proto, fileno=fd)
+            if worker is None or self._loop is None:
+                sock.close()
+            else:
+                worker.adopt(sock)
 
-    async def _connect(self, loop: asyncio.AbstractEventLoop, worker: Worker, sock: socket.socket) -> None:
-        try:
-            sock.setblocking(False)
-            await loop.connect_accepted_socket(worker.create_protocol, sock, ssl=worker.config.ssl)
-        except OSError as exc:
-            # A client that went away, or failed the TLS handshake. asyncio's own servers keep quiet about it, too.
-            logger.debug("Connection lost before it was set up: %s", exc)
-            sock.close()
-        finally:
-            self._adopted += 1
+    def _close_inbox(self) -> None:
+        while self._inbox:
+            socket.close(self._inbox.popleft()[0])
+
+
+def _has_failed(worker: Worker) -> bool:
+    return worker.lifespan.should_exit

@@ -81,12 +81,15 @@ def _watch_parent(timeout_graceful_shutdown: float | None) -> None:
         return
     bound = TIMEOUT_ORPHAN if timeout_graceful_shutdown is None else timeout_graceful_shutdown + ORPHAN_MARGIN
 
+    main_thread = threading.get_ident()
+
     def wait_for_its_end() -> None:
         connection.wait([parent.sentinel])
         if sys.platform == "win32":
             signal.raise_signal(signal.SIGTERM)
         else:
-            os.kill(os.getpid(), signal.SIGTERM)
+            # To the main thread by name: only there does a signal end a system call that waits.
+            signal.pthread_kill(main_thread, signal.SIGTERM)
         # A daemon thread: it never keeps a process alive that has finished.
         threading.Event().wait(bound)
         os._exit(1)

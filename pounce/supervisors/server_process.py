@@ -241,6 +241,7 @@ class Process:
             # A SIGHUP to the whole process group is the parent's business. No SIG_IGN: that would be inherited.
             signal.signal(signal.SIGHUP, lambda _sig, _frame: None)
         server = self.server  # Made here, before the other thread reads it.
+        server.is_supervised = True
         threading.Thread(target=self.always_pong, name="pounce-pong", daemon=True).start()
         server.run(sockets)
         if not getattr(server, "started", True):

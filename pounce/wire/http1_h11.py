@@ -13,7 +13,7 @@ from h11._connection import DEFAULT_MAX_INCOMPLETE_EVENT_SIZE
 
 from pounce.errors import BadRequest, MisusedByApp
 from pounce.wire.http1 import Headers, Http1Sink
-from pounce.wire.http1_head import STATUS_PHRASES
+from pounce.wire.http1_head import STATUS_PHRASES, HeaderCache
 
 _CLOSE = (b"connection", b"close")
 
@@ -24,7 +24,7 @@ class H11Wire:
     #: h11 limits an incomplete head itself (`max_incomplete_size`).
     target = b""
 
-    def __init__(self, sink: Http1Sink, header_starts: dict[bytes, bytes], max_incomplete_size: int | None = None) -> None:
+    def __init__(self, sink: Http1Sink, header_cache: HeaderCache, max_incomplete_size: int | None = None) -> None:
         """`max_incomplete_size`: bytes of an incomplete head or chunk header that are kept (None: h11's default)."""
         self._sink = sink
         limit = DEFAULT_MAX_INCOMPLETE_EVENT_SIZE if max_incomplete_size is None else max_incomplete_size

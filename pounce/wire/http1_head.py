@@ -1,6 +1,6 @@
 """Response heads and body framing of the httptools dialect: status lines, header checks, chunks.
 
-Names are lowered and checked once per worker (`header_starts`), values all in one pass. Answers to: RFC 9112 sections
+Names and short values are checked once per worker (`HeaderCache`). Answers to: RFC 9112 sections
 4 to 7, RFC 9110 section 5; uvicorn's httptools implementation for the order of the fields.
 """
 
@@ -26,30 +26,68 @@ def status_phrase(status: int) -> bytes:
 STATUS_PHRASES = {status: status_phrase(status) for status in range(100, 600)}
 STATUS_LINE = {status: b"HTTP/1.1 %d %s\r\n" % (status, phrase) for status, phrase in STATUS_PHRASES.items()}
 
-#: Not allowed in a field name, and not in a field value (a tab is). Everything else passes as uvicorn lets it pass.
+#: Not allowed in a field name. In a value no control character is, but for the tab; all else passes, as with uvicorn.
 _BAD_IN_NAME = re.compile(rb'[\x00-\x1f\x7f()<>@,;:\[\]={} \t\\"]')
-_CONTROLS = bytes(code for code in range(0x20) if code != 0x09) + b"\x7f"
+_BAD_IN_VALUE = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 
-_CONTENT_LENGTH = b"content-length: "
-_TRANSFER_ENCODING = b"transfer-encoding: "
-_CONNECTION = b"connection: "
-_FRAMING = frozenset((_CONTENT_LENGTH, _TRANSFER_ENCODING, _CONNECTION))
+_CONTENT_LENGTH = b"\r\ncontent-length: "
+_TRANSFER_ENCODING = b"\r\ntransfer-encoding: "
+_CONNECTION = b"\r\nconnection: "
 
-#: Names kept per worker. An app that invents names without end must not fill the memory.
-_MAX_NAMES = 1024
+_END = b"\r\n\r\n"
+_CLOSE = b"\r\nconnection: close"
+_CHUNKED = b"\r\ntransfer-encoding: chunked\r\n\r\n"
+
+#: Names and values kept per worker, and how long a kept one may be: an app that invents them must not fill the memory.
+_MAX_KEPT = 1024
+_MAX_KEPT_SIZE = 128
 
 #: How a response body is delimited: no field said so yet, chunked, or by a length.
 UNDECIDED, CHUNKED, LENGTH = range(3)
 
 
+class HeaderCache:
+    """What one worker's apps send again and again, checked once: field names and values."""
+
+    __slots__ = ("safe_values", "starts")
+
+    def __init__(self) -> None:
+        #: A name as the app writes it, to the line's beginning: CR LF, the name in lower case, colon, space.
+        self.starts: dict[bytes, bytes] = {b"content-length": _CONTENT_LENGTH}
+        self.safe_values: set[bytes] = set()
+
+    def start_of(self, name: bytes) -> bytes:
+        """The beginning of a line for a name that is not in `starts`. Raises MisusedByApp."""
+        if _BAD_IN_NAME.search(name):
+            raise MisusedByApp("Invalid HTTP header name.")
+        start = b"\r\n%b: " % name.lower()
+        # The very objects, so that `head` may compare identities; two of them are told apart by not being kept.
+        if start == _TRANSFER_ENCODING:
+            return _TRANSFER_ENCODING
+        if start == _CONNECTION:
+            return _CONNECTION
+        if start == _CONTENT_LENGTH:
+            start = _CONTENT_LENGTH
+        if len(self.starts) < _MAX_KEPT and len(start) <= _MAX_KEPT_SIZE:
+            self.starts[bytes(name)] = start
+        return start
+
+    def check_value(self, value: bytes) -> None:
+        """For a value that is not in `safe_values`. Raises MisusedByApp."""
+        if _BAD_IN_VALUE.search(value):
+            raise MisusedByApp("Invalid HTTP header value.")
+        if len(self.safe_values) < _MAX_KEPT and len(value) <= _MAX_KEPT_SIZE:
+            self.safe_values.add(bytes(value))
+
+
 class ResponseEncoder:
     """Encodes the responses of one connection, one after the other."""
 
-    __slots__ = ("_defaults", "_prefixes", "_starts", "close_after_response", "framing", "is_head", "remaining")
+    __slots__ = ("_cache", "_defaults", "_prefixes", "close_after_response", "framing", "is_head", "remaining")
 
-    def __init__(self, header_starts: dict[bytes, bytes]) -> None:
-        """`header_starts` maps a name as an app writes it to `name: `; shared by the connections of one worker."""
-        self._starts = header_starts
+    def __init__(self, cache: HeaderCache) -> None:
+        """`cache` is shared by the connections of one worker."""
+        self._cache = cache
         self._defaults: Headers | None = None
         self._prefixes: dict[int, bytes] = {}
         self.close_after_response = False
@@ -67,9 +105,10 @@ class ResponseEncoder:
         prefix = self._prefixes.get(status)
         if prefix is None:
             prefix, headers = self._make_prefix(status, defaults, headers)
+        cache = self._cache
+        starts = cache.starts
+        safe_values = cache.safe_values
         parts = [prefix]
-        lines = 0
-        starts = self._starts
         framing = UNDECIDED
         remaining = 0
         close = not keep_alive
@@ -77,34 +116,34 @@ class ResponseEncoder:
         for name, value in headers:
             start = starts.get(name)
             if start is None:
-                start = self._check_name(name)
-            if start in _FRAMING:
-                if start is _CONTENT_LENGTH:
-                    if framing == UNDECIDED:
-                        framing = LENGTH
-                        remaining = int(value)
-                elif start is _TRANSFER_ENCODING:
+                start = cache.start_of(name)
+                if start is _TRANSFER_ENCODING:
                     if value.lower() == b"chunked":
                         framing = CHUNKED
                         remaining = 0
-                elif b"close" in [token.strip() for token in value.lower().split(b",")]:
+                elif start is _CONNECTION and b"close" in [token.strip() for token in value.lower().split(b",")]:
                     close = says_close = True
-            parts += (start, value, b"\r\n")
-            lines += 2
-        # One pass over everything the app wrote: any control character beyond our own line ends is an attack or a bug.
-        text = b"".join(parts)
-        if len(text) - len(text.translate(None, _CONTROLS)) != lines + self._controls_in(prefix):
-            raise MisusedByApp("Invalid HTTP header value.")
+            elif start is _CONTENT_LENGTH and framing == UNDECIDED:
+                framing = LENGTH
+                remaining = int(value)
+                if value.isdigit():
+                    parts += (start, value)
+                    continue
+            if value not in safe_values:
+                cache.check_value(value)
+            parts += (start, value)
         if close and not says_close:
-            text += b"connection: close\r\n"
+            parts.append(_CLOSE)
         if framing == UNDECIDED and not is_head and status not in (204, 304):
             framing = CHUNKED
-            text += b"transfer-encoding: chunked\r\n"
+            parts.append(_CHUNKED)
+        else:
+            parts.append(_END)
         self.close_after_response = close
         self.is_head = is_head
         self.framing = framing
         self.remaining = remaining
-        return text + b"\r\n"
+        return b"".join(parts)
 
     def body(self, data: bytes, more_body: bool) -> bytes:
         """See `Http1Wire.body`."""
@@ -129,27 +168,14 @@ class ResponseEncoder:
         self, status: int, defaults: Headers, headers: Iterable[tuple[bytes, bytes]]
     ) -> tuple[bytes, Iterable[tuple[bytes, bytes]]]:
         """The status line with the default fields; where those frame the body, they go through the loop instead."""
-        line = STATUS_LINE[status]
-        starts = [self._starts.get(name) or self._check_name(name) for name, _ in defaults]
-        if not _FRAMING.isdisjoint(starts):
+        line = STATUS_LINE[status][:-2]
+        starts = [self._cache.starts.get(name) or self._cache.start_of(name) for name, _ in defaults]
+        if not {_CONTENT_LENGTH, _TRANSFER_ENCODING, _CONNECTION}.isdisjoint(starts):
             return line, [*defaults, *headers]
-        prefix = line + b"".join([b"%b%b\r\n" % (start, value) for start, (_, value) in zip(starts, defaults, strict=True)])
-        if self._controls_in(prefix) != 2 * (1 + len(defaults)):
-            raise MisusedByApp("Invalid HTTP header value.")
-        self._prefixes[status] = prefix
+        parts = [line]
+        for start, (_, value) in zip(starts, defaults, strict=True):
+            if _BAD_IN_VALUE.search(value):
+                raise MisusedByApp("Invalid HTTP header value.")
+            parts += (start, value)
+        prefix = self._prefixes[status] = b"".join(parts)
         return prefix, headers
-
-    def _check_name(self, name: bytes) -> bytes:
-        if _BAD_IN_NAME.search(name):
-            raise MisusedByApp("Invalid HTTP header name.")
-        start = bytes(name).lower() + b": "
-        for framing in _FRAMING:
-            if start == framing:
-                start = framing  # the very object, so that `head` may compare identities
-        if len(self._starts) < _MAX_NAMES:
-            self._starts[bytes(name)] = start
-        return start
-
-    @staticmethod
-    def _controls_in(text: bytes) -> int:
-        return len(text) - len(text.translate(None, _CONTROLS))

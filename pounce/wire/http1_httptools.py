@@ -12,7 +12,7 @@ import httptools
 
 from pounce.errors import BadRequest
 from pounce.wire.http1 import Headers, Http1Sink
-from pounce.wire.http1_head import STATUS_LINE, ResponseEncoder
+from pounce.wire.http1_head import STATUS_LINE, HeaderCache, ResponseEncoder
 
 #: Methods as the scope shows them; anything else is decoded.
 _METHODS = {
@@ -40,9 +40,9 @@ class HttpToolsWire(ResponseEncoder):
 
     feed: Callable[[bytes], None]
 
-    def __init__(self, sink: Http1Sink, header_starts: dict[bytes, bytes], max_incomplete_size: int | None = None) -> None:
+    def __init__(self, sink: Http1Sink, header_cache: HeaderCache, max_incomplete_size: int | None = None) -> None:
         """`max_incomplete_size` is h11's limit and unused here: the connection limits the head (`target`)."""
-        super().__init__(header_starts)
+        super().__init__(header_cache)
         self._sink = sink
         # Body and end need nothing from this layer, so the parser calls the connection for them.
         self.on_body = sink.on_body

@@ -12,6 +12,7 @@ import zttp
 
 from pounce.errors import BadRequest, MisusedByApp
 from pounce.wire.http1 import Headers, Http1Sink
+from pounce.wire.http1_head import HeaderCache
 
 
 class ZttpWire:
@@ -20,7 +21,7 @@ class ZttpWire:
     #: zttp limits an incomplete head itself.
     target = b""
 
-    def __init__(self, sink: Http1Sink, header_starts: dict[bytes, bytes], max_incomplete_size: int | None = None) -> None:
+    def __init__(self, sink: Http1Sink, header_cache: HeaderCache, max_incomplete_size: int | None = None) -> None:
         """`max_incomplete_size` is h11's limit and unused here: zttp has its own."""
         self._sink = sink
         self.conn = zttp.Connection(zttp.SERVER)

@@ -165,6 +165,57 @@ class HandshakeGate:
         return data
 
 
+class FrameBoundary:
+    """Whether the bytes that a parser was fed end between two frames, known by adding up their lengths.
+
+    Where they do, a segment that is exactly one small frame, the commonest there is, needs no parser: see
+    `start_of_payload`. Everything else goes to the library, which judges it.
+    """
+
+    __slots__ = ("_head", "_missing", "between_frames")
+
+    def __init__(self) -> None:
+        self.between_frames = True
+        self._head = b""  # a frame header that is cut
+        self._missing = 0  # bytes that the last frame still lacks
+
+    def follow(self, data: bytes) -> None:
+        """Count bytes that the parser is fed. What is no frame does not matter: the parser ends at it."""
+        if self._head:
+            data = self._head + data
+            self._head = b""
+        at, end = self._missing, len(data)
+        while at < end:
+            header = data[at : at + 10]
+            size = header[1] & 0x7F if len(header) > 1 else 0
+            extended = 2 if size == 126 else 8 if size == 127 else 0
+            if len(header) < 2 + extended:
+                self._head = header
+                self._missing = 0
+                self.between_frames = False
+                return
+            if extended:
+                size = int.from_bytes(header[2 : 2 + extended], "big")
+            at += 2 + extended + 4 + size
+        self._missing = at - end
+        self.between_frames = at == end
+
+
+def start_of_payload(data: bytes) -> int:
+    """Where the payload begins, if `data` is one masked frame that is a whole message without extensions; else 0.
+
+    The mask is the four bytes before. Frames of 64 KiB and more are left to the parser.
+    """
+    size = len(data)
+    if size < 6 or data[0] not in (WHOLE_TEXT, WHOLE_BINARY):
+        return 0
+    if size < 132:
+        return 6 if data[1] == 0x80 | (size - 6) else 0
+    if data[1] == 0xFE and size >= 134 and int.from_bytes(data[2:4], "big") == size - 8:
+        return 8
+    return 0
+
+
 def whole_frame(first_byte: int, payload: bytes) -> bytes:
     """An unmasked frame that is a message by itself, without extensions."""
     size = len(payload)

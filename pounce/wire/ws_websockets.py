@@ -7,6 +7,7 @@ Answers to: RFC 6455, RFC 7692. Knows nothing of: transports, clocks, apps.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable
 from email.utils import formatdate
 from http import HTTPStatus
@@ -18,6 +19,11 @@ from websockets.exceptions import WebSocketException
 from websockets.extensions.permessage_deflate import ServerPerMessageDeflateFactory
 from websockets.http11 import Request, Response
 from websockets.server import ServerProtocol
+
+try:
+    from websockets.speedups import apply_mask
+except ImportError:  # a build without its C extension
+    from websockets.utils import apply_mask
 
 from pounce.errors import MisusedByApp
 from pounce.wire.ws import (
@@ -33,12 +39,14 @@ from pounce.wire.ws import (
     WHOLE_BINARY,
     WHOLE_CLOSE,
     WHOLE_TEXT,
+    FrameBoundary,
     HandshakeGate,
     Header,
     UpgradeRequest,
     WebSocketSink,
     is_safe_header,
     shorten_reason,
+    start_of_payload,
     whole_frame,
 )
 
@@ -67,6 +75,9 @@ class WebsocketsWire:
         self._refusal_body = bytearray()
         self._is_text = False
         self._fragments: bytearray | None = None
+        self._boundary = FrameBoundary()
+        # The largest message taken without the library. With debug logging it sees, and logs, all of them.
+        self._short_cut = -1 if self.conn.debug else sys.maxsize if max_size is None else max_size
         self._plain = False  # neither extensions nor debug logging: messages may be framed here
 
     @property
@@ -83,6 +94,12 @@ class WebsocketsWire:
                 if head:
                     self._receive_head(head)
             return
+        if self._boundary.between_frames and self._fragments is None:
+            start = start_of_payload(data)
+            if start and len(data) - start <= self._short_cut:
+                self._on_message(data[0] == WHOLE_TEXT, apply_mask(data[start:], data[start - 4 : start]))
+                return
+        self._boundary.follow(data)
         conn.receive_data(data)
         events = conn.events
         if events:
@@ -142,17 +159,7 @@ class WebsocketsWire:
                     # One growing buffer: a list would keep an object for each of any number of empty fragments.
                     self._fragments = bytearray(data)
                     return
-            if not self._is_text:
-                self._sink.on_bytes(data)
-                return
-            try:
-                text = data.decode()
-            except UnicodeDecodeError:
-                # Framed here: the library has read on, perhaps past a close frame, and would refuse.
-                self._phase = _OVER
-                self._sink.on_failure(INVALID_DATA, "", whole_frame(WHOLE_CLOSE, pack("!H", INVALID_DATA)))
-            else:
-                self._sink.on_text(text)
+            self._on_message(self._is_text, data)
         elif opcode == PING:
             # The library has written the pongs of one read already, in the order of the pings.
             writes = self.conn.writes
@@ -164,6 +171,19 @@ class WebsocketsWire:
             close = self.conn.close_rcvd
             assert close is not None
             self._sink.on_close(int(close.code), close.reason, self._output())
+
+    def _on_message(self, is_text: bool, data: bytes) -> None:
+        if not is_text:
+            self._sink.on_bytes(data)
+            return
+        try:
+            text = data.decode()
+        except UnicodeDecodeError:
+            # Framed here: the library may have read on, even past a close frame, and would refuse.
+            self._phase = _OVER
+            self._sink.on_failure(INVALID_DATA, "", whole_frame(WHOLE_CLOSE, pack("!H", INVALID_DATA)))
+        else:
+            self._sink.on_text(text)
 
     def _on_parser_error(self, exc: Exception) -> None:
         self._phase = _OVER

@@ -1,7 +1,8 @@
 """WebSocket on the `wsproto` library: its h11 handshake and its frame protocol.
 
 Order of response headers, refusals and close reasons are that library's, as with uvicorn's `wsproto`. Its events are
-skipped once the handshake is done: frames are read straight from `FrameProtocol`, and uncompressed ones written here.
+skipped once the handshake is done: frames are read straight from `FrameProtocol`. Uncompressed frames are written
+here, and read here where a segment is one whole message.
 Answers to: RFC 6455, RFC 7692. Knows nothing of: transports, clocks, apps.
 """
 
@@ -25,6 +26,7 @@ from pounce.wire.ws import (
     CLOSE,
     INTERNAL_ERROR,
     INTERNAL_SERVER_ERROR,
+    INVALID_DATA,
     MESSAGE_TOO_BIG,
     NO_STATUS_RECEIVED,
     PING,
@@ -32,11 +34,13 @@ from pounce.wire.ws import (
     TEXT,
     WHOLE_BINARY,
     WHOLE_TEXT,
+    FrameBoundary,
     HandshakeGate,
     Header,
     UpgradeRequest,
     WebSocketSink,
     is_safe_header,
+    start_of_payload,
     whole_frame,
 )
 
@@ -113,6 +117,8 @@ class WsprotoWire:
         self._frames: FrameProtocol | None = None
         self._parsing = False
         self._plain = False  # no extension: messages may be framed here
+        self._boundary = FrameBoundary()
+        self._in_message = False  # some of a message was read, not its end
         self._message_size = 0
         self._bytes: bytearray | None = None
         self._text: StringIO | None = None
@@ -132,6 +138,12 @@ class WsprotoWire:
             return
         if not self._parsing:
             return
+        if self._boundary.between_frames and not self._in_message:
+            start = start_of_payload(data)
+            if start:
+                self._on_whole_frame(data[0], _unmasked(data[start:], data[start - 4 : start]))
+                return
+        self._boundary.follow(data)
         frames.receive_bytes(data)
         received = frames.received_frames()
         while self._parsing:
@@ -171,11 +183,25 @@ class WsprotoWire:
         except Exception:
             return BAD_REQUEST
 
+    def _on_whole_frame(self, first_byte: int, payload: bytes) -> None:
+        if not self._fits(len(payload)):
+            return
+        if first_byte == WHOLE_BINARY:
+            self._sink.on_bytes(payload)
+            return
+        try:
+            text = payload.decode()
+        except UnicodeDecodeError as exc:
+            self._fail_parsing(INVALID_DATA, str(exc))
+        else:
+            self._sink.on_text(text)
+
     def _on_frame(self, frame: Any) -> None:
         opcode = frame.opcode
         if opcode <= BINARY:
             data = frame.payload
-            if self._message_size or not frame.message_finished:
+            if self._in_message or not frame.message_finished:
+                self._in_message = not frame.message_finished
                 self._on_part(data, frame.message_finished)
             elif opcode == TEXT:
                 if self._fits(len(data) if data.isascii() else len(data.encode())):
@@ -327,6 +353,12 @@ def _upgrade_request(request: Request) -> UpgradeRequest:
     headers = [(b"host", request.host.encode())]
     headers += [(name.lower(), value) for name, value in request.extra_headers]
     return UpgradeRequest(request.target, headers, list(request.subprotocols))
+
+
+def _unmasked(payload: bytes, mask: bytes) -> bytes:
+    size = len(payload)
+    key = (mask * (size // 4 + 1))[:size]
+    return (int.from_bytes(payload, "big") ^ int.from_bytes(key, "big")).to_bytes(size, "big")
 
 
 def _checked(headers: Iterable[Header]) -> list[Header]:

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
 import time
 from collections.abc import Callable
 from email.utils import formatdate
 from typing import Any
 
 from pounce.connection.state import ServerState
+from pounce.connection.tasks import TaskStarter, can_start_eagerly, start_task_on
 from pounce.contracts import ConfigView, Lifespan
 from pounce.names import LOGGER_ERROR
 
@@ -38,17 +40,61 @@ class Worker:
         self.state = ServerState() if state is None else state
         self.lifespan: Lifespan = config.lifespan_class(config)
         self.heartbeat = time.monotonic()
+        #: Every connection is to end with the response it is at.
         self.retiring = False
+        #: Accepted sockets that are connections by now, or have failed to become one. Written on this loop alone.
+        self.adopted = 0
+        self._connecting: set[asyncio.Task[None]] = set()
+        self._start_task: TaskStarter | None = None
         self._ticks = 0
 
     def create_protocol(self, _loop: asyncio.AbstractEventLoop | None = None) -> asyncio.Protocol:
         """A protocol for one accepted connection."""
-        protocol: Any = self.config.http_protocol_class(  # type: ignore[call-arg]
+        protocol: Any = self.config.http_protocol_class(
             config=self.config, server_state=self.state, app_state=self.lifespan.state, _loop=_loop
         )
         if self.retiring:
             protocol.retiring = True  # accepted before the listeners closed, connected after
         return protocol  # type: ignore[no-any-return]
+
+    def adopt(self, sock: socket.socket) -> None:
+        """Make a connection of a socket that somebody else has accepted. On this worker's loop."""
+        loop = asyncio.get_running_loop()
+        if self._start_task is None:
+            self._start_task = start_task_on(loop)
+            self._counts_early = self.config.ssl is None and can_start_eagerly(loop)
+        task = self._start_task(self._connect(loop, sock), None)
+        if task.done():
+            self.adopted += 1
+        elif self._counts_early:
+            # By now the loop has `connection_made` in its queue; this goes right behind it, so that whoever balances
+            # counts the connection neither twice nor not at all for longer than that.
+            loop.call_soon(self._count_adopted)
+        else:
+            self._connecting.add(task)
+            task.add_done_callback(self._on_connected)
+
+    async def _connect(self, loop: asyncio.AbstractEventLoop, sock: socket.socket) -> None:
+        try:
+            sock.setblocking(False)
+            await loop.connect_accepted_socket(self.create_protocol, sock, ssl=self.config.ssl)
+        except OSError as exc:
+            # A client that went away, or failed the TLS handshake. asyncio's own servers keep quiet about it, too.
+            logger.debug("Connection lost before it was set up: %s", exc)
+            sock.close()
+        except asyncio.CancelledError:
+            sock.close()
+            raise
+        except Exception as exc:
+            logger.error("Cannot serve a connection", exc_info=exc)
+            sock.close()
+
+    def _count_adopted(self) -> None:
+        self.adopted += 1
+
+    def _on_connected(self, task: asyncio.Task[None]) -> None:
+        self._connecting.discard(task)
+        self.adopted += 1
 
     # The clock
 
@@ -84,7 +130,8 @@ class Worker:
     async def retire_connections(self, linger: float, is_forced: Callable[[], bool]) -> None:
         """Tell every connection to end. An idle one gets `linger` seconds to send the request that may be under way."""
         self.retiring = True
-        if linger > 0 and self.state.connections:
+        if linger > 0:
+            await asyncio.sleep(0)  # connections that are just being made
             deadline = time.monotonic() + linger
             for connection in list(self.state.connections):
                 shutdown_when_idle = getattr(connection, "shutdown_when_idle", None)
@@ -92,15 +139,20 @@ class Worker:
                     shutdown_when_idle()
                 else:
                     connection.shutdown()
-            while self.state.connections and time.monotonic() < deadline and not is_forced():
+            while (self.state.connections or self._connecting) and time.monotonic() < deadline and not is_forced():
                 await asyncio.sleep(0.02)
                 self.heartbeat = time.monotonic()
+        for task in self._connecting:
+            task.cancel()  # a TLS handshake: no request was sent yet
         for connection in list(self.state.connections):
             connection.shutdown()
 
     async def wait_drained(self, is_forced: Callable[[], bool], log: bool = True) -> None:
         """Wait until no connection and then no task is left, or until `is_forced()`."""
-        for left, noun in ((self.state.connections, "connections to close"), (self.state.tasks, "background tasks to complete")):
+        for left, noun in (
+            (self.state.connections, "connections to close"),
+            (self.state.tasks, "background tasks to complete"),
+        ):
             if left and not is_forced():
                 if log:
                     logger.info("Waiting for %s. (CTRL+C to force quit)", noun)

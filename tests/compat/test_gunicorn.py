@@ -78,7 +78,8 @@ def get(path: Path, process: subprocess.Popen[str]) -> tuple[str | None, int]:
             connection.request("GET", "/", headers={"connection": "close"})
             response = connection.getresponse()
             return response.headers["server"], int(response.read())
-        except (FileNotFoundError, ConnectionRefusedError):
+        except (FileNotFoundError, ConnectionError):
+            # Not there yet; or a worker that retires let go of the connection.
             assert process.poll() is None, process.stdout and process.stdout.read()
             assert time.monotonic() < deadline
             time.sleep(0.05)

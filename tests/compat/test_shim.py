@@ -64,8 +64,8 @@ def test_uvicorn_main_is_the_command() -> None:
 
 def test_classes_are_the_servers_own() -> None:
     """A method that is replaced on a class got through the shim is replaced in the server (sse-starlette does that)."""
-    lines = ["import uvicorn.server, pounce.server, pounce.run", "uvicorn.server.Server.handle_exit = print"]
-    lines += ["print(pounce.server.Server.handle_exit is print, pounce.run.Server is uvicorn.Server)"]
+    lines = ["import uvicorn.server, pounce.server", "uvicorn.server.Server.handle_exit = print"]
+    lines += ["print(pounce.server.Server.handle_exit is print, pounce.Server is uvicorn.Server)"]
     assert evaluate(*lines) == "True True"
 
 

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import trustme
 from websockets.sync.client import connect
 
 from tests.process.serving import Served, served
@@ -62,6 +61,7 @@ def example(app: str, kind: str, http: str, loop: str, workers: int) -> Iterator
                 pytest.skip("no IPv6 on this machine")
             options += ["--host", "::1"]
         elif kind == "tls":
+            trustme = pytest.importorskip("trustme")
             folder = stack.enter_context(tempfile.TemporaryDirectory())
             authority = trustme.CA()
             authority.issue_cert("localhost").private_key_and_cert_chain_pem.write_to_path(f"{folder}/server.pem")

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from pounce.errors import MisusedByApp
-from pounce.wire.ws import UpgradeRequest, WebSocketWire
+from pounce.wire.ws import FrameBoundary, UpgradeRequest, WebSocketWire
 from pounce.wire.ws_websockets import WebsocketsWire
 from pounce.wire.ws_wsproto import WsprotoWire
 from tests.wire.ws_frames import (
@@ -95,7 +95,7 @@ def opened(
 STREAM = (
     frame(TEXT, "Grüße".encode())
     + frame(BINARY, bytes(range(256)) * 2)
-    + frame(TEXT, "zer".encode() + b"\xc3", fin=False)
+    + frame(TEXT, b"zer\xc3", fin=False)
     + frame(PING, b"beat")
     + frame(CONT, b"\xbc", fin=False)
     + frame(CONT, b"ck")
@@ -155,6 +155,69 @@ def test_stream_at_random_cuts(wire_class: WireClass, seed: int) -> None:
         wire.accept(None, [])
         wire.release_held()
     assert sink.calls == CALLS
+
+
+SIZES = [0, 1, 125, 126, 127, 128, 300, 65535, 65536, 70_000]
+
+
+def test_segments_that_are_one_frame(wire_class: WireClass) -> None:
+    """A frame that fills its segment is read like any other, before and after frames that are cut."""
+    wire, sink = opened(wire_class)
+    expected: list[tuple[str, Any]] = []
+    for size in SIZES:
+        for cut in [None, 1, 2, 3, 5, 9]:
+            for opcode in (TEXT, BINARY):
+                data = frame(opcode, b"a" * size)
+                wire.receive_data(data[:cut])
+                if cut is not None:
+                    wire.receive_data(data[cut:])
+                expected.append(("text", "a" * size) if opcode == TEXT else ("bytes", b"a" * size))
+    assert sink.calls == expected
+
+
+@pytest.mark.parametrize("fin", [True, False])
+def test_payload_that_looks_like_a_frame(wire_class: WireClass, fin: bool) -> None:
+    """A segment in the middle of a message is part of it, though it reads like a frame by itself."""
+    decoy = frame(BINARY, b"decoy")
+    outer = frame(BINARY, bytes(100) + decoy + bytes(100), fin=fin)
+    # The wire sees masked bytes: choose a payload that is the decoy once masked.
+    at = outer.index(bytes(a ^ b for a, b in zip(decoy, b"\x01\x02\x03\x04" * 3, strict=False)))
+    outer = outer[:at] + decoy + outer[at + len(decoy) :]
+    wire, sink = opened(wire_class)
+    for part in (outer[:at], decoy, outer[at + len(decoy) :], *([] if fin else [frame(CONT)])):
+        assert sink.calls == []
+        wire.receive_data(part)
+    [(kind, data)] = sink.calls
+    assert (kind, len(data)) == ("bytes", 200 + len(decoy))
+
+
+def test_whole_message_within_a_fragmented_one(wire_class: WireClass) -> None:
+    """A new message may not begin before the last fragment, not even where its frame fills its segment."""
+    wire, sink = opened(wire_class)
+    wire.receive_data(frame(TEXT, fin=False))
+    wire.receive_data(frame(TEXT, b"x"))
+    assert sink.calls == [("failure", 1002)]
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_boundary_at_random_cuts(seed: int) -> None:
+    """The boundary is known after each segment, wherever the cuts are."""
+    random_source = random.Random(seed)
+    sizes = [random_source.choice([0, 1, 5, 125, 126, 200, 65536]) for _ in range(12)]
+    frames = [frame(random_source.choice([TEXT, BINARY, PING]), bytes(size)) for size in sizes]
+    ends = {sum(len(data) for data in frames[: i + 1]) for i in range(len(frames))}
+    stream = b"".join(frames)
+    boundary = FrameBoundary()
+    assert boundary.between_frames
+    at = 0
+    while at < len(stream):
+        if random_source.random() < 0.4:
+            end = min(end for end in ends if end > at)
+        else:
+            end = min(len(stream), at + random_source.choice([1, 2, 3, 4, 6, 10, 200]))
+        boundary.follow(stream[at:end])
+        at = end
+        assert boundary.between_frames is (at in ends)
 
 
 def test_bytes_after_the_request_wait_for_the_101(wire_class: WireClass) -> None:
@@ -276,10 +339,11 @@ def test_odd_deflate_offers_do_not_fail_the_handshake(wire_class: WireClass, off
         (b"\x82\xff\x00\x00\x00\x00\xff\xff\xff\xff" + b"mask" + b"x" * 300, 1009),
     ],
 )
-def test_violations_close_with_their_code(wire_class: WireClass, data: bytes, code: int) -> None:
+@pytest.mark.parametrize("more", [b"", frame(TEXT, b"ignored")], ids=["alone", "followed"])
+def test_violations_close_with_their_code(wire_class: WireClass, data: bytes, code: int, more: bytes) -> None:
     """Each breach of the protocol or of the size limit gives one failure with RFC 6455's code, then silence."""
     wire, sink = opened(wire_class, max_size=200)
-    wire.receive_data(data + frame(TEXT, b"ignored"))
+    wire.receive_data(data + more)
     wire.receive_data(frame(TEXT, b"ignored"))
     assert sink.calls == [("failure", code)]
 

@@ -1,4 +1,4 @@
-"""What the WebSocket tests send as a client: handshake requests and masked frames, byte by byte as RFC 6455 has them."""
+"""What the WebSocket tests send as a client: handshake requests and masked frames, as RFC 6455 has them."""
 
 from __future__ import annotations
 

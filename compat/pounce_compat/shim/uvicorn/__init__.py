@@ -5,7 +5,7 @@ from pounce.names import UVICORN_VERSION, present_as_uvicorn
 present_as_uvicorn()  # first: what is imported next may already ask for the name
 
 from .config import Config  # type: ignore[attr-defined]  # noqa: E402
-from .main import Server, main, run  # type: ignore[attr-defined]  # noqa: E402
+from .main import Server, main, run  # noqa: E402
 
 __version__ = UVICORN_VERSION
 __all__ = ["Config", "Server", "main", "run"]

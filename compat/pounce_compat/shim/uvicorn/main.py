@@ -4,7 +4,7 @@ import sys
 import warnings
 from typing import Any
 
-from pounce.connection.state import ServerState as ServerState
+from pounce.connection import state as _state
 from pounce_compat.shim._window import open_onto
 
 open_onto(__name__, "pounce.run", "pounce.cli")
@@ -14,9 +14,9 @@ def __getattr__(name: str) -> Any:
     if name == "ServerState":
         message = "uvicorn.main.ServerState is deprecated, use uvicorn.server.ServerState instead."
         warnings.warn(message, DeprecationWarning, stacklevel=2)
-        return ServerState
+        return _state.ServerState
     raise AttributeError(f"module {__name__} has no attribute {name}")
 
 
 if __name__ == "__main__":
-    sys.modules[__name__].main()  # type: ignore[attr-defined]
+    sys.modules[__name__].main()

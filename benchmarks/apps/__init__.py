@@ -1,0 +1,1 @@
+"""What the servers serve. This folder alone is on their path: a module here imports nothing but its neighbours."""

@@ -1,0 +1,1 @@
+"""The load generators, and what one run of them found."""

@@ -1,0 +1,119 @@
+"""A WebSocket connection without sockets: a fake transport below the protocol class, frames by hand in front of it."""
+
+from __future__ import annotations
+
+import asyncio
+from types import SimpleNamespace
+from typing import Any
+
+from pounce.connection.state import ServerState
+from pounce.connection.websocket import WebSocketProtocol
+from tests.wire.ws_frames import handshake, server_frames
+
+
+class FakeTransport:
+    """Collects what is written; nothing is delivered by itself."""
+
+    def __init__(self) -> None:
+        self.writes: list[bytes] = []
+        self.closed = False
+        self.reading = True
+        self.pauses = 0
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        return {"sockname": ("127.0.0.1", 8000), "peername": ("127.0.0.2", 9000)}.get(name, default)
+
+    def write(self, data: bytes) -> None:
+        assert not self.closed, "written after close"
+        self.writes.append(bytes(data))
+
+    def close(self) -> None:
+        self.closed = True
+
+    def is_closing(self) -> bool:
+        return self.closed
+
+    def pause_reading(self) -> None:
+        self.reading = False
+        self.pauses += 1
+
+    def resume_reading(self) -> None:
+        self.reading = True
+
+
+class Connection:
+    """A protocol object with its app, and what its client sees. At the end of an `async with` it waits for the app."""
+
+    def __init__(
+        self,
+        protocol_class: type[WebSocketProtocol],
+        app: Any,
+        *,
+        loop: Any = None,
+        root_path: str = "",
+        **settings: Any,
+    ) -> None:
+        config: Any = SimpleNamespace(
+            loaded=True,
+            loaded_app=app,
+            root_path=root_path,
+            asgi_version="3.0",
+            ws_max_size=2**20,
+            ws_per_message_deflate=False,
+            ws_ping_interval=None,
+            ws_ping_timeout=None,
+            reset_contextvars=False,
+        )
+        vars(config).update(settings)
+        self.state = ServerState()
+        self.state.default_headers = [(b"server", b"pounce")]
+        self.app_state: dict[str, Any] = {"seen": 1}
+        self.protocol = protocol_class(config, self.state, self.app_state, _loop=loop)
+        self.transport = FakeTransport()
+        self.protocol.connection_made(self.transport)  # type: ignore[arg-type]
+        self.lost = False
+
+    async def __aenter__(self) -> Connection:
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        self.lose()
+        await self.app_done()
+
+    async def app_done(self) -> None:
+        """Wait until the app's task has ended."""
+        async with asyncio.timeout(5):
+            while self.state.tasks:
+                await asyncio.gather(*self.state.tasks)
+
+    async def open(self, *extra: bytes) -> bytes:
+        """Shake hands and return the response."""
+        self.feed(handshake(*extra))
+        await settle()
+        return self.take()
+
+    def feed(self, data: bytes) -> None:
+        """Deliver bytes as one read."""
+        self.protocol.data_received(data)
+
+    def take(self) -> bytes:
+        """What was written since the last call."""
+        data = b"".join(self.transport.writes)
+        self.transport.writes.clear()
+        return data
+
+    def frames(self) -> list[tuple[int, bytes]]:
+        """The same, as frames."""
+        return server_frames(self.take())
+
+    def lose(self, exc: Exception | None = None) -> None:
+        """The transport reports the end of the connection, once."""
+        if not self.lost:
+            self.lost = True
+            self.protocol.connection_lost(exc)
+
+
+async def settle() -> None:
+    """Let every task run until it waits for something other than the loop's next turn."""
+    for _ in range(10):
+        await asyncio.sleep(0)

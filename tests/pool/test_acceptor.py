@@ -1,0 +1,190 @@
+"""pounce/pool/acceptor.py: on a real listening socket, with workers that only take note."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import logging
+import socket
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from pounce.pool import acceptor as module
+from pounce.pool.acceptor import Accepted, Acceptor
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+class TakesNote:
+    """A worker that keeps what it is handed."""
+
+    def __init__(self, load: int = 0) -> None:
+        self.base = load
+        self.sockets: list[socket.socket] = []
+        self.wake_ups = 0
+        self.arrived = asyncio.Event()
+
+    def load(self) -> int:
+        return self.base + len(self.sockets)
+
+    def adopt_threadsafe(self, accepted: list[Accepted]) -> None:
+        self.wake_ups += 1
+        self.sockets += [socket.socket(family, kind, proto, fileno=fd) for fd, family, kind, proto in accepted]
+        self.arrived.set()
+
+
+@contextlib.contextmanager
+def listening() -> Iterator[socket.socket]:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.setblocking(False)
+        yield listener
+
+
+@contextlib.contextmanager
+def connected(listener: socket.socket, count: int) -> Iterator[list[socket.socket]]:
+    with contextlib.ExitStack() as stack:
+        yield [stack.enter_context(socket.create_connection(listener.getsockname())) for _ in range(count)]
+
+
+async def until(condition: Any) -> None:
+    async with asyncio.timeout(5):
+        while not condition():
+            await asyncio.sleep(0.005)
+
+
+def close(*workers: TakesNote) -> None:
+    for worker in workers:
+        for sock in worker.sockets:
+            sock.close()
+
+
+async def test_connections_go_to_the_least_loaded_worker() -> None:
+    """Whoever has fewer connections is filled up first, then all get the same."""
+    workers = [TakesNote(), TakesNote(load=3), TakesNote()]
+    with listening() as listener, connected(listener, 9):
+        acceptor = Acceptor([listener], workers)
+        acceptor.start()
+        await until(lambda: sum(len(worker.sockets) for worker in workers) == 9)
+        acceptor.stop()
+    assert [worker.load() for worker in workers] == [4, 4, 4]
+    close(*workers)
+
+
+async def test_a_batch_is_one_wake_up() -> None:
+    """Connections that wait together reach their worker together."""
+    worker = TakesNote()
+    with listening() as listener, connected(listener, 20):
+        acceptor = Acceptor([listener], [worker])
+        acceptor.start()
+        await until(lambda: len(worker.sockets) == 20)
+        acceptor.stop()
+    assert worker.wake_ups == 1
+    close(worker)
+
+
+async def test_what_is_handed_over_is_the_connection() -> None:
+    """The descriptor that a worker gets is connected to the client, and knows its address family."""
+    worker = TakesNote()
+    with listening() as listener, connected(listener, 1) as (client,):
+        acceptor = Acceptor([listener], [worker])
+        acceptor.start()
+        await asyncio.wait_for(worker.arrived.wait(), 5)
+        acceptor.stop()
+        (sock,) = worker.sockets
+        assert sock.getpeername() == client.getsockname()
+        assert (sock.family, sock.type) == (socket.AF_INET, socket.SOCK_STREAM)
+    close(worker)
+
+
+async def test_stopping_leaves_the_backlog_alone() -> None:
+    """A connection that was not accepted before the stop is there for the next one who listens on the socket."""
+    old, new = TakesNote(), TakesNote()
+    with listening() as listener:
+        acceptor = Acceptor([listener], [old])
+        acceptor.start()
+        acceptor.stop()
+        with connected(listener, 1):
+            await asyncio.sleep(0)
+            successor = Acceptor([listener], [new])
+            successor.start()
+            await asyncio.wait_for(new.arrived.wait(), 5)
+            successor.stop()
+    assert not old.sockets
+    close(new)
+
+
+class Exhausted:
+    """A listening socket in a process that has no descriptor left, for the first calls."""
+
+    def __init__(self, sock: socket.socket, failures: int, number: int) -> None:
+        self._sock = sock
+        self._failures = failures
+        self._number = number
+        self.calls = 0
+        self.family, self.type, self.proto = sock.family, sock.type, sock.proto
+
+    def fileno(self) -> int:
+        return self._sock.fileno()
+
+    def _accept(self) -> tuple[int, Any]:
+        self.calls += 1
+        if self._failures:
+            self._failures -= 1
+            raise OSError(self._number, "no more")
+        sock, address = self._sock.accept()
+        return sock.detach(), address
+
+
+async def test_a_full_file_table_pauses_accepting(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """With EMFILE the acceptor neither spins on the readable listener nor gives it up."""
+    monkeypatch.setattr(module, "_EXHAUSTED_PAUSE", 0.1)
+    monkeypatch.setattr(logging.getLogger("uvicorn"), "propagate", True)
+    worker = TakesNote()
+    with listening() as listener, connected(listener, 1):
+        full = Exhausted(listener, 2, errno.EMFILE)
+        acceptor = Acceptor([full], [worker])  # type: ignore[list-item]
+        acceptor.start()
+        await asyncio.wait_for(worker.arrived.wait(), 5)
+        acceptor.stop()
+    assert full.calls <= 4  # two failures, one success, one that finds nothing
+    assert [record.levelname for record in caplog.records] == ["ERROR", "ERROR"]
+    assert "Trying again in 0.1 s." in caplog.text
+    close(worker)
+
+
+async def test_stopping_while_paused_stays_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The end of the pause does not bring a stopped acceptor back."""
+    monkeypatch.setattr(module, "_EXHAUSTED_PAUSE", 0.01)
+    worker = TakesNote()
+    with listening() as listener, connected(listener, 1):
+        full = Exhausted(listener, 1, errno.ENFILE)
+        acceptor = Acceptor([full], [worker])  # type: ignore[list-item]
+        acceptor.start()
+        await until(lambda: full.calls)
+        acceptor.stop()
+        await asyncio.sleep(0.05)
+    assert full.calls == 1
+    assert not worker.sockets
+
+
+async def test_a_client_that_is_gone_already_is_passed_over() -> None:
+    """A connection that was reset before it was accepted does not cost the one behind it its turn."""
+    worker = TakesNote()
+    with listening() as listener, connected(listener, 1):
+        aborted = Exhausted(listener, 1, errno.ECONNABORTED)
+        acceptor = Acceptor([aborted], [worker])  # type: ignore[list-item]
+        acceptor.start()
+        await asyncio.wait_for(worker.arrived.wait(), 5)
+        acceptor.stop()
+    assert len(worker.sockets) == 1
+    close(worker)

@@ -1,0 +1,25 @@
+from __future__ import annotations
+
+import pytest
+
+from pounce.supervisors.succession import Reason, backoff, retire_limit
+
+
+def test_backoff_doubles_up_to_half_a_minute() -> None:
+    """The first death costs no wait, then each costs twice the one before, thirty seconds at most."""
+    assert [backoff(failures) for failures in range(9)] == [0.0, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0]
+    assert backoff(10_000) == 30.0
+
+
+@pytest.mark.parametrize(
+    ("timeout", "is_fit", "expected"),
+    [(None, True, None), (None, False, 30.0), (3, True, 13.0), (0, False, 10.0)],
+)
+def test_only_healthy_processes_may_take_for_ever(timeout: int | None, is_fit: bool, expected: float | None) -> None:
+    """Without a graceful timeout a healthy process drains as long as its clients like; nothing else does."""
+    assert retire_limit(timeout, is_fit) == expected
+
+
+def test_commands_are_not_repeated() -> None:
+    """A restart or resize that failed is the operator's to repeat; what the process itself needs is tried again."""
+    assert {reason for reason in Reason if not reason.tries_again} == {Reason.RESTART, Reason.RESIZE}

@@ -1,0 +1,222 @@
+"""The `pounce` command: what it passes to `run`, what it says, how it ends."""
+
+from __future__ import annotations
+
+import importlib
+import platform
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import pytest
+from click.testing import CliRunner, Result
+
+import pounce
+from pounce import names
+from pounce.errors import explain
+from pounce.logs import LOGGING_CONFIG
+from pounce.options import OPTIONS
+from pounce.server import Server
+from tests.isolated_logging import isolated_logging as isolated_logging
+
+cli = importlib.import_module("pounce.cli")
+pytestmark = pytest.mark.usefixtures("isolated_logging")
+
+APP = "tests.config.apps:asgi3"
+
+
+def invoke(*args: str, **environment: str) -> Result:
+    """Run the command in this process."""
+    return CliRunner(env=environment).invoke(cli.main, list(args))
+
+
+def passed(*args: str, **environment: str) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """What the command hands to `run`."""
+    with mock.patch.object(cli, "run") as run:
+        result = invoke(*args, **environment)
+    assert (result.exit_code, result.output) == (0, "")
+    run.assert_called_once()
+    return run.call_args.args, run.call_args.kwargs
+
+
+def test_defaults_are_passed_for_every_option() -> None:
+    """The app is the one positional argument; lists that were not given are None."""
+    args, kwargs = passed(APP)
+    assert args == (APP,)
+    expected = {option.parameter: option.default for option in OPTIONS}
+    assert kwargs == expected | {"log_config": LOGGING_CONFIG, "headers": []}
+    assert kwargs["log_config"] is LOGGING_CONFIG
+
+
+@pytest.mark.parametrize(
+    "arguments,parameter,expected",
+    [
+        (["--port", "80"], "port", 80),
+        (["--header", "A:b: c", "--header", "D:"], "headers", [["A", "b: c"], ["D", ""]]),
+        (["--reload-dir", "tests", "--reload-dir", "pounce"], "reload_dirs", ("tests", "pounce")),
+        (["--reload-include", "*.js"], "reload_includes", ("*.js",)),
+        (["--no-access-log"], "access_log", False),
+        (["--no-use-colors"], "use_colors", False),
+        (["--use-colors"], "use_colors", True),
+        (["--worker-class", "thread"], "worker_class", "thread"),
+        (["--h11-max-incomplete-event-size", "32768"], "h11_max_incomplete_event_size", 32768),
+        (["--ws-per-message-deflate", "false"], "ws_per_message_deflate", False),
+        (["--http", "my.module:Class"], "http", "my.module:Class"),
+        (["--log-config", "pyproject.toml"], "log_config", "pyproject.toml"),
+    ],
+)
+def test_options_are_passed_as_uvicorn_passes_them(arguments: list[str], parameter: str, expected: Any) -> None:
+    """Names and values are those of `run`."""
+    assert passed(APP, *arguments)[1][parameter] == expected
+
+
+@pytest.mark.parametrize("option", OPTIONS, ids=lambda option: option.parameter)
+def test_every_option_has_its_environment_variables(option: Any, tmp_path: Path) -> None:
+    """POUNCE_NAME and, but for what is pounce's own, UVICORN_NAME; the former wins, the flag wins over both."""
+    name = option.parameter.upper()
+    names_of_it = [f"POUNCE_{name}", f"UVICORN_{name}"]
+    assert option.environment == (names_of_it[:1] if name == "WORKER_CLASS" else names_of_it)
+    (option_param,) = (param for param in cli.main.params if param.name == option.parameter)
+    assert option_param.envvar == option.environment
+
+
+@pytest.mark.parametrize(
+    "environment,arguments,expected",
+    [
+        ({"UVICORN_PORT": "1"}, [], 1),
+        ({"UVICORN_PORT": "1", "POUNCE_PORT": "2"}, [], 2),
+        ({"UVICORN_PORT": "1", "POUNCE_PORT": "2"}, ["--port", "3"], 3),
+    ],
+)
+def test_the_nearest_word_wins(environment: dict[str, str], arguments: list[str], expected: int) -> None:
+    """uvicorn's variable, then pounce's, then the flag."""
+    assert passed(APP, *arguments, **environment)[1]["port"] == expected
+
+
+@pytest.mark.parametrize(
+    "environment,expected",
+    [({"UVICORN_APP": "a:b"}, "a:b"), ({"UVICORN_APP": "a:b", "POUNCE_APP": "c:d"}, "c:d")],
+)
+def test_the_app_may_come_from_the_environment(environment: dict[str, str], expected: str) -> None:
+    """As with every option."""
+    assert passed(**environment)[0] == (expected,)
+
+
+def test_flags_and_lists_come_from_the_environment_too() -> None:
+    """A flag by a word for true or false, a list by spaces."""
+    kwargs = passed(APP, UVICORN_ACCESS_LOG="false", UVICORN_FACTORY="1", UVICORN_HEADERS="A:1 B:2")[1]
+    assert (kwargs["access_log"], kwargs["factory"]) == (False, True)
+    assert kwargs["headers"] == [["A", "1"], ["B", "2"]]
+
+
+@pytest.mark.parametrize(
+    "arguments,said",
+    [
+        ([], "Missing argument 'APP'"),
+        ([APP, "--header", "no-colon"], "'no-colon' is not of the form Name:Value."),
+        ([APP, "--port", "http"], "'http' is not a valid integer"),
+        ([APP, "--log-level", "loud"], "'loud' is not one of"),
+        ([APP, "--worker-class", "fiber"], "'fiber' is not one of"),
+        ([APP, "--log-config", "nowhere.json"], "'nowhere.json' does not exist"),
+        ([APP, "--no-such-option"], "No such option"),
+    ],
+)
+def test_a_wrong_command_line_is_one_line(arguments: list[str], said: str) -> None:
+    """After the usage; the exit code is 2."""
+    result = invoke(*arguments)
+    (error,) = (line for line in result.output.splitlines() if line.startswith("Error: "))
+    assert said in error
+    assert result.exit_code == 2
+
+
+def test_an_explained_exception_is_one_line() -> None:
+    """With its own exit code and no traceback."""
+    with mock.patch.object(cli, "run", side_effect=explain(OSError("long story"), "Cannot read it", 7)):
+        result = invoke(APP)
+    assert (result.exit_code, result.output) == (7, "Error: Cannot read it\n")
+
+
+@pytest.mark.parametrize("error", [OSError("the app's own"), KeyError("x")])
+def test_any_other_exception_comes_out(error: Exception) -> None:
+    """Its author needs the traceback."""
+    with mock.patch.object(cli, "run", side_effect=error):
+        assert invoke(APP).exception is error
+
+
+@pytest.mark.parametrize(
+    "arguments,said,exit_code",
+    [
+        (["no.such:app"], 'Could not import module "no.such"', 1),
+        ([APP, "--ssl-certfile", "nowhere.pem"], "Cannot read the TLS file 'nowhere.pem'", 3),
+        ([APP, "--ssl-certfile", "nowhere.pem", "--workers", "2"], "Cannot read the TLS file 'nowhere.pem'", 3),
+        ([APP, "--http2"], "HTTP/2 requires the `zttp` HTTP protocol", 3),
+        ([APP, "--http", "tests.config.apps:Nothing"], "Cannot use --http tests.config.apps:Nothing", 3),
+        ([APP, "--log-config", "LICENSE"], "Cannot use the log config 'LICENSE'", 3),
+    ],
+)
+def test_a_mistake_found_at_the_start_is_one_line(arguments: list[str], said: str, exit_code: int) -> None:
+    """Nothing is served and no traceback shown."""
+    result = invoke(*arguments, "--port", "0", "--loop", "asyncio")
+    (line,) = (line for line in result.output.splitlines() if line.startswith("Error: "))
+    assert said in line
+    assert "Traceback" not in result.output
+    assert result.exit_code == exit_code
+
+
+def test_an_app_that_is_not_there_ends_with_3() -> None:
+    """One line in the log."""
+    result = invoke("tests.config.apps", "--port", "0")
+    assert 'Import string "tests.config.apps" must be in format "<module>:<attribute>".' in result.output
+    assert result.exit_code == 3
+
+
+def test_the_app_dir_comes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The app is imported from there."""
+    monkeypatch.setattr(sys, "path", sys.path[:])
+    (tmp_path / "in_app_dir.py").write_text("async def app(scope, receive, send): ...\n")
+    with mock.patch.object(Server, "run") as run:
+        result = invoke("in_app_dir:app", "--app-dir", str(tmp_path))
+    run.assert_called_once()
+    assert sys.path[0] == str(tmp_path)
+    assert result.exit_code == 3  # the server that was never run did not start
+
+
+def test_version_names_product_python_and_platform() -> None:
+    """Under the shim it is uvicorn's line."""
+    python = f"{platform.python_implementation()} {platform.python_version()}"
+    free = "" if getattr(sys, "_is_gil_enabled", lambda: True)() else " (free-threaded)"
+    assert invoke("--version").output == (
+        f"Running pounce {pounce.__version__} with {python}{free} on {platform.system()}\n"
+    )
+    assert invoke("--version", POUNCE_PRESENT_AS="uvicorn").output == (
+        f"Running uvicorn {names.UVICORN_VERSION} with {python} on {platform.system()}\n"
+    )
+
+
+def test_help_is_grouped() -> None:
+    """Each option stands under its heading, and no line is wider than 80 columns."""
+    lines = invoke("--help", COLUMNS="80").output.splitlines()
+    headings = [line for line in lines if line.endswith(":") and not line.startswith(" ")]
+    assert headings[0] == "Application:"
+    assert headings[-1] == "Help:"
+    assert lines.index("Binding:") < lines.index("  --host TEXT        Address to listen on.  [default: 127.0.0.1]")
+    assert max(map(len, lines)) <= 80
+    for option in OPTIONS:
+        assert sum(line.split("/")[0].split()[:1] == [option.flags.split("/")[0]] for line in lines) == 1
+
+
+def test_help_imports_no_server() -> None:
+    """Neither asyncio nor ssl nor a parser nor an event loop is loaded to explain the command."""
+    heavy = {"asyncio", "ssl", "h11", "httptools", "uvloop", "wsproto", "websockets", "watchfiles", "multiprocessing"}
+    code = (
+        "import sys, runpy\n"
+        "sys.argv = ['pounce', '--help']\n"
+        "try:\n    runpy.run_module('pounce', run_name='__main__')\n"
+        "except SystemExit as exc:\n    assert not exc.code\n"
+        f"print('HEAVY', sorted(set(sys.modules) & {heavy!r}))\n"
+    )
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "--worker-class" in shown.stdout
+    assert shown.stdout.endswith("HEAVY []\n")

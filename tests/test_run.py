@@ -1,0 +1,174 @@
+"""run(): who serves, and with which exit code it ends."""
+
+from __future__ import annotations
+
+import importlib
+import socket
+import sys
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import pytest
+
+from pounce.config.config import Config
+from pounce.server import Server
+from pounce.supervisors import ChangeReload, Multiprocess
+from tests.config import apps
+from tests.isolated_logging import isolated_logging as isolated_logging
+
+# `pounce.run` the attribute is the function.
+running = importlib.import_module("pounce.run")
+pytestmark = pytest.mark.usefixtures("isolated_logging")
+
+APP = "tests.config.apps:asgi3"
+
+
+@pytest.fixture
+def way(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The calls that were made, in order; servers say that they started."""
+    calls: list[str] = []
+
+    def serve(server: Server, sockets: Any = None) -> None:
+        calls.append("server")
+        server.started = True
+
+    monkeypatch.setattr(Server, "run", serve)
+    monkeypatch.setattr(ChangeReload, "run", lambda _: calls.append("reload"))
+    monkeypatch.setattr(Multiprocess, "run", lambda _: calls.append("supervisor"))
+    monkeypatch.setattr(Config, "bind_socket", lambda _: calls.append("bind") or mock.Mock(spec=socket.socket))
+    monkeypatch.setattr(sys, "path", sys.path[:])
+    return calls
+
+
+def run(app: Any = APP, **settings: Any) -> None:
+    """`pounce.run` that leaves logging alone."""
+    running.run(app, **{"log_config": None, "loop": "asyncio"} | settings)
+
+
+@pytest.mark.parametrize(
+    "app,settings,expected",
+    [
+        (APP, {}, ["server"]),
+        (apps.asgi3, {}, ["server"]),
+        (APP, {"reload": True}, ["bind", "reload"]),
+        (APP, {"reload": True, "workers": 2}, ["bind", "reload"]),
+        (APP, {"workers": 2, "worker_class": "process"}, ["bind", "supervisor"]),
+        (APP, {"workers": 2, "worker_class": "thread"}, ["bind", "supervisor"]),
+        (apps.asgi3, {"workers": 2, "worker_class": "thread"}, ["server"]),
+    ],
+)
+def test_the_settings_decide_who_serves(way: list[str], app: Any, settings: Any, expected: list[str]) -> None:
+    """A reloader, a supervisor, or the server itself; threads need no import string."""
+    run(app, **settings)
+    assert way == expected
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"reload": True},
+        {"workers": 2, "worker_class": "process"},
+        {"reload": True, "workers": 2, "worker_class": "thread"},
+    ],
+)
+def test_an_app_object_cannot_be_sent_to_a_process(
+    way: list[str], settings: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A warning and exit code 3."""
+    with pytest.raises(SystemExit) as caught:
+        run(apps.asgi3, **settings)
+    assert caught.value.code == 3
+    assert caplog.messages[-1] == ("You must pass the application as an import string to enable 'reload' or 'workers'.")
+    assert way == []
+
+
+def test_the_app_is_imported_before_the_event_loop_runs(
+    way: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A module may run a loop of its own while it is imported."""
+    (tmp_path / "running_a_loop.py").write_text(
+        "import asyncio\nasync def make():\n    async def app(scope, receive, send): ...\n    return app\n"
+        "with asyncio.Runner() as runner:\n    app = runner.run(make())\n"
+    )
+    monkeypatch.setattr(Server, "run", lambda *_: way.append(str("running_a_loop" in sys.modules)))
+    with pytest.raises(SystemExit):
+        run("running_a_loop:app", app_dir=str(tmp_path))
+    assert way == ["True"]
+
+
+def test_a_supervisor_does_not_import_the_app(way: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its children do."""
+    monkeypatch.setattr(Config, "load_app", mock.Mock(side_effect=AssertionError("imported")))
+    run(workers=2)
+    assert way == ["bind", "supervisor"]
+
+
+@pytest.mark.parametrize("app", ["no_such_module:app", "no.such:app"])
+@pytest.mark.parametrize("workers", [1, 2])
+def test_an_app_that_cannot_exist_ends_the_start(way: list[str], app: str, workers: int) -> None:
+    """Before anything is bound."""
+    with pytest.raises((SystemExit, ModuleNotFoundError)):
+        run(app, workers=workers)
+    assert way == []
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_port_beyond_16_bits_is_refused(way: list[str], workers: int, caplog: pytest.LogCaptureFixture) -> None:
+    """No event loop gets the chance to bind another one."""
+    with pytest.raises(SystemExit) as caught:
+        run(port=70000, workers=workers)
+    assert caught.value.code == 3
+    assert caplog.messages[-1] == "The port must be 0-65535, not 70000."
+    assert way == []
+
+
+def test_a_server_that_did_not_start_ends_with_3(way: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever started the process learns of it."""
+    monkeypatch.setattr(Server, "run", lambda *_: None)
+    with pytest.raises(SystemExit) as caught:
+        run()
+    assert caught.value.code == 3
+
+
+def test_workers_that_did_not_start_end_with_3(way: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The supervisor's verdict is the exit code."""
+    monkeypatch.setattr(Multiprocess, "run", lambda supervisor: setattr(supervisor, "startup_failed", True))
+    with pytest.raises(SystemExit) as caught:
+        run(workers=2)
+    assert caught.value.code == 3
+
+
+def test_ctrl_c_ends_quietly(way: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A KeyboardInterrupt that reaches run() shows no traceback."""
+    monkeypatch.setattr(Multiprocess, "run", mock.Mock(side_effect=KeyboardInterrupt))
+    run(workers=2)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_the_unix_socket_is_removed_at_the_end(way: list[str], workers: int, tmp_path: Path) -> None:
+    """Also after an exception."""
+    path = tmp_path / "http.sock"
+    path.touch()
+    run(workers=workers, uds=str(path))
+    assert not path.exists()
+
+
+def test_a_unix_socket_that_could_not_be_bound_is_not_removed(
+    way: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is another server's."""
+    path = tmp_path / "http.sock"
+    path.touch()
+    monkeypatch.setattr(Config, "bind_socket", mock.Mock(side_effect=SystemExit(3)))
+    with pytest.raises(SystemExit):
+        run(workers=2, uds=str(path))
+    assert path.exists()
+
+
+def test_a_replaced_reloader_is_used(way: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Callers put their own class into the module."""
+    replacement = mock.Mock()
+    monkeypatch.setattr(running, "ChangeReload", replacement)
+    run(reload=True)
+    replacement.return_value.run.assert_called_once_with()
