@@ -5,6 +5,7 @@ Exit code 0: measured (a server that failed a case is a result); 1: pounce itsel
 
 from __future__ import annotations
 
+import os
 import platform
 import shlex
 import signal
@@ -85,13 +86,14 @@ def run(
                 first = number % len(takers[case.name]) if takers[case.name] else 0
                 for peer in takers[case.name][first:] + takers[case.name][:first]:
                     row = report.row(case.name, peer.server.name)
-                    progress.update(0, f"{case.name}: {peer.server.name}")
+                    progress.current_item = f"{case.name}: {peer.server.name}"
+                    progress.render_progress()
                     if row.failure is None:
                         try:
                             row.samples.append(measure(case, peer, seconds, cores, certificate))
                         except LoadError as exc:
                             row.failure = str(exc)
-                    progress.update(1, f"{case.name}: {peer.server.name}")
+                    progress.update(1)
     return report
 
 
@@ -201,6 +203,7 @@ def main(
         fail("measuring needs Linux: processor time and memory are read from /proc")
     if missing := missing_tool():
         fail(missing)
+    os.environ.pop("PYTHON_GIL", None)  # meant for us; an interpreter with a GIL would not start with it
     chosen = [case for case in all_cases.CASES if cases is None or case.name in cases]
     wanted = [server for server in all_servers.SERVERS if _is_wanted(server, servers, chosen)]
     try:

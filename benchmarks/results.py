@@ -88,8 +88,8 @@ class Report:
                 for case, rows in found["cases"].items()
             }
             return cls(dict(found["facts"]), cases)
-        except (KeyError, TypeError, AttributeError) as exc:
-            raise ValueError(f"not a report: {exc!r}") from None
+        except (ValueError, KeyError, TypeError, AttributeError) as exc:
+            raise ValueError(f"not a report ({exc!r})") from None
 
     @classmethod
     def load(cls, path: Path) -> Report:

@@ -115,6 +115,8 @@ class Server:
                 self._log_process("Finished server process [%d]")
         finally:
             if self._pool is not None:
+                for server in self.servers:
+                    server.close()
                 self._pool.abandon()
 
     def _prepare_worker(self) -> None:

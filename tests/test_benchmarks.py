@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -146,7 +148,7 @@ def test_the_processor_time_of_an_ended_child_is_kept() -> None:
     burn = "import time\nwhile time.process_time() < 0.2: pass"
     before = procfs.cpu_seconds(os.getpid())
     subprocess.run([sys.executable, "-c", burn], check=True)
-    assert procfs.cpu_seconds(os.getpid()) - before >= 0.19
+    assert procfs.cpu_seconds(os.getpid()) - before >= 0.15  # four figures, each rounded down to a clock tick
     assert procfs.busy_seconds() > 0
     assert procfs.memory(os.getpid()) > 2**20
 
@@ -200,7 +202,7 @@ def test_the_table_compares_to_pounce() -> None:
 def test_a_failed_server_is_shown_as_failed() -> None:
     """In its row, and below the table with the reason."""
     text = tables(report(pounce=Row([sample(2000)]), daphne=Row([sample(9e9)], "2 read errors")))
-    assert "| daphne | failed" in text
+    assert re.search(r"\| daphne \| +failed \|", text)
     assert "- daphne failed: 2 read errors" in text
     assert "9,000,000,000" not in text
 
@@ -246,7 +248,7 @@ def answering(*answers: bytes) -> int:
     listener = socket.create_server(("127.0.0.1", 0))
 
     def serve() -> None:
-        with listener, listener.accept()[0] as connection:
+        with contextlib.suppress(ConnectionError), listener, listener.accept()[0] as connection:
             for answer in answers:
                 if connection.recv(65536):
                     connection.sendall(answer)
@@ -262,9 +264,9 @@ UPGRADE = b"HTTP/1.1 101 Switching Protocols\r\n\r\n"
     "answers, message",
     [
         ((b"HTTP/1.1 403 Forbidden\r\n\r\n",), "403 Forbidden"),
-        ((UPGRADE,), "closed the connection"),
+        ((UPGRADE,), "closed the connection|reset"),
         ((UPGRADE, websocket.head(4, masked=False) + b"nope"), "not what was sent"),
-        ((), "closed"),
+        ((), "closed|reset"),
     ],
 )
 def test_a_server_that_does_not_echo_fails(answers: tuple[bytes, ...], message: str) -> None:
@@ -414,7 +416,7 @@ def test_a_server_that_does_not_start_is_quoted(tmp_path: Path) -> None:
         (["--servers", "apache"], "'apache' is not one of: pounce"),
         (["--rounds", "0"], "0 is not in the range"),
         (["--python", "/no/such/python"], "no interpreter at /no/such/python"),
-        (["--load", __file__], "Expecting value"),
+        (["--load", __file__], "test_benchmarks.py: not a report"),
     ],
 )
 def test_mistakes_are_named(arguments: list[str], message: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,6 +7,7 @@ event loop: per message one `recv`, one comparison, one `send`.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import select
 import socket
@@ -45,7 +46,17 @@ class Echo:
     """One connection: what it has of the echo it waits for, and since when it waits."""
 
     def __init__(self, port: int, size: int) -> None:
+        text = bytes(range(256)) * (size // 256 + 1)
+        self.frame = head(size, masked=True) + MASK + masked(text[:size])
+        self.expected = head(size, masked=False) + text[:size]
+        self.got = bytearray(len(self.expected))
+        self.view = memoryview(self.got)
+        self.filled = 0
+        self.since = 0.0
         self.socket = socket.create_connection(("127.0.0.1", port), timeout=WAIT)
+
+    def shake_hands(self) -> None:
+        """Upgrade the connection."""
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.socket.sendall(REQUEST)
         answer = b""
@@ -58,13 +69,6 @@ class Echo:
         if " 101 " not in status:
             raise LoadError(f"the handshake was answered with {status}")
         self.socket.setblocking(False)
-        text = bytes(range(256)) * (size // 256 + 1)
-        self.frame = head(size, masked=True) + MASK + masked(text[:size])
-        self.expected = head(size, masked=False) + text[:size]
-        self.got = bytearray(len(self.expected))
-        self.view = memoryview(self.got)
-        self.filled = 0
-        self.since = 0.0
 
     def send(self) -> None:
         """Send the frame, whole: the server reads while we wait."""
@@ -100,12 +104,26 @@ def run(port: int, size: int, connections: int, seconds: float) -> dict[str, flo
 
     Raises LoadError where the server does anything but echo, OSError where nobody answers.
     """
-    echoes = {}
-    poll = select.epoll()
-    for _ in range(connections):
-        echo = Echo(port, size)
-        echoes[echo.socket.fileno()] = echo
-        poll.register(echo.socket, select.EPOLLIN)
+    with contextlib.ExitStack() as stack:
+        poll = stack.enter_context(select.epoll())
+        echoes = {}
+        for _ in range(connections):
+            echo = Echo(port, size)
+            stack.enter_context(echo.socket)
+            echo.shake_hands()
+            echoes[echo.socket.fileno()] = echo
+            poll.register(echo.socket, select.EPOLLIN)
+        latencies, took = exchange(echoes, poll, seconds)
+    if not latencies:
+        raise LoadError("no message was echoed")
+    latencies.sort()
+    shares = {"p50": 0.5, "p99": 0.99, "p999": 0.999}
+    found = {name: percentile(latencies, share) * 1e3 for name, share in shares.items()}
+    return {"requests": len(latencies), "seconds": took, **found}
+
+
+def exchange(echoes: dict[int, Echo], poll: select.epoll, seconds: float) -> tuple[list[float], float]:
+    """Send and receive for that long. The latency of each message and the time it took, in seconds."""
     latencies: list[float] = []
     clock = time.perf_counter
     began = clock()
@@ -118,21 +136,12 @@ def run(port: int, size: int, connections: int, seconds: float) -> dict[str, flo
             raise LoadError(f"no echo for {WAIT:g} seconds")
         now = clock()
         if now >= end:
-            break
+            return latencies, now - began
         for number, _ in ready:
             echo = echoes[number]
             if echo.receive():
                 latencies.append(clock() - echo.since)
                 echo.send()
-    took = now - began
-    for echo in echoes.values():
-        echo.socket.close()
-    if not latencies:
-        raise LoadError("no message was echoed")
-    latencies.sort()
-    shares = {"p50": 0.5, "p99": 0.99, "p999": 0.999}
-    found = {name: percentile(latencies, share) * 1e3 for name, share in shares.items()}
-    return {"requests": len(latencies), "seconds": took, **found}
 
 
 def main(argv: list[str]) -> int:

@@ -245,13 +245,12 @@ class HTTP1Protocol(asyncio.Protocol):
                 self._deferred = True
                 return True
             self._unsupported_upgrade_warning()
-        if target[:1] == b"/":
-            raw_path, _, query_string = target.partition(b"?")
-            if b"#" in target:
-                raw_path = raw_path.partition(b"#")[0]
-                query_string = query_string.partition(b"#")[0]
-        else:
+        if target[0] != 0x2F or b"#" in target:  # not in origin form (RFC 9112 section 3.2)
             raw_path, query_string = self.wire.split_target(target)
+        elif b"?" in target:
+            raw_path, _, query_string = target.partition(b"?")
+        else:
+            raw_path, query_string = target, b""
         try:
             self.scope = scope = http_scope(
                 method,

@@ -22,9 +22,12 @@ def http_scope(
     root_path: str,
     state: dict[str, Any],
 ) -> dict[str, Any]:
-    """The scope of one HTTP request. Every dict and list in it belongs to this request alone."""
+    """The scope of one HTTP request. Every dict and list in it belongs to this request alone.
+
+    Raises UnicodeDecodeError for a path that is not ASCII.
+    """
     path = raw_path.decode("ascii")
-    if "%" in path:
+    if b"%" in raw_path:
         path = unquote(path)
     if root_path:
         path = root_path + path

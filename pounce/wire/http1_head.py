@@ -1,6 +1,6 @@
 """Response heads and body framing of the httptools dialect: status lines, header checks, chunks.
 
-Names and short values are checked once per worker (`HeaderCache`). Answers to: RFC 9112 sections
+What an app sends again and again is checked and encoded once per worker (`HeaderCache`). Answers to: RFC 9112 sections
 4 to 7, RFC 9110 section 5; uvicorn's httptools implementation for the order of the fields.
 """
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 import http
 import re
 from collections.abc import Iterable
+from typing import Any
 
 from pounce.errors import MisusedByApp
 
@@ -38,46 +39,49 @@ _END = b"\r\n\r\n"
 _CLOSE = b"\r\nconnection: close"
 _CHUNKED = b"\r\ntransfer-encoding: chunked\r\n\r\n"
 
-#: Names and values kept per worker, and how long a kept one may be: an app that invents them must not fill the memory.
-_MAX_KEPT = 1024
-_MAX_KEPT_SIZE = 128
+#: Responses without a body, whatever their fields say (RFC 9112 section 6.3).
+_NEVER_CHUNKED = frozenset((204, 304))
+
+#: What is kept per worker, and how long a kept one may be: an app that invents fields must not fill the memory.
+_MAX_NAMES = 1024
+_MAX_HEADS = 512
+_MAX_HEAD_SIZE = 1024
 
 #: How a response body is delimited: no field said so yet, chunked, or by a length.
 UNDECIDED, CHUNKED, LENGTH = range(3)
 
 
 class HeaderCache:
-    """What one worker's apps send again and again, checked once: field names and values."""
+    """What one worker's apps send again and again, checked and encoded once."""
 
-    __slots__ = ("safe_values", "starts")
+    __slots__ = ("heads", "starts")
 
     def __init__(self) -> None:
         #: A name as the app writes it, to the line's beginning: CR LF, the name in lower case, colon, space.
-        self.starts: dict[bytes, bytes] = {b"content-length": _CONTENT_LENGTH}
-        self.safe_values: set[bytes] = set()
+        self.starts: dict[bytes, bytes] = {}
+        #: The fields of a response as the app gave them (and what else decides), to what `_encode_fields` made of them.
+        self.heads: dict[Any, tuple[bytes, int, int, bool]] = {}
 
     def start_of(self, name: bytes) -> bytes:
         """The beginning of a line for a name that is not in `starts`. Raises MisusedByApp."""
         if _BAD_IN_NAME.search(name):
             raise MisusedByApp("Invalid HTTP header name.")
         start = b"\r\n%b: " % name.lower()
-        # The very objects, so that `head` may compare identities; two of them are told apart by not being kept.
-        if start == _TRANSFER_ENCODING:
-            return _TRANSFER_ENCODING
-        if start == _CONNECTION:
-            return _CONNECTION
-        if start == _CONTENT_LENGTH:
-            start = _CONTENT_LENGTH
-        if len(self.starts) < _MAX_KEPT and len(start) <= _MAX_KEPT_SIZE:
+        # The very objects, so that identities can be compared.
+        for framing in (_CONTENT_LENGTH, _TRANSFER_ENCODING, _CONNECTION):
+            if start == framing:
+                start = framing
+        if len(self.starts) < _MAX_NAMES and len(start) <= _MAX_HEAD_SIZE:
             self.starts[bytes(name)] = start
         return start
 
-    def check_value(self, value: bytes) -> None:
-        """For a value that is not in `safe_values`. Raises MisusedByApp."""
-        if _BAD_IN_VALUE.search(value):
-            raise MisusedByApp("Invalid HTTP header value.")
-        if len(self.safe_values) < _MAX_KEPT and len(value) <= _MAX_KEPT_SIZE:
-            self.safe_values.add(bytes(value))
+    def keep_head(self, key: Any, head: tuple[bytes, int, int, bool]) -> None:
+        """Keep encoded fields; those that are one client's own (a cookie) are not worth it, and nobody else's business."""
+        if key is None or len(head[0]) > _MAX_HEAD_SIZE or b"\r\nset-cookie: " in head[0]:
+            return
+        if len(self.heads) >= _MAX_HEADS:
+            self.heads.clear()
+        self.heads[key] = head
 
 
 class ResponseEncoder:
@@ -106,44 +110,54 @@ class ResponseEncoder:
         if prefix is None:
             prefix, headers = self._make_prefix(status, defaults, headers)
         cache = self._cache
-        starts = cache.starts
-        safe_values = cache.safe_values
-        parts = [prefix]
+        fields = tuple(headers)
+        key = (fields, is_head, keep_alive, status in _NEVER_CHUNKED)
+        try:
+            known = cache.heads.get(key)
+        except TypeError:  # a field given as a list: allowed, but not hashable
+            key = known = None
+        if known is None:
+            known = self._encode_fields(fields, is_head, keep_alive, status)
+            cache.keep_head(key, known)
+        text, self.framing, self.remaining, self.close_after_response = known
+        self.is_head = is_head
+        return prefix + text
+
+    def _encode_fields(
+        self, fields: Iterable[tuple[bytes, bytes]], is_head: bool, keep_alive: bool, status: int
+    ) -> tuple[bytes, int, int, bool]:
+        """The field lines, how they frame the body, its length, and whether the connection ends with it."""
+        cache = self._cache
+        parts = []
         framing = UNDECIDED
         remaining = 0
         close = not keep_alive
         says_close = False
-        for name, value in headers:
-            start = starts.get(name)
+        for name, value in fields:
+            start = cache.starts.get(name)
             if start is None:
                 start = cache.start_of(name)
-                if start is _TRANSFER_ENCODING:
-                    if value.lower() == b"chunked":
-                        framing = CHUNKED
-                        remaining = 0
-                elif start is _CONNECTION and b"close" in [token.strip() for token in value.lower().split(b",")]:
-                    close = says_close = True
-            elif start is _CONTENT_LENGTH and framing == UNDECIDED:
-                framing = LENGTH
-                remaining = int(value)
-                if value.isdigit():
-                    parts += (start, value)
-                    continue
-            if value not in safe_values:
-                cache.check_value(value)
+            if _BAD_IN_VALUE.search(value):
+                raise MisusedByApp("Invalid HTTP header value.")
+            if start is _CONTENT_LENGTH:
+                if framing == UNDECIDED:
+                    framing = LENGTH
+                    remaining = int(value)
+            elif start is _TRANSFER_ENCODING:
+                if value.lower() == b"chunked":
+                    framing = CHUNKED
+                    remaining = 0
+            elif start is _CONNECTION and b"close" in [token.strip() for token in value.lower().split(b",")]:
+                close = says_close = True
             parts += (start, value)
         if close and not says_close:
             parts.append(_CLOSE)
-        if framing == UNDECIDED and not is_head and status not in (204, 304):
+        if framing == UNDECIDED and not is_head and status not in _NEVER_CHUNKED:
             framing = CHUNKED
             parts.append(_CHUNKED)
         else:
             parts.append(_END)
-        self.close_after_response = close
-        self.is_head = is_head
-        self.framing = framing
-        self.remaining = remaining
-        return b"".join(parts)
+        return b"".join(parts), framing, remaining, close
 
     def body(self, data: bytes, more_body: bool) -> bytes:
         """See `Http1Wire.body`."""

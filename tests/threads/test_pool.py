@@ -329,10 +329,11 @@ def test_forcing_ends_at_once() -> None:
 
 
 def test_a_worker_that_ends_by_itself_ends_the_server(log: pytest.LogCaptureFixture) -> None:
-    """`SystemExit` out of a handler stops one loop; the process does not carry on with fewer."""
+    """An app that stops its loop stops one worker; the process does not carry on with fewer."""
 
     def leave(scope: Any) -> str:
-        raise SystemExit(7)
+        asyncio.get_running_loop().stop()
+        return "gone"
 
     with serving(Application({"/leave": leave}), workers=2) as embedded:
         with contextlib.suppress(Exception):
@@ -368,6 +369,22 @@ def test_awaiting_serve_on_the_callers_loop(on_main_thread: bool) -> None:
         thread.join(20)
     assert answers
     assert "pounce-worker-" in answers[0]
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("pounce-worker")]
+
+
+def test_cancelling_serve_leaves_no_thread() -> None:
+    """A caller that cancels `serve()`, as a task group does, gets its threads back all the same."""
+
+    async def main() -> None:
+        server = Server(Config(Application(), workers=3, worker_class="thread", port=0, log_config=None))
+        task = asyncio.create_task(server.serve())
+        while not server.started:
+            await asyncio.sleep(0.01)
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+    asyncio.run(main())
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("pounce-worker")]
 
 
