@@ -8,7 +8,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import signal
 import sys
+import threading
 from collections.abc import Callable
 from configparser import RawConfigParser
 from ssl import SSLContext
@@ -119,6 +121,7 @@ def _serve(config: Config) -> None:
 
     server = Server(config=config)
     failed = False
+    _exit_cleanly_on_sigterm()
     # A socket that cannot be bound may be somebody else's: only our own is removed at the end.
     sockets = [config.bind_socket()] if supervised else []
     try:
@@ -140,6 +143,18 @@ def _serve(config: Config) -> None:
             os.remove(config.uds)
     if failed:
         sys.exit(STARTUP_FAILURE)
+
+
+def _exit_cleanly_on_sigterm() -> None:
+    """Let a graceful stop end with exit code 0, where nobody decided otherwise.
+
+    The server raises the signals that it captured again when it is done. SIGTERM's default would then still kill the
+    process (uvicorn: exit code -15); under uvicorn's name that stays as it is.
+    """
+    if names.product() == "uvicorn" or threading.current_thread() is not threading.main_thread():
+        return
+    if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
 
 
 def __getattr__(name: str) -> Any:

@@ -24,7 +24,9 @@ def footprint(server: str, *options: str) -> float:
 def main() -> None:
     pounce = footprint("pounce")
     uvicorn = footprint("uvicorn")
-    text = f"{pounce:.0f} MiB with 8 worker threads, {uvicorn:.0f} MiB with uvicorn's 8 processes: {pounce / uvicorn:.2f}"
+    text = (
+        f"{pounce:.0f} MiB with 8 worker threads, {uvicorn:.0f} MiB with uvicorn's 8 processes: {pounce / uvicorn:.2f}"
+    )
     verdict([(f"{text} (at most 0.25)", pounce <= uvicorn / 4)])
 
 

@@ -18,8 +18,8 @@ def main() -> None:
     for problem in report.problems[:20]:
         print(problem, file=sys.stderr)
     text = (
-        f"{report.servers} servers, {report.answered} requests, {report.websockets} websockets, {report.resets} resets: "
-        f"{len(report.problems)} problems (0)"
+        f"{report.servers} servers, {report.answered} requests, {report.websockets} websockets, "
+        f"{report.resets} resets: {len(report.problems)} problems (0)"
     )
     verdict([(text, not report.problems)])
 

@@ -247,12 +247,14 @@ def stress(seconds: float, seed: int = 1, workers: int = 4) -> Report:
     interval = sys.getswitchinterval()
     sys.setswitchinterval(1e-5)
     threads_before = set(threading.enumerate())
-    files_before: int | None = None
+    files_before = 0
+    loops_used: set[str] = set()
     begun = time.monotonic()
     try:
         with _watching() as watch:
             while time.monotonic() - begun < seconds:
-                _one_life(book, rng, workers)
+                loop = rng.choice(("asyncio", "auto"))
+                _one_life(book, rng, workers, loop)
                 report.servers += 1
                 gc.collect()
                 left = [thread.name for thread in threading.enumerate() if thread not in threads_before]
@@ -260,7 +262,8 @@ def stress(seconds: float, seed: int = 1, workers: int = 4) -> Report:
                     book.problem(f"threads left: {left}")
                     break
                 files = len(os.listdir("/proc/self/fd")) if os.path.exists("/proc/self/fd") else 0
-                if files_before is None:  # the first use of a loop leaves what its library keeps
+                if loop not in loops_used:  # the first use of a loop leaves what its library keeps
+                    loops_used.add(loop)
                     files_before = files
                 elif files > files_before:
                     book.problem(f"{files - files_before} descriptors left")
@@ -280,7 +283,7 @@ def stress(seconds: float, seed: int = 1, workers: int = 4) -> Report:
     return report
 
 
-def _one_life(book: _Book, rng: random.Random, workers: int) -> None:
+def _one_life(book: _Book, rng: random.Random, workers: int, loop: str) -> None:
     config = Config(
         _app(book),
         port=0,
@@ -291,7 +294,7 @@ def _one_life(book: _Book, rng: random.Random, workers: int) -> None:
         timeout_keep_alive=1,
         timeout_graceful_shutdown=10,
         limit_max_requests=rng.choice((None, 2000)),
-        loop=rng.choice(("asyncio", "auto")),
+        loop=loop,
     )
     server = Server(config)
 

@@ -1,6 +1,7 @@
 """60 s of load, kept and one-request connections, with a SIGHUP every 5 s and SIGTTIN/SIGTTOU every 7 s: 0 failures.
 
-Then 60 s with `kill -9` of the server process every 10 s: service is back within 2 s, and only what was in flight fails.
+Then 60 s with `kill -9` of the server process every 10 s: service is back within 2 s, and only what was in flight
+fails.
 """
 
 from __future__ import annotations

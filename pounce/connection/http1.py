@@ -1,7 +1,7 @@
 """One HTTP/1.1 connection: transport, keep-alive, limits, pipelining, upgrade. A parser is a `wire_class`.
 
-Runs on the worker's loop. Knows no parser and no other thread. A request's way: `data_received` feeds the wire, the
-wire tells `on_request`/`on_body`/`on_end`, `_advance` runs the app, whose messages come back as `send_head`/`send_body`.
+Runs on the worker's loop. Knows no parser and no other thread. A request's way: `data_received` feeds the wire, which
+tells `on_request`/`on_body`/`on_end`; `_advance` runs the app; its messages come back as `send_head`/`send_body`.
 
 The app is started when the whole segment is parsed, so that `receive()` finds what has arrived; what it sends before it
 first waits leaves in one write. Answers to: RFC 9112 section 9; uvicorn's H11Protocol and HttpToolsProtocol.
@@ -158,7 +158,7 @@ class HTTP1Protocol(asyncio.Protocol):
 
     def __repr__(self) -> str:
         state = "ACTIVE" if self._active else "IDLE"
-        peer = "%s:%d" % self.client if self.client else "?"
+        peer = "{}:{}".format(*self.client) if self.client else "?"
         return f"<{type(self).__name__} {peer} {state}>"
 
     # Told by asyncio
@@ -511,7 +511,7 @@ class HTTP1Protocol(asyncio.Protocol):
             )
 
     def handle_websocket_upgrade(self) -> None:
-        """Hand the connection to the WebSocket class, with the request as it came: any class of uvicorn's kind will do."""
+        """Hand the connection to the WebSocket class, with the request as it came: any class of uvicorn's kind does."""
         assert self._upgrade is not None
         assert self.ws_protocol_class is not None
         method, target, headers = self._upgrade
@@ -525,11 +525,9 @@ class HTTP1Protocol(asyncio.Protocol):
         for name, value in headers:
             request += (name, b": ", value, b"\r\n")
         request += (b"\r\n", self.wire.trailing_data())
-        protocol = self.ws_protocol_class(  # type: ignore[call-arg]
-            config=self.config, server_state=self.server_state, app_state=self.app_state
-        )
+        protocol = self.ws_protocol_class(config=self.config, server_state=self.server_state, app_state=self.app_state)
         protocol.connection_made(self.transport)
-        protocol.data_received(b"".join(request))  # type: ignore[attr-defined]
+        protocol.data_received(b"".join(request))
         self.transport.set_protocol(protocol)
         self.wire.closed()
 
@@ -541,12 +539,12 @@ class HTTP1Protocol(asyncio.Protocol):
             self.cycle.keep_alive = False
 
     def shutdown_when_idle(self) -> None:
-        """Asked by a worker that is replaced: end with the next response; an idle client gets time to send a request."""
+        """Asked by a worker that is replaced: end with the next response, for which an idle client gets some time."""
         if self.cycle is not None and not self.cycle.response_complete:
             self.cycle.keep_alive = False
         self.retiring = True
 
     def _trace(self, event: str) -> None:
         if self.logger.level <= TRACE_LOG_LEVEL:
-            prefix = "%s:%d - " % self.client if self.client else ""
+            prefix = "{}:{} - ".format(*self.client) if self.client else ""
             self.logger.log(TRACE_LOG_LEVEL, "%s%s", prefix, event)

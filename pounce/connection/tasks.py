@@ -7,7 +7,6 @@ no waiting costs no turn of the loop. A task factory or loop class that the user
 from __future__ import annotations
 
 import asyncio
-import sys
 from collections.abc import Callable, Coroutine
 from contextvars import Context
 from typing import Any
@@ -18,10 +17,10 @@ TaskStarter = Callable[[Coroutine[Any, Any, None], Context | None], "asyncio.Tas
 _LOOPS_WITH_PLAIN_TASKS = ("asyncio.", "uvloop", "zuvloop")
 
 
-def can_start_eagerly(loop: asyncio.AbstractEventLoop) -> bool:
+def can_start_eagerly(loop: Any) -> bool:
     """Whether `asyncio.Task(..., eager_start=True)` on this loop does what `loop.create_task` would do, only sooner."""
-    if sys.version_info < (3, 12) or not isinstance(loop, asyncio.AbstractEventLoop):
-        return False
+    if not hasattr(asyncio, "eager_task_factory") or not isinstance(loop, asyncio.AbstractEventLoop):
+        return False  # Python 3.11, or a test double
     return type(loop).__module__.startswith(_LOOPS_WITH_PLAIN_TASKS) and loop.get_task_factory() is None
 
 

@@ -19,7 +19,7 @@ _PLAIN_PATH = re.compile(r"[A-Za-z0-9_.~/-]*").fullmatch
 def get_client_addr(scope: Any) -> str:
     """`host:port` of the client, or an empty string where it is not known."""
     client = scope.get("client")
-    return "%s:%d" % client if client else ""
+    return f"{client[0]}:{client[1]}" if client else ""
 
 
 def get_path_with_query_string(scope: Any) -> str:

@@ -9,7 +9,7 @@ CLOSE_HEADER = (b"connection", b"close")
 INTERNAL_SERVER_ERROR = b"Internal Server Error"
 
 
-async def service_unavailable(scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
+async def service_unavailable(scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:  # noqa: ARG001
     """503 and the end of the connection: what a request gets beyond `limit_concurrency`."""
     body = b"Service Unavailable"
     await send(

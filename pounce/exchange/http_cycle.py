@@ -20,8 +20,13 @@ from pounce.exchange.canned import CLOSE_HEADER, INTERNAL_SERVER_ERROR
 class Flow(Protocol):
     """Flow control of the channel's two directions."""
 
-    read_paused: bool
-    write_paused: bool
+    @property
+    def read_paused(self) -> bool:
+        """Whether the request's body waits at the client."""
+
+    @property
+    def write_paused(self) -> bool:
+        """Whether the response has to wait."""
 
     async def drain(self) -> None:
         """Wait until writing makes sense again."""
@@ -33,9 +38,13 @@ class Flow(Protocol):
 class HttpChannel(Protocol):
     """Where a cycle's messages go."""
 
-    flow: Flow
-    #: Whether a 500 carries a length (a matter of the dialect).
-    sends_length_of_500: bool
+    @property
+    def flow(self) -> Flow:
+        """Flow control of both directions."""
+
+    @property
+    def sends_length_of_500(self) -> bool:
+        """Whether a 500 carries a length (a matter of the dialect)."""
 
     def send_head(self, cycle: RequestResponseCycle, status: int, headers: Iterable[tuple[bytes, bytes]]) -> None:
         """Send the response's head. Raises MisusedByApp."""
@@ -166,7 +175,7 @@ class RequestResponseCycle:
         await self.send({"type": "http.response.body", "body": INTERNAL_SERVER_ERROR, "more_body": False})
 
     async def send(self, message: ASGISendEvent) -> None:
-        """ASGI `send`. Messages after a disconnect are dropped (HTTP spec_version 2.3). Raises RuntimeError on misuse."""
+        """ASGI `send`. Messages after a disconnect are dropped (spec_version 2.3). Raises RuntimeError on misuse."""
         channel = self.channel
         if channel.flow.write_paused and not self.disconnected:
             await channel.flow.drain()

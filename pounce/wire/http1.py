@@ -53,8 +53,10 @@ class Http1Wire(Protocol):
     feed: Callable[[bytes], None]
     #: Non-empty while a request head is incomplete, where the parser itself sets no limit to its size.
     target: bytes
-    #: Whether the connection ends with the response that was begun last (its own `Connection: close`, or the request's).
-    close_after_response: bool
+
+    @property
+    def close_after_response(self) -> bool:
+        """Whether the connection ends with the response that was begun last (it says so, or the request did)."""
 
     def recover(self, exc: Exception, data: bytes) -> None:
         """Told what `feed(data)` raised. Returns where parsing goes on or the upgrade was taken; raises BadRequest."""

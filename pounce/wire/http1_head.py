@@ -76,7 +76,7 @@ class HeaderCache:
         return start
 
     def keep_head(self, key: Any, head: tuple[bytes, int, int, bool]) -> None:
-        """Keep encoded fields; those that are one client's own (a cookie) are not worth it, and nobody else's business."""
+        """Keep encoded fields, unless they are one client's own (a cookie): those will not come again."""
         if key is None or len(head[0]) > _MAX_HEAD_SIZE or b"\r\nset-cookie: " in head[0]:
             return
         if len(self.heads) >= _MAX_HEADS:
@@ -111,7 +111,7 @@ class ResponseEncoder:
             prefix, headers = self._make_prefix(status, defaults, headers)
         cache = self._cache
         fields = tuple(headers)
-        key = (fields, is_head, keep_alive, status in _NEVER_CHUNKED)
+        key: Any = (fields, is_head, keep_alive, status in _NEVER_CHUNKED)
         try:
             known = cache.heads.get(key)
         except TypeError:  # a field given as a list: allowed, but not hashable
@@ -128,7 +128,7 @@ class ResponseEncoder:
     ) -> tuple[bytes, int, int, bool]:
         """The field lines, how they frame the body, its length, and whether the connection ends with it."""
         cache = self._cache
-        parts = []
+        parts: list[bytes] = []
         framing = UNDECIDED
         remaining = 0
         close = not keep_alive

@@ -7,6 +7,7 @@ Answers to: RFC 9112; uvicorn's httptools implementation for what is accepted an
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import httptools
 
@@ -16,7 +17,8 @@ from pounce.wire.http1_head import STATUS_LINE, HeaderCache, ResponseEncoder
 
 #: Methods as the scope shows them; anything else is decoded.
 _METHODS = {
-    name.encode("ascii"): name for name in ("GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "CONNECT")
+    name.encode("ascii"): name
+    for name in ("GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "CONNECT")
 }
 
 
@@ -57,7 +59,7 @@ class HttpToolsWire(ResponseEncoder):
         self._make_parser()
 
     def _make_parser(self) -> None:
-        self.parser = httptools.HttpRequestParser(self)
+        self.parser: Any = httptools.HttpRequestParser(self)
         # uvicorn: a request pipelined behind `Connection: close` is read and left unanswered, not a parse error.
         self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
         self.feed = self.parser.feed_data

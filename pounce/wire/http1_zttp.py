@@ -52,7 +52,7 @@ class ZttpWire:
                     event.method.decode("ascii"),
                     event.target,
                     event.http_version.decode("ascii"),
-                    event.headers.to_list(lowercase_names=True),
+                    event.headers.to_list(lowercase_names=True),  # type: ignore[union-attr]
                     True,  # zttp itself knows when the connection must close
                     event.expect_continue,
                     upgrade.lower() if upgrade is not None else None,
@@ -80,7 +80,7 @@ class ZttpWire:
         return path, query
 
     def trailing_data(self) -> bytes:
-        """See `Http1Wire.trailing_data`. zttp does not tell, so it is looked for in the segment that had the head's end."""
+        """See `Http1Wire.trailing_data`. zttp does not tell: it is what follows the head's end in the last segment."""
         return self._data.partition(b"\r\n\r\n")[2]
 
     def start_next(self) -> None:

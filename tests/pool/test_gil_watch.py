@@ -37,7 +37,6 @@ def gil(monkeypatch: pytest.MonkeyPatch) -> Gil:
     return Gil(monkeypatch)
 
 
-
 def test_nothing_to_say_while_the_gil_stays_off(gil: Gil) -> None:
     """No complaint, now or later."""
     with GilWatch() as watch:

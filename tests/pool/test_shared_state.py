@@ -112,7 +112,7 @@ def test_an_object_connected_by_each_startup_is_found(loops: Any, log: Any, proj
 def test_a_client_that_has_not_met_its_loop_yet_is_found(loops: Any, log: Any) -> None:
     """An HTTP client binds its connections later; that it is closed by awaiting says enough."""
     app = Starlette()
-    check = check_startups(app, lambda loop: setattr(app.state, "client", Client()), loops)
+    check = check_startups(app, lambda _: setattr(app.state, "client", Client()), loops)
     assert "app.state.client" in (check.complaint() or "")
 
 
@@ -122,7 +122,7 @@ def test_what_belongs_to_a_loop_and_was_made_at_import_is_found(
 ) -> None:
     """A client, lock or queue at module level is shared by all threads, whatever the lifespan does."""
     project.thing = make()  # type: ignore[attr-defined]
-    check = check_startups(Starlette(), lambda loop: None, loops)
+    check = check_startups(Starlette(), lambda _: None, loops)
     assert "project.thing" in (check.complaint() or "")
     assert "project.thing is for one event loop" in log.text
 
@@ -156,7 +156,7 @@ def test_globals_are_shared_by_a_factorys_instances_too(loops: Any, log: Any, pr
 
 def rebinds_counters(loop: asyncio.AbstractEventLoop, app: Any, project: Any) -> None:
     app.state.starts = getattr(app.state, "starts", 0) + 1
-    app.state.started_at = datetime.datetime.now(datetime.timezone.utc)
+    app.state.started_at = datetime.datetime.now(datetime.UTC)
     app.state.version = f"1.{app.state.starts}"
     project.logger = logging.Logger("project")
     project.handler = lambda: None
@@ -173,9 +173,7 @@ def starts_once(loop: asyncio.AbstractEventLoop, app: Any, project: Any) -> None
 
 
 @pytest.mark.parametrize("startup", [rebinds_counters, fills_a_registry, starts_once], ids=lambda f: f.__name__)
-def test_what_does_no_harm_is_not_mentioned(
-    startup: Any, loops: Any, log: Any, project: types.ModuleType
-) -> None:
+def test_what_does_no_harm_is_not_mentioned(startup: Any, loops: Any, log: Any, project: types.ModuleType) -> None:
     """Counters, dates, loggers, functions, things kept per loop, and a job that runs on the first loop only."""
     app = Starlette()
     project.registry = {}  # type: ignore[attr-defined]
@@ -188,7 +186,7 @@ def test_what_does_no_harm_is_not_mentioned(
 def test_a_cache_is_named_but_stops_nothing(loops: Any, log: Any) -> None:
     """A replaced object without a loop may be meant for one worker or for all: the user is told, threads go on."""
     app = Starlette()
-    check = check_startups(app, lambda loop: setattr(app.state, "cache", {"a": [1]}), loops)
+    check = check_startups(app, lambda _: setattr(app.state, "cache", {"a": [1]}), loops)
     assert check.complaint() is None
     assert log.text.count("replaced app.state.cache") == 1
 

@@ -175,7 +175,7 @@ def parse_response(response: bytes) -> tuple[int, str]:
 def served(
     app: str,
     *options: str,
-    exit_code: int | None = None,
+    exit_code: int = 0,
     cwd: Path = ROOT,
     env: dict[str, str] | None = None,
     pass_fds: Sequence[int] = (),
@@ -185,14 +185,9 @@ def served(
 ) -> Iterator[Served]:
     """Run `pounce APP OPTIONS` until the end of the block, then SIGTERM it, unless the test has stopped it already.
 
-    The port is a free one. `exit_code` is the expected one; by default what uvicorn gives: SIGTERM itself with one
-    worker (it is raised again after the shutdown), 0 from a supervisor or reloader. No traceback may have been
+    The port is a free one. `exit_code` is the expected one: a graceful stop is a success. No traceback may have been
     printed unless `tracebacks`. `address` is needed where the log does not say it (`--fd`).
     """
-    if exit_code is None:
-        workers = options[options.index("--workers") + 1] if "--workers" in options else "1"
-        supervised = "--reload" in options or workers != "1"
-        exit_code = 0 if supervised else -signal.SIGTERM
     process = subprocess.Popen(
         command(app, "--port", "0", *options),
         cwd=cwd,

@@ -137,7 +137,7 @@ class Application:
         if scope["type"] == "lifespan":
             await self.lifespan(scope, receive, send)
             return
-        handler = self.handlers.get(scope["path"], lambda scope: threading.current_thread().name)
+        handler = self.handlers.get(scope["path"], lambda _: threading.current_thread().name)
         answer = handler(scope)
         if asyncio.iscoroutine(answer):
             answer = await answer

@@ -78,7 +78,7 @@ def test_new_connections_fill_up_what_has_closed() -> None:
 def test_one_app_object_for_all_threads() -> None:
     """An app given as an object is one copy: `id()` of what it uses is the same from every worker."""
     shared = object()
-    app = Application({"/": lambda scope: f"{threading.current_thread().name} {id(shared)}"})
+    app = Application({"/": lambda _: f"{threading.current_thread().name} {id(shared)}"})
     with serving(app) as embedded, contextlib.ExitStack() as stack:
         answers = {request(stack.enter_context(embedded.connect()))[1] for _ in range(4)}
         assert len(answers) == 4
@@ -92,7 +92,7 @@ def test_a_factory_makes_one_app_per_worker_on_its_thread() -> None:
     def factory() -> Application:
         made.append(threading.current_thread().name)
         app = Application()
-        app.handlers["/"] = lambda scope: id(app)
+        app.handlers["/"] = lambda _: id(app)
         return app
 
     with serving(factory, factory=True) as embedded, contextlib.ExitStack() as stack:
@@ -153,9 +153,12 @@ def test_the_startup_line_says_what_runs(log: pytest.LogCaptureFixture) -> None:
 def test_an_address_in_use_ends_the_start(log: pytest.LogCaptureFixture) -> None:
     """Nothing to listen on: every worker is shut down, and the exit code is 3."""
     app = Application()
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        with pytest.raises(SystemExit) as excinfo, serving(app, workers=2, port=taken.getsockname()[1]):
-            pass
+    with (
+        socket.create_server(("127.0.0.1", 0)) as taken,
+        pytest.raises(SystemExit) as excinfo,
+        serving(app, workers=2, port=taken.getsockname()[1]),
+    ):
+        pass
     assert excinfo.value.code == 3
     assert len(app.events) == 4
     assert "address already in use" in log.text.lower()
@@ -390,7 +393,7 @@ def test_cancelling_serve_leaves_no_thread() -> None:
 
 def test_two_servers_beside_each_other() -> None:
     """Nothing in thread mode belongs to the process: two embedded servers do not meet."""
-    one, two = Application({"/": lambda scope: "one"}), Application({"/": lambda scope: "two"})
+    one, two = Application({"/": lambda _: "one"}), Application({"/": lambda _: "two"})
     second = Embedded(Config(two, port=0, log_config=None, workers=2, worker_class="thread"))
     with serving(one, workers=2) as first:
         second.start()

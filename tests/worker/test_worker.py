@@ -1,4 +1,4 @@
-"""pounce/worker/worker.py: the clock, and how connections end, on a running loop with connections that only take note."""
+"""pounce/worker/worker.py: the clock, and how connections begin and end; the connections here only take note."""
 
 from __future__ import annotations
 
