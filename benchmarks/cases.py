@@ -35,8 +35,9 @@ class Case:
     has_floor: bool = False
 
     @property
-    def pipelined(self) -> bool:
-        return self.load[0] == "pipeline"
+    def batch(self) -> int:
+        """Requests that are sent together."""
+        return int(self.load[1]) if self.load[0] == "pipeline" else 1
 
     def takes(self, server: Server) -> bool:
         """Whether that server belongs in this case."""

@@ -105,7 +105,7 @@ def measure(case: Case, installed: Installed, seconds: float, cores: Cores, cert
         workers=case.workers,
         access_log=case.access_log,
         websocket=bool(case.message_size),
-        pipelined=case.pipelined,
+        pipelined=case.batch > 1,
         keep_alive=KEEP_ALIVE if case.idle else None,
         certificate=certificate.chain if certificate and case.tls else None,
         key=certificate.key if certificate and case.tls else None,
@@ -153,7 +153,8 @@ def _load(case: Case, port: int, seconds: float, cores: Cores) -> Outcome:
     threads = min(case.workers, len(cores.of_load(case)))
     url = f"{'https' if case.tls else 'http'}://127.0.0.1:{port}{case.path}"
     output = _run(wrk.command(url, case.load, case.connections, threads, seconds), seconds, case, cores)
-    return wrk.parse(output, case.status, case.least_bytes, pipelined=case.pipelined)
+    least = case.connections * case.batch
+    return wrk.parse(output, case.status, case.least_bytes, least, case.batch > 1)
 
 
 def _load_websocket(case: Case, port: int, seconds: float, cores: Cores) -> Outcome:

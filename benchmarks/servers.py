@@ -77,7 +77,8 @@ def _granian(launch: Launch) -> list[str]:
 def _hypercorn(launch: Launch) -> list[str]:
     return [
         str(launch.python), "-m", "hypercorn", launch.app, "--bind", f"{HOST}:{launch.port}", "--backlog", BACKLOG,
-        "--worker-class", "uvloop", "--workers", str(launch.workers), "--log-level", "warning",
+        "--worker-class", "uvloop", "--workers", str(launch.workers),
+        "--log-level", "info" if launch.access_log else "warning",  # its access log has a level too
         *(["--access-logfile", "-"] if launch.access_log else []), *_given("--keep-alive", launch.keep_alive),
         *_given("--certfile", launch.certificate), *_given("--keyfile", launch.key),
     ]  # fmt: skip

@@ -17,8 +17,9 @@ def command(url: str, words: tuple[str, ...], connections: int, threads: int, se
     ]  # fmt: skip
 
 
-def parse(output: str, status: int, least_bytes: int, pipelined: bool = False) -> Outcome:
-    """What was found. Raises LoadError for socket errors, another status than `status`, or too few bytes.
+def parse(output: str, status: int, least_bytes: int, least_requests: int = 1, pipelined: bool = False) -> Outcome:
+    """What was found. Raises LoadError for socket errors, another status than `status`, too few bytes,
+    or fewer than `least_requests` (one batch on each connection: a server that hangs is not counted as slow).
 
     Latencies of pipelined requests are left out: wrk corrects them by an interval that leaves out the pipelining.
     """
@@ -28,19 +29,19 @@ def parse(output: str, status: int, least_bytes: int, pipelined: bool = False) -
             break
     else:
         raise LoadError("wrk gave no result")
-    _judge(found, status, least_bytes)
+    _judge(found, status, least_bytes, least_requests)
     p50, p99, p999 = (None if pipelined else found[name] / 1e3 for name in ("p50_us", "p99_us", "p999_us"))
     return Outcome(found["requests"], found["duration_us"] / 1e6, p50, p99, p999)
 
 
-def _judge(found: dict[str, int], status: int, least_bytes: int) -> None:
+def _judge(found: dict[str, int], status: int, least_bytes: int, least_requests: int) -> None:
     for kind in ("connect", "read", "write"):
         if count := found[f"{kind}_errors"]:
             raise LoadError(f"{count} {kind} errors in {found['requests']} requests")
     if found["timeouts"]:
         raise LoadError(f"{found['timeouts']} requests timed out")
-    if not found["requests"]:
-        raise LoadError("no request was answered")
+    if found["requests"] < least_requests:
+        raise LoadError(f"it hung: {found['requests']} answers in all, not even one on each connection")
     # wrk counts every status above 399, and nothing else, as an error.
     wrong = abs((found["requests"] if status > 399 else 0) - found["status_errors"])
     if wrong:

@@ -10,7 +10,7 @@ import time
 from benchmarks.procfs import memory
 from benchmarks.threads.running import running, verdict, wrk
 
-APP = "benchmarks.apps.fastapi_app:app"
+APP = "benchmarks.threads.fastapi_app:app"
 
 
 def footprint(server: str, *options: str) -> float:

@@ -122,7 +122,14 @@ class Load:
 
 def wrk(server: Running, connections: int, seconds: float, *options: str, path: str = "/") -> Load:
     """Load from wrk on one thread."""
-    command = ["wrk", "-t1", f"-c{connections}", f"-d{max(1, round(seconds))}s", *options, f"http://127.0.0.1:{server.port}{path}"]
+    command = [
+        "wrk",
+        "-t1",
+        f"-c{connections}",
+        f"-d{max(1, round(seconds))}s",
+        *options,
+        f"http://127.0.0.1:{server.port}{path}",
+    ]
     cpu = cpu_seconds(server.pid)
     output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     cpu = cpu_seconds(server.pid) - cpu

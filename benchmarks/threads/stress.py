@@ -216,6 +216,8 @@ class _Watch(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         text = record.getMessage()
+        if "will not run in parallel" in text:
+            return  # this interpreter has a GIL
         if record.exc_info and record.exc_info[1] is not None:
             text += f": {record.exc_info[1]!r}"
         self.seen.append(text)

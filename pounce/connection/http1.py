@@ -337,7 +337,7 @@ class HTTP1Protocol(asyncio.Protocol):
                 task.add_done_callback(self.tasks.discard)
         self._advancing = False
         if self._out:
-            self._flush()
+            self.flush()
         if self._active is None:
             self._on_drained()
 
@@ -375,7 +375,7 @@ class HTTP1Protocol(asyncio.Protocol):
         if self._holds_output:
             self._out.append(data)
             if not self._advancing:
-                self.loop.call_soon(self._flush)
+                self.server_state.flush_soon(self, self.loop)
         else:
             self.transport.write(data)
 
@@ -391,17 +391,17 @@ class HTTP1Protocol(asyncio.Protocol):
                 return
             if out:
                 out.append(data)
-                self._flush()
+                self.flush()
                 return
         elif out:
-            self._flush()
+            self.flush()
         if data:
             self.transport.write(data)
 
     def send_continue(self) -> None:
         """See `HttpChannel.send_continue`."""
         if not self.transport.is_closing():
-            self._flush()
+            self.flush()
             self.transport.write(self.wire.continue_100())
 
     def abandon(self, cycle: RequestResponseCycle) -> None:
@@ -438,11 +438,12 @@ class HTTP1Protocol(asyncio.Protocol):
     def close(self) -> None:
         """Write what is held back and close the transport, once."""
         if not self.transport.is_closing():
-            self._flush()
+            self.flush()
             self.pipeline.clear()
             self.transport.close()
 
-    def _flush(self) -> None:
+    def flush(self) -> None:
+        """Write what is held back."""
         out = self._out
         if out:
             self._out = []
@@ -478,7 +479,7 @@ class HTTP1Protocol(asyncio.Protocol):
 
     def _refuse(self, bad_request: BadRequest) -> None:
         if not self.transport.is_closing():
-            self._flush()
+            self.flush()
             self.transport.write(
                 self.wire.error_response(bad_request.status, bad_request.reason, self.server_state.default_headers)
             )
@@ -518,7 +519,7 @@ class HTTP1Protocol(asyncio.Protocol):
         self._upgrade = None
         self._deferred = False
         self._unset_keepalive_if_required()
-        self._flush()
+        self.flush()
         self._trace("Upgrading to WebSocket")
         self.connections.discard(self)
         request = [method.encode("ascii"), b" ", target, b" HTTP/1.1\r\n"]

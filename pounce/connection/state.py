@@ -27,6 +27,20 @@ class ServerState:
         #: The states of all workers of this process, this one included: limits count the whole process.
         self.siblings: Sequence[ServerState] = (self,)
 
+        #: Connections with a response head that waits for its body until the end of this turn of the loop.
+        self._held: list[Any] = []
+
+    def flush_soon(self, connection: Any, loop: asyncio.AbstractEventLoop) -> None:
+        """Have `connection.flush()` called at the end of this turn: one callback serves all connections of a turn."""
+        if not self._held:
+            loop.call_soon(self._flush_held)
+        self._held.append(connection)
+
+    def _flush_held(self) -> None:
+        held, self._held = self._held, []
+        for connection in held:
+            connection.flush()
+
     def is_at_limit(self, limit: int) -> bool:
         """Whether `limit_concurrency` connections, or as many tasks, exist in this process."""
         if len(self.siblings) == 1:

@@ -37,6 +37,9 @@ class Adopter(Protocol):
     def load(self) -> int:
         """Open connections, those under way to it included."""
 
+    def heartbeat_age(self) -> float:
+        """Seconds since its loop last turned."""
+
     def adopt_threadsafe(self, accepted: list[Accepted]) -> None:
         """Take over accepted connections."""
 
@@ -74,7 +77,10 @@ class Acceptor:
             loop.add_reader(listener.fileno(), self._on_readable, _accept_on(listener), *kind)
 
     def _on_readable(self, accept: Callable[[], int], family: int, kind: int, proto: int) -> None:
-        workers = self._workers
+        workers = [worker for worker in self._workers if worker.heartbeat_age() < _STANDSTILL]
+        if not workers:
+            self._pause(_STANDSTILL)
+            return
         loads = [worker.load() for worker in workers]
         batches: dict[int, list[Accepted]] = {}
         for _ in range(_BATCH):
@@ -86,7 +92,10 @@ class Acceptor:
                 continue  # reset by the client before it was accepted
             except OSError as exc:
                 if exc.errno in _EXHAUSTED:
-                    self._pause(exc)
+                    logger.error(
+                        "Cannot accept a connection: %s. Trying again in %s s.", exc.strerror, _EXHAUSTED_PAUSE
+                    )
+                    self._pause(_EXHAUSTED_PAUSE)
                 else:
                     logger.error("Cannot accept a connection: %s", exc)
                 break
@@ -101,14 +110,13 @@ class Acceptor:
         for index, batch in batches.items():
             workers[index].adopt_threadsafe(batch)
 
-    def _pause(self, exc: OSError) -> None:
-        """Wait for connections to close: the backlog keeps the listener readable, so watching on would spin."""
+    def _pause(self, seconds: float) -> None:
+        """Look away for a while: the backlog keeps the listener readable, so watching on would spin."""
         if self._loop is None or self._paused is not None:
             return
-        logger.error("Cannot accept a connection: %s. Trying again in %s s.", exc.strerror, _EXHAUSTED_PAUSE)
         for listener in self._listeners:
             self._loop.remove_reader(listener.fileno())
-        self._paused = self._loop.call_later(_EXHAUSTED_PAUSE, self._listen, self._loop)
+        self._paused = self._loop.call_later(seconds, self._listen, self._loop)
 
 
 def _accept_on(listener: socket.socket) -> Callable[[], int]:

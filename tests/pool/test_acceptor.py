@@ -30,10 +30,14 @@ class TakesNote:
         self.base = load
         self.sockets: list[socket.socket] = []
         self.wake_ups = 0
+        self.age = 0.0
         self.arrived = asyncio.Event()
 
     def load(self) -> int:
         return self.base + len(self.sockets)
+
+    def heartbeat_age(self) -> float:
+        return self.age
 
     def adopt_threadsafe(self, accepted: list[Accepted]) -> None:
         self.wake_ups += 1
@@ -160,6 +164,41 @@ async def test_a_full_file_table_pauses_accepting(
     assert [record.levelname for record in caplog.records] == ["ERROR", "ERROR"]
     assert "Trying again in 0.1 s." in caplog.text
     close(worker)
+
+
+async def test_a_worker_that_stands_still_gets_nothing_while_another_turns() -> None:
+    """However few connections it has: they would wait there for its loop."""
+    stuck, turning = TakesNote(), TakesNote(load=5)
+    stuck.age = 3.0
+    with listening() as listener, connected(listener, 4):
+        acceptor = Acceptor([listener], [stuck, turning])
+        acceptor.start()
+        await until(lambda: len(turning.sockets) == 4)
+        acceptor.stop()
+    assert not stuck.sockets
+    close(turning)
+
+
+async def test_where_no_worker_turns_connections_wait_in_the_backlog(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A new generation on the same socket may take them; if there is none, the first worker that turns again does."""
+    monkeypatch.setattr(module, "_STANDSTILL", 0.05)
+    stuck, new = TakesNote(), TakesNote()
+    stuck.age = 3.0
+    with listening() as listener:
+        acceptor = Acceptor([listener], [stuck])
+        acceptor.start()
+        with connected(listener, 1):
+            await asyncio.sleep(0.02)
+            assert not stuck.sockets
+            successor = Acceptor([listener], [new])
+            successor.start()
+            await asyncio.wait_for(new.arrived.wait(), 5)
+            successor.stop()
+        with connected(listener, 1):
+            stuck.age = 0.0
+            await asyncio.wait_for(stuck.arrived.wait(), 5)
+        acceptor.stop()
+    close(stuck, new)
 
 
 async def test_stopping_while_paused_stays_stopped(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,163 @@
+"""One HTTP/2 stream with a request on it: the `HttpChannel` of its cycle, and the flow control of its two directions.
+
+Runs on the worker's loop. One object is the wire's stream, the cycle's channel and the channel's flow. Knows no
+transport: what is to be written lies in the wire, and the connection is told that it does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from pounce.connection.flow import HIGH_WATER_LIMIT
+from pounce.errors import MisusedByApp
+from pounce.exchange.http_cycle import RequestResponseCycle
+from pounce.exchange.stream_cycle import StreamCycle
+from pounce.wire.http2_frames import INTERNAL_ERROR
+from pounce.wire.http2_headers import checked_trailers
+from pounce.wire.http2_scheduler import Http2Stream
+
+if TYPE_CHECKING:
+    from pounce.connection.http2 import HTTP2Protocol
+
+#: Bytes of a response that wait for the client: above the first `send()` waits, up to the second it goes on.
+_HIGH_WATER = HIGH_WATER_LIMIT
+_LOW_WATER = HIGH_WATER_LIMIT // 4
+
+#: Responses without a body, whatever the app sends (RFC 9110 section 6.4.1).
+_BODILESS = frozenset((204, 304))
+
+
+class HttpStream(Http2Stream):
+    """A request and its response."""
+
+    __slots__ = ("_bodiless", "_drained", "_length", "connection", "cycle", "read_paused", "task", "write_paused")
+
+    sends_length_of_500 = False
+
+    def __init__(self, connection: HTTP2Protocol, stream_id: int, send_window: int, receive_window: int) -> None:
+        super().__init__(stream_id, send_window, receive_window)
+        self.connection = connection
+        self.cycle: StreamCycle | None = None
+        self.task: asyncio.Task[None] | None = None
+        #: There is something that the client may be told the app has read.
+        self.read_paused = False
+        self.write_paused = False
+        self._drained: asyncio.Event | None = None
+        self._bodiless = False
+        self._length: int | None = None  # bytes of the response's body that are still to come, if declared
+
+    # Flow
+
+    @property
+    def flow(self) -> HttpStream:
+        """See `HttpChannel.flow`."""
+        return self
+
+    async def drain(self) -> None:
+        """Wait until little enough of the response waits for the client, or the stream is over."""
+        while self.write_paused:
+            if self._drained is None:
+                self._drained = asyncio.Event()
+            await self._drained.wait()
+
+    def resume_reading(self) -> None:
+        """The app takes what there is of the body: the client may send as much again."""
+        self.read_paused = False
+        if self.unread:
+            self.connection.wire.consumed(self, self.unread)
+            self.connection.write_soon()
+
+    def on_sent(self) -> None:
+        """See `Http2Stream.on_sent`."""
+        if self.write_paused and self.queued_size <= _LOW_WATER:
+            self._resume_writing()
+
+    def _resume_writing(self) -> None:
+        self.write_paused = False
+        if self._drained is not None:
+            self._drained.set()
+            self._drained = None
+
+    def on_gone(self) -> None:
+        """The stream is over before its response: the app is told, and nothing it sends goes anywhere."""
+        if self.cycle is not None:
+            self.cycle.on_disconnect()
+        self._resume_writing()
+
+    # Told by the cycle
+
+    def send_head(self, cycle: RequestResponseCycle, status: int, headers: Iterable[tuple[bytes, bytes]]) -> None:
+        """See `HttpChannel.send_head`."""
+        if status < 200:
+            raise MisusedByApp(f"Invalid status {status} for a response.")
+        connection = self.connection
+        if not self.local_open or connection.transport.is_closing():
+            return
+        length = connection.wire.send_head(self, status, headers, connection.server_state.default_headers)
+        if cycle.scope["method"] == "HEAD" or status in _BODILESS:
+            self._bodiless = True
+        else:
+            self._length = length
+        connection.write_soon()
+
+    def send_body(self, cycle: RequestResponseCycle, body: bytes, more_body: bool) -> None:
+        """See `HttpChannel.send_body`."""
+        if type(body) is not bytes:
+            body = bytes(memoryview(body))  # the app may change its buffer after send(); a str is refused here
+        if self._bodiless:
+            body = b""
+        elif self._length is not None:
+            self._length -= len(body)
+            if self._length < 0:
+                raise MisusedByApp("Response content longer than Content-Length")
+            if self._length and not more_body:
+                raise MisusedByApp("Response content shorter than Content-Length")
+        if self.local_open:
+            self.connection.wire.send_data(self, body, not more_body)
+            if self.queued_size > _HIGH_WATER:
+                self.write_paused = True
+            self.connection.write_soon()
+
+    def send_continue(self) -> None:
+        """See `HttpChannel.send_continue`."""
+        if self.local_open and self.remote_open:
+            self.connection.wire.send_informational(self, 100, ())
+            self.connection.write_soon()
+
+    def send_early_hint(self, links: Iterable[bytes]) -> None:
+        """See `StreamChannel.send_early_hint`."""
+        if self.local_open:
+            self.connection.wire.send_informational(self, 103, [(b"link", link) for link in links])
+            self.connection.write_soon()
+
+    def check_trailers(self, fields: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+        """See `StreamChannel.check_trailers`."""
+        return checked_trailers(fields)
+
+    def send_trailers(self, cycle: RequestResponseCycle, fields: list[tuple[bytes, bytes]]) -> None:
+        """See `StreamChannel.send_trailers`."""
+        if self._length:
+            raise MisusedByApp("Response content shorter than Content-Length")
+        if (b"te", b"trailers") not in [(name, value.lower()) for name, value in cycle.scope["headers"]]:
+            fields = []
+        if self.local_open:
+            self.connection.wire.send_data(self, b"", True, fields)
+            self.connection.write_soon()
+
+    def abandon(self, cycle: RequestResponseCycle) -> None:
+        """See `HttpChannel.abandon`: only this stream ends, also where its response was complete (as with uvicorn)."""
+        connection = self.connection
+        if not cycle.disconnected and not connection.transport.is_closing():
+            connection.wire.reset(self.id, INTERNAL_ERROR)
+            connection.write_soon()
+        cycle.disconnected = True
+        self._resume_writing()
+
+    def on_response_complete(self, cycle: RequestResponseCycle) -> None:
+        """See `HttpChannel.on_response_complete`."""
+        self.connection.server_state.total_requests += 1
+        self.connection.write_soon()
+
+

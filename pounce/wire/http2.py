@@ -1,0 +1,639 @@
+"""HTTP/2, sans-IO: bytes in become sink calls, answers become frames in `out`. One wire serves one connection.
+
+The frames and the state of streams are here; header compression is the h2 project's `hpack`. (`h2.H2Connection` does
+the same work at four times the cost; docs/http2.md has the figures.) The order of checks follows RFC 9113: a
+ConnectionFault leaves `feed`, a stream's fault is answered here and told as `on_reset`. Knows no transport, no clock,
+no app. Answers to: RFC 9113, RFC 8441 section 3, RFC 9218 section 7.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+from typing import Any, Protocol
+
+from pounce.wire import http2_frames as frames
+from pounce.wire.http2_frames import (
+    COMPRESSION_ERROR,
+    DATA,
+    DEFAULT_FRAME_SIZE,
+    ENHANCE_YOUR_CALM,
+    FLOW_CONTROL_ERROR,
+    FRAME_SIZE_ERROR,
+    HEADER,
+    HEADER_SIZE,
+    HEADERS,
+    LARGEST_STREAM,
+    LARGEST_WINDOW,
+    NO_ERROR,
+    PREFACE,
+    PROTOCOL_ERROR,
+    REFUSED_STREAM,
+    STREAM_CLOSED,
+    ConnectionFault,
+    StreamFault,
+)
+from pounce.wire.http2_headers import HeaderReader, Headers, HeaderWriter, RequestHead, read_priority
+from pounce.wire.http2_limits import Budget, Http2Limits
+from pounce.wire.http2_scheduler import Http2Stream, Scheduler
+
+__all__ = ["COMPRESSION_ERROR", "ConnectionFault", "Http2Sink", "Http2Wire"]
+
+#: Bytes of a frame's payload that are copied behind its head instead of being written as a piece of their own.
+_COPIED_SIZE = 4096
+
+#: Bytes of bodies that may be in `out` before more are queued, so that streams take turns and apps wait.
+_OUT_SIZE = 262144
+
+#: Streams that were reset, and so may still be spoken of by the peer; and priorities told ahead of their streams.
+_MAX_REMEMBERED = 256
+
+
+class Http2Sink(Protocol):
+    """What a wire tells about the bytes it was fed, in the order of the bytes."""
+
+    def new_stream(self, stream_id: int, send_window: int, receive_window: int) -> Http2Stream:
+        """The object for a stream that begins."""
+
+    def on_request(self, stream: Any, head: RequestHead) -> None:
+        """A request's head. It is the whole request where `stream.remote_open` is false."""
+
+    def on_body(self, stream: Any, data: bytes) -> None:
+        """A part of its body: call `consumed` when the app has read it."""
+
+    def on_end(self, stream: Any) -> None:
+        """The request is complete."""
+
+    def on_reset(self, stream: Any) -> None:
+        """The stream is over before its time: reset by the client, or by us because the client broke the protocol."""
+
+    def on_goaway(self) -> None:
+        """The client opens no more streams."""
+
+
+class Http2Wire:
+    """The server's end of one HTTP/2 connection. Begin with `start`."""
+
+    def __init__(self, sink: Http2Sink, limits: Http2Limits, allows_connect_protocol: bool) -> None:
+        self._sink = sink
+        self._limits = limits
+        self._allows_connect_protocol = allows_connect_protocol
+        #: What is to be written, in pieces; `has_large` says that joining them would copy much.
+        self.out: list[Any] = []
+        self.has_large = False
+        #: Bytes of bodies in `out`. `paused`: the transport takes no more, so bodies are queued. Set by the connection.
+        self.out_size = 0
+        self.paused = False
+        #: The streams that are open, or half closed.
+        self.streams: dict[int, Http2Stream] = {}
+        #: Apps that still run although their streams were reset. Set by the connection.
+        self.lingering = 0
+        self.last_stream_id = 0
+        self.scheduler = Scheduler()
+        self.queued_size = 0
+        #: Bytes of bodies sent so far.
+        self.sent_size = 0
+        self.resets = Budget(limits.resets, limits.resets_per_second)
+        self.control = Budget(limits.control_frames, limits.control_frames_per_second)
+
+        self._reader = HeaderReader(limits, allows_connect_protocol)
+        self._writer = HeaderWriter()
+        self._rest = bytearray()
+        self._needed = len(PREFACE)
+        self._began = False  # the preface was right
+        self._settled = False  # the SETTINGS frame that must follow it, too
+        self._block: bytearray | None = None  # of HEADERS without END_HEADERS, while CONTINUATIONs are awaited
+        self._block_stream = 0
+        self._block_flags = 0
+        self._block_frames = 0
+        self._closed_by_reset: dict[int, bool] = {}  # stream id -> whether it was the peer who reset it
+        self._early_priorities: dict[int, tuple[int, bool]] = {}
+        self._ignore_above = LARGEST_STREAM
+        self._goaway_sent: int | None = None
+
+        self._frame_size = DEFAULT_FRAME_SIZE
+        self._initial_window = frames.DEFAULT_WINDOW_SIZE
+        self.send_window = frames.DEFAULT_WINDOW_SIZE
+        self._receive_window = limits.connection_window
+        self._consumed = 0
+        self._handlers = {
+            frames.PRIORITY: self._on_priority,
+            frames.RST_STREAM: self._on_rst_stream,
+            frames.SETTINGS: self._on_settings,
+            frames.PUSH_PROMISE: self._on_push_promise,
+            frames.PING: self._on_ping,
+            frames.GOAWAY: self._on_goaway,
+            frames.WINDOW_UPDATE: self._on_window_update,
+            frames.CONTINUATION: self._on_continuation,
+            frames.PRIORITY_UPDATE: self._on_priority_update,
+        }
+
+    def start(self) -> None:
+        """The server's preface: its settings (RFC 9113 section 3.4)."""
+        settings = {
+            frames.MAX_CONCURRENT_STREAMS: self._limits.concurrent_streams,
+            frames.INITIAL_WINDOW_SIZE: self._limits.stream_window,
+            frames.MAX_HEADER_LIST_SIZE: self._limits.header_list_size,
+            frames.NO_RFC7540_PRIORITIES: 1,
+        }
+        if self._allows_connect_protocol:
+            settings[frames.ENABLE_CONNECT_PROTOCOL] = 1
+        self.out.append(frames.settings_frame(settings))
+        more = self._limits.connection_window - frames.DEFAULT_WINDOW_SIZE
+        if more:
+            self.out.append(frames.window_frame(0, more))
+
+    # Bytes in
+
+    def feed(self, data: bytes) -> None:
+        """Take bytes from the peer. Raises ConnectionFault, after which the wire must not be fed again."""
+        rest = self._rest
+        if rest:
+            rest += data
+            if len(rest) < self._needed:
+                return
+            data = bytes(rest)
+            rest.clear()
+        at, end = 0, len(data)
+        if not self._began:
+            if not data.startswith(PREFACE):
+                if not PREFACE.startswith(data):
+                    raise ConnectionFault(PROTOCOL_ERROR, "no connection preface")
+                rest += data
+                return
+            self._began = True
+            at = len(PREFACE)
+        needed = HEADER_SIZE
+        while end - at >= HEADER_SIZE:
+            high, size, kind, flags, stream_id = HEADER.unpack_from(data, at)
+            if high or size > DEFAULT_FRAME_SIZE:
+                size += high << 16
+                if size > DEFAULT_FRAME_SIZE:
+                    raise ConnectionFault(FRAME_SIZE_ERROR, "a frame larger than SETTINGS_MAX_FRAME_SIZE")
+            start = at + HEADER_SIZE
+            at = start + size
+            if at > end:
+                needed += size
+                at = start - HEADER_SIZE
+                break
+            self._on_frame(kind, flags, stream_id & LARGEST_STREAM, data[start:at])
+        if at < end:
+            rest += data[at:]
+            self._needed = needed
+
+    def _on_frame(self, kind: int, flags: int, stream_id: int, payload: bytes) -> None:
+        if self._block is not None and (kind != frames.CONTINUATION or stream_id != self._block_stream):
+            raise ConnectionFault(PROTOCOL_ERROR, "a header block that is interrupted")
+        if kind == HEADERS:
+            if self._settled:
+                self._on_headers(flags, stream_id, payload)
+                return
+        elif kind == DATA:
+            if self._settled:
+                self._on_data(flags, stream_id, payload)
+                return
+        if not self._settled:
+            if kind != frames.SETTINGS or flags & frames.ACK:
+                raise ConnectionFault(PROTOCOL_ERROR, "a connection that does not begin with SETTINGS")
+            self._settled = True
+        elif not self.control.spend():
+            raise ConnectionFault(ENHANCE_YOUR_CALM, "too many frames that bring nothing")
+        if len(payload) != frames.PAYLOAD_SIZES.get(kind, len(payload)):
+            if kind != frames.PRIORITY or stream_id not in self.streams:
+                raise ConnectionFault(FRAME_SIZE_ERROR, "a frame of a wrong size")
+            self._fail_stream(stream_id, FRAME_SIZE_ERROR)
+            return
+        handler = self._handlers.get(kind)
+        if handler is not None:  # frames of other types are ignored (RFC 9113 section 5.5)
+            handler(flags, stream_id, payload)
+
+    def _on_headers(self, flags: int, stream_id: int, payload: bytes) -> None:
+        if not stream_id & 1:
+            raise ConnectionFault(PROTOCOL_ERROR, "HEADERS on a stream that no client can open")
+        if flags & frames.PADDED:
+            payload = frames.unpadded(payload)
+        if flags & frames.HAS_PRIORITY:
+            if len(payload) < 5:
+                raise ConnectionFault(FRAME_SIZE_ERROR, "HEADERS too short for their priority")
+            payload = payload[5:]
+        if flags & frames.END_HEADERS:
+            self._on_block(flags, stream_id, payload)
+        else:
+            self._block = bytearray(payload)
+            self._block_stream, self._block_flags, self._block_frames = stream_id, flags, 0
+
+    def _on_continuation(self, flags: int, stream_id: int, payload: bytes) -> None:
+        block = self._block
+        if block is None:
+            raise ConnectionFault(PROTOCOL_ERROR, "CONTINUATION without HEADERS")
+        block += payload
+        self._block_frames += 1
+        if self._block_frames > self._limits.continuations or len(block) > 2 * self._limits.header_list_size:
+            raise ConnectionFault(ENHANCE_YOUR_CALM, "a header block that is too long")
+        if flags & frames.END_HEADERS:
+            self._block = None
+            self._on_block(self._block_flags, stream_id, bytes(block))
+
+    def _on_block(self, flags: int, stream_id: int, block: bytes) -> None:
+        stream = self.streams.get(stream_id)
+        try:
+            if stream_id > self.last_stream_id:
+                self._on_request(flags, stream_id, block)
+            elif stream is None:
+                self._reader.skip(block)
+                self._on_late_frame(stream_id)
+            elif not stream.remote_open:
+                self._reader.skip(block)
+                raise StreamFault(STREAM_CLOSED, "HEADERS after the end")
+            elif not flags & frames.END_STREAM:
+                self._reader.skip(block)
+                raise StreamFault(PROTOCOL_ERROR, "trailers that do not end the stream")
+            else:
+                self._reader.trailers(block)
+                self._on_remote_end(stream)
+        except StreamFault as fault:
+            self._fail_stream(stream_id, fault.code)
+
+    def _on_request(self, flags: int, stream_id: int, block: bytes) -> None:
+        self.last_stream_id = stream_id
+        if stream_id > self._ignore_above:
+            self._reader.skip(block)
+            return
+        head = self._reader.request(block)
+        ended = flags & frames.END_STREAM
+        if len(self.streams) + self.lingering >= self._limits.concurrent_streams:
+            raise StreamFault(REFUSED_STREAM, "too many streams at a time")
+        if ended and head.content_length:
+            raise StreamFault(PROTOCOL_ERROR, "a Content-Length without content")
+        stream = self._sink.new_stream(stream_id, self._initial_window, self._limits.stream_window)
+        stream.body_left = head.content_length
+        stream.urgency, stream.incremental = head.urgency, head.incremental
+        if self._early_priorities and stream_id in self._early_priorities:
+            stream.urgency, stream.incremental = self._early_priorities.pop(stream_id)
+        if ended:
+            stream.remote_open = False
+        self.streams[stream_id] = stream
+        self._sink.on_request(stream, head)
+
+    def _on_data(self, flags: int, stream_id: int, payload: bytes) -> None:
+        size = len(payload)
+        self._receive_window -= size
+        if self._receive_window < 0:
+            raise ConnectionFault(FLOW_CONTROL_ERROR, "more data than the connection's window allows")
+        stream = self.streams.get(stream_id)
+        if stream is None or not stream.remote_open:
+            if stream_id > self.last_stream_id or not stream_id & 1:
+                raise ConnectionFault(PROTOCOL_ERROR, "DATA on a stream that was not opened")
+            self._give_back(size)
+            if stream is None:
+                self._on_late_frame(stream_id)
+            else:
+                self._fail_stream(stream_id, STREAM_CLOSED)
+            return
+        data = frames.unpadded(payload) if flags & frames.PADDED else payload
+        length = len(data)
+        ended = flags & frames.END_STREAM
+        stream.receive_window -= size
+        stream.unread += size
+        if stream.receive_window < 0:
+            self._fail_stream(stream_id, FLOW_CONTROL_ERROR)
+            return
+        if size != length:
+            self.consumed(stream, size - length)
+        if length:
+            if stream.body_left is not None:
+                stream.body_left -= length
+                if stream.body_left < 0:
+                    self._fail_stream(stream_id, PROTOCOL_ERROR)
+                    return
+            self._sink.on_body(stream, data)
+        elif not ended and not self.control.spend():
+            raise ConnectionFault(ENHANCE_YOUR_CALM, "too many frames that bring nothing")
+        if ended:
+            try:
+                self._on_remote_end(stream)
+            except StreamFault as fault:
+                self._fail_stream(stream_id, fault.code)
+
+    def _on_remote_end(self, stream: Http2Stream) -> None:
+        if stream.body_left:
+            raise StreamFault(PROTOCOL_ERROR, "a body shorter than its Content-Length")
+        stream.remote_open = False
+        if not stream.local_open:
+            self._drop(stream)
+        self._sink.on_end(stream)
+
+    def _on_late_frame(self, stream_id: int) -> None:
+        """HEADERS or DATA on a stream that is closed (RFC 9113 section 5.1)."""
+        if stream_id > self._ignore_above:
+            return
+        by_peer = self._closed_by_reset.get(stream_id)
+        if by_peer is None:
+            raise ConnectionFault(STREAM_CLOSED, "a frame on a stream that has ended")
+        if by_peer:
+            self._fail_stream(stream_id, STREAM_CLOSED)
+        elif not self.control.spend():
+            raise ConnectionFault(ENHANCE_YOUR_CALM, "too many frames that bring nothing")
+
+    def _on_priority(self, _flags: int, stream_id: int, _payload: bytes) -> None:
+        if not stream_id:
+            raise ConnectionFault(PROTOCOL_ERROR, "PRIORITY of the connection")
+
+    def _on_priority_update(self, _flags: int, stream_id: int, payload: bytes) -> None:
+        if stream_id:
+            raise ConnectionFault(PROTOCOL_ERROR, "PRIORITY_UPDATE on a stream")
+        if len(payload) < 4:
+            raise ConnectionFault(FRAME_SIZE_ERROR, "PRIORITY_UPDATE without a stream")
+        about = frames.read_long(payload) & LARGEST_STREAM
+        if not about & 1:
+            raise ConnectionFault(PROTOCOL_ERROR, "PRIORITY_UPDATE of a stream that no client can open")
+        urgency, incremental = read_priority(payload[4:])
+        stream = self.streams.get(about)
+        if stream is not None:
+            self.scheduler.change(stream, urgency, incremental)
+        elif about > self.last_stream_id and len(self._early_priorities) < _MAX_REMEMBERED:
+            self._early_priorities[about] = (urgency, incremental)
+
+    def _on_rst_stream(self, _flags: int, stream_id: int, _payload: bytes) -> None:
+        if not stream_id or stream_id > self.last_stream_id:
+            raise ConnectionFault(PROTOCOL_ERROR, "RST_STREAM of a stream that was not opened")
+        stream = self.streams.get(stream_id)
+        if stream is None:
+            return
+        self.control.earn(1)  # paid for from the other budget
+        if not self.resets.spend():
+            raise ConnectionFault(ENHANCE_YOUR_CALM, "too many streams reset")
+        self._drop(stream)
+        self._remember_reset(stream_id, by_peer=True)
+        self._sink.on_reset(stream)
+
+    def _on_settings(self, flags: int, stream_id: int, payload: bytes) -> None:
+        if stream_id:
+            raise ConnectionFault(PROTOCOL_ERROR, "SETTINGS on a stream")
+        if flags & frames.ACK:
+            if payload:
+                raise ConnectionFault(FRAME_SIZE_ERROR, "SETTINGS that acknowledge and set")
+            return
+        self.control.spend(len(payload) // 64)
+        settings = frames.read_settings(payload)
+        table_size = settings.get(frames.HEADER_TABLE_SIZE)
+        if table_size is not None:
+            self._writer.limit_table(table_size)
+        window = settings.get(frames.INITIAL_WINDOW_SIZE)
+        if window is not None and window != self._initial_window:
+            more = window - self._initial_window
+            self._initial_window = window
+            for stream in self.streams.values():
+                if stream.send_window + more > LARGEST_WINDOW:
+                    raise ConnectionFault(FLOW_CONTROL_ERROR, "a stream's window too large")
+                self._widen(stream, more)
+        frame_size = settings.get(frames.MAX_FRAME_SIZE)
+        if frame_size is not None:
+            # Larger frames would save little and let a stream hold the connection for longer.
+            self._frame_size = min(frame_size, DEFAULT_FRAME_SIZE)
+        self.out.append(frames.SETTINGS_ACK)
+
+    def _on_push_promise(self, _flags: int, _stream_id: int, _payload: bytes) -> None:
+        raise ConnectionFault(PROTOCOL_ERROR, "PUSH_PROMISE from a client")
+
+    def _on_ping(self, flags: int, stream_id: int, payload: bytes) -> None:
+        if stream_id:
+            raise ConnectionFault(PROTOCOL_ERROR, "PING on a stream")
+        if not flags & frames.ACK:
+            self.out.append(frames.frame_head(8, frames.PING, frames.ACK, 0) + payload)
+
+    def _on_goaway(self, _flags: int, stream_id: int, payload: bytes) -> None:
+        if stream_id:
+            raise ConnectionFault(PROTOCOL_ERROR, "GOAWAY on a stream")
+        if len(payload) < 8:
+            raise ConnectionFault(FRAME_SIZE_ERROR, "GOAWAY too short")
+        self._sink.on_goaway()
+
+    def _on_window_update(self, _flags: int, stream_id: int, payload: bytes) -> None:
+        increment = frames.read_long(payload) & LARGEST_WINDOW
+        if not stream_id:
+            if not increment:
+                raise ConnectionFault(PROTOCOL_ERROR, "WINDOW_UPDATE of nothing")
+            self.send_window += increment
+            if self.send_window > LARGEST_WINDOW:
+                raise ConnectionFault(FLOW_CONTROL_ERROR, "the connection's window too large")
+            return
+        stream = self.streams.get(stream_id)
+        if stream is None:
+            if stream_id > self.last_stream_id or not stream_id & 1:
+                raise ConnectionFault(PROTOCOL_ERROR, "WINDOW_UPDATE of a stream that was not opened")
+        elif not increment:
+            self._fail_stream(stream_id, PROTOCOL_ERROR)
+        elif stream.send_window + increment > LARGEST_WINDOW:
+            self._fail_stream(stream_id, FLOW_CONTROL_ERROR)
+        else:
+            self._widen(stream, increment)
+
+    def _widen(self, stream: Http2Stream, more: int) -> None:
+        stream.send_window += more
+        if stream.queue and stream.send_window > 0:
+            self.scheduler.add(stream)
+
+    def _fail_stream(self, stream_id: int, code: int) -> None:
+        """Answer a stream's fault. The client made us do it, so it counts as a reset of its own (CVE-2025-8671)."""
+        stream = self.streams.get(stream_id)
+        self.reset(stream_id, code)
+        if stream is not None:
+            self._sink.on_reset(stream)
+        if not self.resets.spend():
+            raise ConnectionFault(ENHANCE_YOUR_CALM, "too many streams reset")
+
+    def take_out(self) -> list[Any]:
+        """The pieces to write, which are then no longer in `out`."""
+        out = self.out
+        self.out = []
+        self.out_size = 0
+        self.has_large = False
+        return out
+
+    def closed(self) -> None:
+        """The connection is gone. Breaks the cycles of references that would keep it in memory."""
+        self._handlers.clear()
+        self.streams.clear()
+        self._rest.clear()
+
+    # What was read
+
+    def consumed(self, stream: Http2Stream, size: int) -> None:
+        """The app has read `size` bytes: the client may send as many more, and is told so in good time."""
+        stream.unread -= size
+        if stream.remote_open:
+            stream.consumed += size
+            if stream.consumed * 2 >= self._limits.stream_window:
+                self.out.append(frames.window_frame(stream.id, stream.consumed))
+                stream.receive_window += stream.consumed
+                stream.consumed = 0
+        self._give_back(size)
+
+    def _give_back(self, size: int) -> None:
+        self._consumed += size
+        if self._consumed * 2 >= self._limits.connection_window:
+            self.out.append(frames.window_frame(0, self._consumed))
+            self._receive_window += self._consumed
+            self._consumed = 0
+
+    # Answers out
+
+    def send_head(
+        self, stream: Http2Stream, status: int, fields: Iterable[tuple[bytes, bytes]], defaults: Headers
+    ) -> int | None:
+        """Send a response's head; returns the Content-Length it declares. Raises MisusedByApp."""
+        block, length = self._writer.response(status, fields, defaults)
+        stream.head_out, stream.head_at = self.out, len(self.out)
+        self.out.append(frames.header_frames(stream.id, block, 0, self._frame_size))
+        return length
+
+    def send_informational(
+        self, stream: Http2Stream, status: int, fields: Iterable[tuple[bytes, bytes]]
+    ) -> None:
+        """Send an interim response (RFC 9113 section 8.1). Raises MisusedByApp."""
+        block = self._writer.informational(status, fields)
+        self.out.append(frames.header_frames(stream.id, block, 0, self._frame_size))
+
+    def send_data(self, stream: Http2Stream, data: bytes, end: bool, trailers: Headers | None = None) -> None:
+        """Send a part of the body, as far as windows and order allow, and queue the rest for `pump`.
+
+        With `end`, the stream ends after it: with `trailers` if there are any (they must have been checked).
+        """
+        size = len(data)
+        if stream.queue or (size and not self._fits(stream, size)):
+            stream.ends, stream.trailers = end, trailers
+            if size:
+                if stream.queue is None:
+                    stream.queue = deque()
+                stream.queue.append(data)
+                stream.queued_size += size
+                self.queued_size += size
+                if stream.send_window > 0:
+                    self.scheduler.add(stream)
+            return
+        last = frames.END_STREAM if end and not trailers else 0
+        if size:
+            stream.send_window -= size
+            self.send_window -= size
+            self._append_data(stream.id, last, data, size)
+        elif last:
+            if stream.head_out is self.out:
+                head = self.out[stream.head_at]
+                self.out[stream.head_at] = b"%b%c%b" % (head[:4], head[4] | last, head[5:])
+            else:
+                self.out.append(frames.frame_head(0, DATA, last, stream.id))
+        if end:
+            self._on_local_end(stream, trailers)
+
+    def _fits(self, stream: Http2Stream, size: int) -> bool:
+        """Whether a body's part can go out at once, as one frame, without overtaking others."""
+        return (
+            size <= self._frame_size
+            and size <= stream.send_window
+            and size <= self.send_window
+            and not self.scheduler.count
+            and not self.paused
+            and self.out_size < _OUT_SIZE
+        )
+
+    def pump(self, room: int) -> None:
+        """Move up to `room` bytes of queued bodies (and a frame more) to `out`, in the order of the scheduler."""
+        scheduler = self.scheduler
+        while room > 0 and self.send_window > 0:
+            stream = scheduler.first()
+            if stream is None:
+                return
+            queue = stream.queue
+            assert queue
+            piece = queue[0]
+            size = min(len(piece), self._frame_size, self.send_window, stream.send_window)
+            if size == len(piece):
+                queue.popleft()
+                part = piece
+            else:
+                view = piece if type(piece) is memoryview else memoryview(piece)
+                part = view[:size]
+                queue[0] = view[size:]
+            room -= size
+            stream.send_window -= size
+            self.send_window -= size
+            stream.queued_size -= size
+            self.queued_size -= size
+            if queue:
+                self._append_data(stream.id, 0, part, size)
+                if stream.send_window > 0:
+                    scheduler.sent_frame(stream)
+                else:
+                    scheduler.remove(stream)
+            else:
+                scheduler.remove(stream)
+                last = frames.END_STREAM if stream.ends and not stream.trailers else 0
+                self._append_data(stream.id, last, part, size)
+                if stream.ends:
+                    self._on_local_end(stream, stream.trailers)
+            stream.on_sent()
+
+    def _append_data(self, stream_id: int, flags: int, data: Any, size: int) -> None:
+        head = HEADER.pack(0, size, DATA, flags, stream_id)
+        if size <= _COPIED_SIZE:
+            self.out.append(head + data)
+        else:
+            self.out += (head, data)
+            self.has_large = True
+        self.sent_size += size
+        self.out_size += size
+        if self.control.spent:
+            self.control.earn(3)  # a client may acknowledge each frame
+
+    def _on_local_end(self, stream: Http2Stream, trailers: Headers | None) -> None:
+        if trailers:
+            block = self._writer.trailers(trailers)
+            self.out.append(frames.header_frames(stream.id, block, frames.END_STREAM, self._frame_size))
+        stream.local_open = False
+        if stream.remote_open:
+            # Nobody will read the rest of the request (RFC 9113 section 8.1).
+            self.reset(stream.id, NO_ERROR)
+        else:
+            self._drop(stream)
+
+    def reset(self, stream_id: int, code: int) -> None:
+        """End a stream from our side, whatever its state."""
+        self.out.append(frames.reset_frame(stream_id, code))
+        stream = self.streams.get(stream_id)
+        if stream is not None:
+            self._drop(stream)
+        self._remember_reset(stream_id, by_peer=False)
+
+    def announce_end(self) -> None:
+        """A first GOAWAY: streams that are on their way are still answered (RFC 9113 section 6.8)."""
+        if self._goaway_sent is None:
+            self._goaway_sent = LARGEST_STREAM
+            self.out.append(frames.goaway_frame(LARGEST_STREAM, NO_ERROR))
+
+    def end(self, code: int = NO_ERROR, reason: str = "") -> None:
+        """The last GOAWAY: it names the last stream that was taken; later ones are ignored."""
+        last = min(self.last_stream_id, self._ignore_above)
+        if self._goaway_sent != last or code:
+            self._goaway_sent = self._ignore_above = last
+            self.out.append(frames.goaway_frame(last, code, reason))
+
+    def _drop(self, stream: Http2Stream) -> None:
+        """The stream is closed."""
+        del self.streams[stream.id]
+        stream.remote_open = stream.local_open = False
+        stream.head_out = None
+        if stream.queue:
+            self.scheduler.remove(stream)
+            self.queued_size -= stream.queued_size
+            stream.queue = None
+            stream.queued_size = 0
+        if stream.unread:
+            self._give_back(stream.unread)
+            stream.unread = 0
+
+    def _remember_reset(self, stream_id: int, by_peer: bool) -> None:
+        remembered = self._closed_by_reset
+        remembered[stream_id] = by_peer
+        if len(remembered) > _MAX_REMEMBERED:
+            del remembered[next(iter(remembered))]
