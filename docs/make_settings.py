@@ -14,8 +14,8 @@ Made by `docs/make_settings.py` from the table of options; do not edit.
 
 `pounce APP [OPTIONS]`: APP is `package.module:attribute` (`$POUNCE_APP`, `$UVICORN_APP`). Each option is also a
 parameter of `pounce.run()` and `pounce.Config`, and an environment variable: `POUNCE_` and the parameter's name in
-capitals, or the same with `UVICORN_`; the first one wins, and the command line wins over both. `--worker-class` is
-pounce's own and has no `UVICORN_` form. Times are in seconds, sizes in bytes.
+capitals, or the same with `UVICORN_`; the first one wins, and the command line wins over both. `--worker-class`
+and `--http2-limit` are pounce's own and have no `UVICORN_` form. Times are in seconds, sizes in bytes.
 """
 
 

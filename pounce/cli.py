@@ -54,6 +54,7 @@ def serve_app(app: str, **values: Any) -> None:
     for several in ("reload_dirs", "reload_includes", "reload_excludes"):
         values[several] = values[several] or None
     values["headers"] = list(values["headers"])
+    values["http2_limits"] = dict(values["http2_limits"]) or None
     if values["log_config"] is None:
         values["log_config"] = LOGGING_CONFIG
     try:

@@ -45,6 +45,7 @@ class ConfigView(Protocol):
     loop: str
     http: Any
     http2: bool
+    http2_limits: Any
     ws: Any
     ws_max_size: int
     ws_max_queue: int

@@ -1,7 +1,8 @@
 """Every command line option, once: parameter, flags, help, type. The command in `pounce.cli` is built from this table.
 
 Defaults are those of `pounce.config.defaults`. Flags, types, metavars and environment variables are uvicorn's;
-`--worker-class` is pounce's own. Knows nothing of: the config, the server; importing it loads neither asyncio nor ssl.
+`--worker-class` and `--http2-limit` are pounce's own. Knows nothing of: the config, the server; importing it loads
+neither asyncio nor ssl.
 """
 
 from __future__ import annotations
@@ -27,6 +28,9 @@ TLS = "TLS"
 LOGGING = "Logging"
 APPLICATION = "Application"
 GROUPS = (APPLICATION, BINDING, WORKERS, PROTOCOLS, LIMITS, TLS, LOGGING)
+
+#: Parameters that uvicorn does not have.
+OWN = ("worker_class", "http2_limits")
 
 #: Parameters of `Config` that no flag sets, with the reason.
 NOT_ON_CLI = {
@@ -55,6 +59,21 @@ class HeaderType(click.ParamType):  # type: ignore[type-arg]
         return [name, content]
 
 
+class LimitType(click.ParamType):  # type: ignore[type-arg]
+    """`name=number`, as a pair; dashes and underscores in the name are the same."""
+
+    name = "name=number"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, int]:
+        """The name and the number; a usage error where the form is another. Which names there are, the config knows."""
+        if isinstance(value, tuple):
+            return value
+        name, equals, number = value.partition("=")
+        if not (name and equals and number.isdigit()):
+            self.fail(f"{value!r} is not of the form name=number.", param, ctx)
+        return name.replace("-", "_"), int(number)
+
+
 @dataclass(frozen=True)
 class Option:
     """One option. `flags` as click takes them; `settings` are further arguments of `click.Option`."""
@@ -76,7 +95,7 @@ class Option:
         """The environment variables that set it, the winning one first."""
         name = self.parameter.upper()
         own = f"{names.ENV_PREFIX}_{name}"
-        return [own] if self.parameter == "worker_class" else [own, f"{names.ENV_PREFIX_UVICORN}_{name}"]
+        return [own] if self.parameter in OWN else [own, f"{names.ENV_PREFIX_UVICORN}_{name}"]
 
     def as_click(self) -> click.Option:
         """The click option. Lists default to nothing given, and shown are the defaults that say something."""
@@ -153,7 +172,7 @@ OPTIONS: tuple[Option, ...] = (
         "http", PROTOCOLS, "--http", "HTTP implementation, or an import string of a protocol class.", str,
         {"metavar": _names_of(HTTPProtocolType)},
     ),
-    Option("http2", PROTOCOLS, "--http2", "Speak HTTP/2 as well. Needs --http zttp.", None, _FLAG),
+    Option("http2", PROTOCOLS, "--http2", "Speak HTTP/2 as well. Needs the h2 package.", None, _FLAG),
     Option(
         "ws", PROTOCOLS, "--ws", "WebSocket implementation, or an import string of a protocol class.", str,
         {"metavar": _names_of(WSProtocolType)},
@@ -195,6 +214,11 @@ OPTIONS: tuple[Option, ...] = (
     Option(
         "limit_max_requests_jitter", LIMITS, "--limit-max-requests-jitter",
         "Add a random number up to this one to --limit-max-requests, so that workers end at different times.", int,
+    ),
+    Option(
+        "http2_limits", LIMITS, "--http2-limit",
+        "Limit of an HTTP/2 connection, as name=number; may be repeated. docs/http2.md has the names.",
+        LimitType(), _MANY,
     ),
     Option(
         "timeout_keep_alive", LIMITS, "--timeout-keep-alive",

@@ -11,7 +11,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from configparser import RawConfigParser
 from ssl import SSLContext
 from typing import IO, Any
@@ -32,6 +32,7 @@ from pounce.errors import STARTUP_FAILURE
 from pounce.logs import LOGGING_CONFIG
 from pounce.server import Server
 from pounce.supervisors import Multiprocess
+from pounce.wire.http2_limits import Http2Limits
 
 logger = logging.getLogger(names.LOGGER_ERROR)
 
@@ -90,6 +91,7 @@ def run(
     factory: bool = defaults.FACTORY,
     h11_max_incomplete_event_size: int | None = defaults.H11_MAX_INCOMPLETE_EVENT_SIZE,
     reset_contextvars: bool = defaults.RESET_CONTEXTVARS,
+    http2_limits: Http2Limits | Mapping[str, int] | None = defaults.HTTP2_LIMITS,
     worker_class: WorkerClassType | None = defaults.WORKER_CLASS,
 ) -> None:
     """Serve `app` until a signal ends it. The parameters are those of `Config`; `app_dir` goes first on `sys.path`.

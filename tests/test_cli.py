@@ -50,10 +50,14 @@ def test_defaults_are_passed_for_every_option() -> None:
     assert kwargs["log_config"] is LOGGING_CONFIG
 
 
+LIMITS = {"resets": 7, "header_count": 9}
+
+
 @pytest.mark.parametrize(
     "arguments,parameter,expected",
     [
         (["--port", "80"], "port", 80),
+        (["--http2-limit", "resets=7", "--http2-limit", "header-count=9"], "http2_limits", LIMITS),
         (["--header", "A:b: c", "--header", "D:"], "headers", [["A", "b: c"], ["D", ""]]),
         (["--reload-dir", "tests", "--reload-dir", "pounce"], "reload_dirs", ("tests", "pounce")),
         (["--reload-include", "*.js"], "reload_includes", ("*.js",)),
@@ -77,7 +81,7 @@ def test_every_option_has_its_environment_variables(option: Any, tmp_path: Path)
     """POUNCE_NAME and, but for what is pounce's own, UVICORN_NAME; the former wins, the flag wins over both."""
     name = option.parameter.upper()
     names_of_it = [f"POUNCE_{name}", f"UVICORN_{name}"]
-    assert option.environment == (names_of_it[:1] if name == "WORKER_CLASS" else names_of_it)
+    assert option.environment == (names_of_it[:1] if name in ("WORKER_CLASS", "HTTP2_LIMITS") else names_of_it)
     (option_param,) = (param for param in cli.main.params if param.name == option.parameter)
     assert option_param.envvar == option.environment
 
@@ -115,6 +119,7 @@ def test_flags_and_lists_come_from_the_environment_too() -> None:
     "arguments,said",
     [
         ([], "Missing argument 'APP'"),
+        ([APP, "--http2-limit", "resets=-1"], "'resets=-1' is not of the form name=number."),
         ([APP, "--header", "no-colon"], "'no-colon' is not of the form Name:Value."),
         ([APP, "--port", "http"], "'http' is not a valid integer"),
         ([APP, "--log-level", "loud"], "'loud' is not one of"),
@@ -151,7 +156,7 @@ def test_any_other_exception_comes_out(error: Exception) -> None:
         (["no.such:app"], 'Could not import module "no.such"', 1),
         ([APP, "--ssl-certfile", "nowhere.pem"], "Cannot read the TLS file 'nowhere.pem'", 3),
         ([APP, "--ssl-certfile", "nowhere.pem", "--workers", "2"], "Cannot read the TLS file 'nowhere.pem'", 3),
-        ([APP, "--http2"], "HTTP/2 requires the `zttp` HTTP protocol", 3),
+        ([APP, "--http2-limit", "speed=1"], "There is no HTTP/2 limit 'speed'", 3),
         ([APP, "--http", "tests.config.apps:Nothing"], "Cannot use --http tests.config.apps:Nothing", 3),
         ([APP, "--log-config", "LICENSE"], "Cannot use the log config 'LICENSE'", 3),
     ],

@@ -12,7 +12,7 @@ import logging
 import os
 import socket
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from configparser import RawConfigParser
 from pathlib import Path
 from ssl import SSLContext
@@ -32,14 +32,17 @@ from pounce.config.registry import (
     LoopFactoryType,
     WSProtocolType,
     is_built_in,
+    require_http2,
     require_package,
     resolve,
+    with_http2,
 )
 from pounce.config.reload_paths import _normalize_dirs, resolve_reload_patterns, without_excluded
 from pounce.contracts import EffectiveWorkerClass, Lifespan, WorkerClassType
 from pounce.errors import STARTUP_FAILURE, ImportFromStringError, explain
 from pounce.importer import import_from_string
 from pounce.logs import LOGGING_CONFIG
+from pounce.wire.http2_limits import Http2Limits
 
 if TYPE_CHECKING:
     import asyncio
@@ -116,6 +119,7 @@ class Config:
         factory: bool = defaults.FACTORY,
         h11_max_incomplete_event_size: int | None = defaults.H11_MAX_INCOMPLETE_EVENT_SIZE,
         reset_contextvars: bool = defaults.RESET_CONTEXTVARS,
+        http2_limits: Http2Limits | Mapping[str, int] | None = defaults.HTTP2_LIMITS,
         worker_class: WorkerClassType | None = defaults.WORKER_CLASS,
     ) -> None:
         # Asked first: a package imported below may switch the GIL on in this process, which says nothing about the
@@ -132,6 +136,7 @@ class Config:
         self.loop = loop
         self.http = http
         self.http2 = http2
+        self.http2_limits = Http2Limits.of(http2_limits)
         self.ws = ws
         self.ws_max_size = ws_max_size
         self.ws_max_queue = ws_max_queue
@@ -239,7 +244,8 @@ class Config:
         Imports and keeps nothing. Raises explained exceptions; logs and exits with code 3 for an app that cannot exist
         (not under the reloader, where it may be about to be written).
         """
-        self._refuse_http2()
+        if self.http2:
+            require_http2()
         for flag, name in (("--http", self.http), ("--ws", self.ws), ("--loop", self.loop)):
             require_package(flag, name)
         tls.check(self)
@@ -257,8 +263,9 @@ class Config:
         """
         assert not self.loaded
 
-        self._refuse_http2()
         self.http_protocol_class = resolve("--http", self.http, HTTP_PROTOCOLS)
+        if self.http2:
+            self.http_protocol_class = with_http2(self.http_protocol_class)
         self.ssl = tls.context_from(self, getattr(self.http_protocol_class, "alpn_protocols", None))
         self.encoded_headers = self._encode_headers()
         self.ws_protocol_class = resolve("--ws", self.ws, WS_PROTOCOLS)
@@ -319,15 +326,6 @@ class Config:
     def bind_socket(self) -> socket.socket:
         """The socket to listen on, bound and inheritable; says where in the log. Exits with code 3 if it cannot be."""
         return sockets.bind_socket(self)
-
-    def _refuse_http2(self) -> None:
-        if not self.http2:
-            return
-        if self.http != "zttp":
-            line = "HTTP/2 requires the `zttp` HTTP protocol: select it with `--http zttp`."
-        else:
-            line = "HTTP/2 is not available in this version."
-        raise explain(ValueError(line), line)
 
     def _encode_headers(self) -> list[tuple[bytes, bytes]]:
         encoded = [(name.lower().encode("latin1"), value.encode("latin1")) for name, value in self.headers]

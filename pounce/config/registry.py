@@ -53,6 +53,8 @@ UVICORN_ALIASES: dict[str, str | None] = {
     "uvicorn.protocols.http.h11_impl:H11Protocol": HTTP_PROTOCOLS["h11"],
     "uvicorn.protocols.http.httptools_impl:HttpToolsProtocol": HTTP_PROTOCOLS["httptools"],
     "uvicorn.protocols.http.zttp_impl:ZttpProtocol": HTTP_PROTOCOLS["zttp"],
+    "uvicorn.protocols.http.auto_zttp_impl:AutoZttpProtocol": "pounce.connection.http2_auto_zttp:AutoZttpProtocol",
+    "uvicorn.protocols.http.zttp_h2_impl:ZttpH2Protocol": "pounce.connection.http2:HTTP2Protocol",
     "uvicorn.protocols.websockets.auto:AutoWebSocketsProtocol": WS_PROTOCOLS["auto"],
     "uvicorn.protocols.websockets.websockets_impl:WebSocketProtocol": WS_PROTOCOLS["websockets"],
     "uvicorn.protocols.websockets.websockets_sansio_impl:WebSocketsSansIOProtocol": WS_PROTOCOLS["websockets-sansio"],
@@ -81,6 +83,19 @@ def require_package(flag: str, name: Any) -> None:
     if package is not None and importlib.util.find_spec(package) is None:
         line = f"{flag} {name} needs the {package} package: pip install {package}"
         raise explain(ModuleNotFoundError(line, name=package), line)
+
+
+def require_http2() -> None:
+    """Raise an explained `ModuleNotFoundError` if HTTP/2 cannot be spoken."""
+    if importlib.util.find_spec("hpack") is None:  # what is needed of h2's packages
+        line = f"--http2 needs the h2 package: pip install '{names.distribution()}[standard]', or pip install h2"
+        raise explain(ModuleNotFoundError(line, name="h2"), line)
+
+
+def with_http2(http1_class: Any) -> Any:
+    """The class that speaks HTTP/2 or, through `http1_class`, HTTP/1.1. Raises as `require_http2`."""
+    require_http2()
+    return import_from_string("pounce.connection.http2_auto:negotiator")(http1_class)
 
 
 def is_built_in(name: Any, table: dict[str, Any]) -> bool:

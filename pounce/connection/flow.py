@@ -35,13 +35,13 @@ class FlowControl:
 
     def pause_reading(self) -> None:
         """Stop reading from the transport, if that was not done yet."""
-        if not self.read_paused:
+        if not self.read_paused and not self._transport.is_closing():
             self.read_paused = True
             self._transport.pause_reading()
 
     def resume_reading(self) -> None:
         """Read from the transport again, if reading was paused."""
-        if self.read_paused:
+        if self.read_paused and not self._transport.is_closing():
             self.read_paused = False
             self._transport.resume_reading()
 

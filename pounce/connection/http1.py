@@ -20,7 +20,6 @@ from pounce.asgi import ASGI3Application
 from pounce.connection.flow import HIGH_WATER_LIMIT, FlowControl
 from pounce.connection.peer import get_local_addr, get_remote_addr, is_ssl
 from pounce.connection.state import ServerState
-from pounce.connection.tasks import can_start_eagerly, start_task_on
 from pounce.contracts import ConfigView
 from pounce.errors import BadRequest
 from pounce.exchange.canned import service_unavailable
@@ -29,13 +28,24 @@ from pounce.exchange.scope import http_scope
 from pounce.logs import TRACE_LOG_LEVEL
 from pounce.middleware.proxy_headers import ProxyHeadersMiddleware
 from pounce.names import LOGGER_ACCESS, LOGGER_ERROR, distribution
-from pounce.wire.http1 import Headers, Http1Wire
+from pounce.wire.http1 import INVALID_REQUEST, Headers, Http1Wire
 
 #: Bytes of a request head, for parsers that have no limit of their own.
 MAX_HEAD_SIZE = 256 * 1024
 
 #: Bytes of a body part that still joins its head, or the response before it, in one write.
 _JOINED_WRITE_SIZE = 64 * 1024
+
+#: Parts of responses to pipelined requests that are held for one write. More must be written, so that the transport can
+#: say that the client does not read.
+_MAX_HELD_PARTS = 64
+
+#: Pipelined requests that are answered in a row before other connections have their turn.
+_REQUESTS_PER_TURN = 64
+
+# Once, not for every connection: looking a logger up takes a lock that all threads share.
+_error_logger = logging.getLogger(LOGGER_ERROR)
+_access_logger = logging.getLogger(LOGGER_ACCESS)
 
 
 class HTTP1Protocol(asyncio.Protocol):
@@ -46,10 +56,10 @@ class HTTP1Protocol(asyncio.Protocol):
         "_active",
         "_advancing",
         "_context",
-        "_deferred",
         "_eager",
         "_head_size",
         "_holds_output",
+        "_input_ended",
         "_out",
         "_proxy",
         "_refusal",
@@ -108,9 +118,9 @@ class HTTP1Protocol(asyncio.Protocol):
         self.config = config
         self.app: ASGI3Application = config.loaded_app
         self.loop = _loop or asyncio.get_event_loop()
-        self.logger = logging.getLogger(LOGGER_ERROR)
-        self.access_logger = logging.getLogger(LOGGER_ACCESS)
-        self.access_log = self.access_logger.hasHandlers()
+        self.logger = _error_logger
+        self.access_logger = _access_logger
+        self.access_log = _access_logger.hasHandlers()
         self.ws_protocol_class = config.ws_protocol_class
         self.root_path = config.root_path
         self.asgi_version = config.asgi_version
@@ -132,10 +142,10 @@ class HTTP1Protocol(asyncio.Protocol):
         self.client: tuple[str, int] | None = None
         self.scheme = "http"
         self.wire: Http1Wire = self.wire_class(self, server_state.header_cache, config.h11_max_incomplete_event_size)
-        self._head_size = 0
+        self._head_size = 0  # of a head in several segments, or of what surrounds chunks; -1: this one brought body
         self._refusal: BadRequest | None = None
-        self._upgrade: tuple[str, bytes, Headers] | None = None
-        self._deferred = False  # a refusal or an upgrade waits until earlier requests are answered
+        self._upgrade: tuple[str, bytes, Headers, list[bytes]] | None = None  # the list: what came behind its head
+        self._input_ended = False  # closed, or a refusal or an upgrade waits until earlier requests are answered
         self._sweeps_idle = server_state.sweeps_idle and config.timeout_keep_alive >= 1
 
         # The requests: the latest one parsed, those not begun, and the one being answered
@@ -146,8 +156,7 @@ class HTTP1Protocol(asyncio.Protocol):
         self._advancing = False
 
         # How tasks start, and whether output may wait for the end of the step that made it
-        self._start_task = start_task_on(self.loop)
-        self._eager = can_start_eagerly(self.loop)
+        self._eager, self._start_task = server_state.task_starter(self.loop)
         self._context: contextvars.Context | None = None
         self._holds_output = isinstance(self.loop, asyncio.AbstractEventLoop)
         self._out: list[bytes] = []
@@ -172,7 +181,7 @@ class HTTP1Protocol(asyncio.Protocol):
         self.client = get_remote_addr(transport)
         if is_ssl(transport):
             self.scheme = "https"
-        if self._eager and not self.config.reset_contextvars:
+        if not self.config.reset_contextvars:
             # Every request starts from the server's own context, never from that of the request before it.
             self._context = contextvars.copy_context()
         if self._proxy is not None:
@@ -187,12 +196,13 @@ class HTTP1Protocol(asyncio.Protocol):
         self.pipeline.clear()
         self._out.clear()
         self._refusal = self._upgrade = None
+        self._input_ended = True
         for cycle in {self._active, self.cycle}:
             if cycle is not None:
                 cycle.on_disconnect()
         if self.flow is not None:
             self.flow.resume_writing()
-        self.wire.closed()
+        self._let_go()
 
     def eof_received(self) -> None:
         """The client sends no more: asyncio closes the transport, as with uvicorn."""
@@ -202,6 +212,9 @@ class HTTP1Protocol(asyncio.Protocol):
         self.idle = 0.0  # BUSY
         if self.timeout_keep_alive_task is not None:
             self._unset_keepalive_if_required()
+        if self._input_ended:
+            self._on_data_behind_end(data)
+            return
         wire = self.wire
         try:
             wire.feed(data)
@@ -212,7 +225,7 @@ class HTTP1Protocol(asyncio.Protocol):
                 self._advance()
             if self.pipeline:
                 self.flow.pause_reading()
-        elif self._deferred and self._active is None:
+        elif self._upgrade is not None and self._active is None:
             self._on_drained()
         if wire.target:
             self._limit_head(len(data))
@@ -238,11 +251,12 @@ class HTTP1Protocol(asyncio.Protocol):
         upgrade: bytes | None,
     ) -> bool:
         """See `Http1Sink.on_request`."""
-        self._head_size = 0
+        if self._head_size > 0:
+            self._check_head_size(target, headers)
         if upgrade is not None:
             if upgrade == b"websocket" and self.ws_protocol_class is not None:
-                self._upgrade = (method, target, headers)
-                self._deferred = True
+                self._upgrade = (method, target, headers, [])
+                self._input_ended = True
                 return True
             self._unsupported_upgrade_warning()
         if target[0] != 0x2F or b"#" in target:  # not in origin form (RFC 9112 section 3.2)
@@ -266,7 +280,7 @@ class HTTP1Protocol(asyncio.Protocol):
                 self.app_state.copy(),
             )
         except UnicodeDecodeError as exc:
-            raise BadRequest("Invalid HTTP request received.") from exc
+            raise BadRequest(INVALID_REQUEST) from exc
         app = self.app
         if app is self._proxy:
             if self._trusts_peer:
@@ -286,6 +300,7 @@ class HTTP1Protocol(asyncio.Protocol):
 
     def on_body(self, data: bytes) -> None:
         """See `Http1Sink.on_body`."""
+        self._head_size = -1
         cycle = self.cycle
         if self._upgrade is not None or cycle is None or cycle.response_complete:
             return  # answered early: the rest of the request is read and dropped
@@ -301,6 +316,13 @@ class HTTP1Protocol(asyncio.Protocol):
             cycle._something_to_tell = True
             if cycle._told is not None:
                 cycle._told.set()
+            if cycle.response_complete and self._holds_output:
+                # Answered early: the connection is idle only now, unless the next request is here already.
+                self.loop.call_soon(self._on_rest_read)
+
+    def _on_rest_read(self) -> None:
+        if self._active is None and not self.pipeline:
+            self._on_drained()
 
     def on_pause(self) -> None:
         """See `Http1Sink.on_pause`."""
@@ -317,37 +339,58 @@ class HTTP1Protocol(asyncio.Protocol):
             self.cycle.more_body = True
             self.cycle._something_to_tell = False
 
+    def on_chunked_input(self, size: int) -> bool:
+        """See `Http1Sink.on_chunked_input`."""
+        if self.cycle is None or not self.cycle.more_body:
+            self._head_size = 0
+            return False
+        self._head_size = 0 if self._head_size < 0 else self._head_size + size
+        if self._head_size > MAX_HEAD_SIZE:
+            raise BadRequest(INVALID_REQUEST)
+        return True
+
     # The order of requests
 
     def _advance(self) -> None:
         """Start the apps of parsed requests, one after the other is answered; then write what they said at once."""
         self._advancing = True
         pipeline = self.pipeline
-        while pipeline and self._active is None:
+        left = _REQUESTS_PER_TURN
+        while True:
             self._active = cycle = pipeline.popleft()
             context = self._context
-            if context is not None:
-                context = context.copy()
-            elif self.config.reset_contextvars:
+            if context is None:
                 # uvicorn: asyncio lets context variables leak from one task into the next (CPython issue 140947).
-                context = contextvars.Context()
-            task = self._start_task(cycle.run_asgi(cycle.app), context)
+                task = self._start_task(cycle.run_asgi(cycle.app), contextvars.Context())
+            elif self._eager:
+                task = self._start_task(cycle.run_asgi(cycle.app), context.copy())
+            else:
+                # Not through the `context` argument, which a task factory or loop of the user's may not know.
+                task = context.run(self._start_task, cycle.run_asgi(cycle.app), None)
             if not (self._eager and task.done()):
                 self.tasks.add(task)
                 task.add_done_callback(self.tasks.discard)
+            if not pipeline or not left or self._active is not None:
+                break
+            left -= 1  # type: ignore[unreachable]  # the app may have run and answered meanwhile
+            if len(self._out) > _MAX_HELD_PARTS:
+                self.flush()
         self._advancing = False
         if self._out:
             self.flush()
         if self._active is None:
-            self._on_drained()
+            if pipeline:  # type: ignore[unreachable]
+                self.loop.call_soon(self._advance_soon, context=self._context)
+            else:
+                self._on_drained()
 
     def _advance_soon(self) -> None:
-        if not self.transport.is_closing() and self._active is None:
+        if self.pipeline and self._active is None and not self.transport.is_closing():
             self._advance()
 
     def _on_drained(self) -> None:
         """Every request that was parsed is answered: what waited for that, or the idle time."""
-        if self._sweeps_idle and not self._deferred:
+        if self._sweeps_idle and not self._input_ended:
             self.idle = -1.0  # NEWLY_IDLE
             if self.flow.read_paused:
                 self.flow.resume_reading()
@@ -381,9 +424,9 @@ class HTTP1Protocol(asyncio.Protocol):
 
     def send_body(self, cycle: RequestResponseCycle, body: bytes, more_body: bool) -> None:
         """See `HttpChannel.send_body`."""
+        if type(body) is not bytes:
+            body = bytes(memoryview(body))  # the app may change its buffer after send(); a str is refused here
         data = self.wire.body(body, more_body)
-        if type(data) is not bytes:
-            data = bytes(memoryview(data))  # the app may change its buffer after send(); a str is refused here
         out = self._out
         if len(data) < _JOINED_WRITE_SIZE:
             if self._advancing and not more_body and self._holds_output:
@@ -405,7 +448,8 @@ class HTTP1Protocol(asyncio.Protocol):
             self.transport.write(self.wire.continue_100())
 
     def abandon(self, cycle: RequestResponseCycle) -> None:
-        """See `HttpChannel.abandon`."""
+        """See `HttpChannel.abandon`. What a child task of the app may still send is dropped."""
+        cycle.on_disconnect()
         self.close()
 
     def on_response_complete(self, cycle: RequestResponseCycle) -> None:
@@ -439,6 +483,7 @@ class HTTP1Protocol(asyncio.Protocol):
         """Write what is held back and close the transport, once."""
         if not self.transport.is_closing():
             self.flush()
+            self._input_ended = True
             self.pipeline.clear()
             self.transport.close()
 
@@ -449,7 +494,18 @@ class HTTP1Protocol(asyncio.Protocol):
             self._out = []
             self.transport.write(out[0] if len(out) == 1 else b"".join(out))
 
+    def _let_go(self) -> None:
+        """Break the reference cycles: this connection shall be freed at once, not by the garbage collector."""
+        self.cycle = self._active = self.scope = None
+        self.wire.closed()
+
     # Errors and limits
+
+    def _on_data_behind_end(self, data: bytes) -> None:
+        """Behind a refused request nothing counts any more. Behind a WebSocket upgrade may be its first frames."""
+        if self._upgrade is not None:
+            self._upgrade[3].append(data)
+            self.flow.pause_reading()
 
     def _on_feed_error(self, exc: Exception, data: bytes) -> None:
         try:
@@ -460,9 +516,11 @@ class HTTP1Protocol(asyncio.Protocol):
     def _on_bad_request(self, bad_request: BadRequest) -> None:
         """Answer requests that came before the broken one, then refuse, and read no more (RFC 9112 section 2.2)."""
         self.logger.warning(bad_request.reason)
+        self._input_ended = True
         broken = self.cycle
         if broken is not None and broken.more_body and not broken.response_complete:
             if broken is self._active:
+                broken.on_disconnect()
                 if broken.response_started:
                     self.close()
                 else:
@@ -474,7 +532,6 @@ class HTTP1Protocol(asyncio.Protocol):
             self._refuse(bad_request)
         else:
             self._refusal = bad_request
-            self._deferred = True
             self.flow.pause_reading()
 
     def _refuse(self, bad_request: BadRequest) -> None:
@@ -484,13 +541,21 @@ class HTTP1Protocol(asyncio.Protocol):
                 self.wire.error_response(bad_request.status, bad_request.reason, self.server_state.default_headers)
             )
             self.close()
-            self.wire.closed()
 
     def _limit_head(self, size: int) -> None:
-        """Refuse a head that does not end (RFC 6585 section 5), for parsers without a limit of their own."""
-        self._head_size += size
-        if self._head_size > MAX_HEAD_SIZE and self._refusal is None:
-            self._on_bad_request(BadRequest("Request header fields too large.", status=431))
+        """Refuse a head that does not end, for parsers without a limit of their own."""
+        if self._head_size > 0:
+            self._head_size += size
+        else:
+            self._head_size = 1  # of this segment, most may belong to what came before: `_check_head_size` is exact
+        if self._head_size > MAX_HEAD_SIZE and not self._input_ended:
+            self._on_bad_request(_head_too_large())
+
+    def _check_head_size(self, target: bytes, headers: Headers) -> None:
+        """A head that came in several segments is complete: what counts is its size, not how it was cut."""
+        self._head_size = 0
+        if len(target) + sum(len(name) + len(value) + 4 for name, value in headers) > MAX_HEAD_SIZE:
+            raise _head_too_large()
 
     # Keep-alive, upgrade, shutdown
 
@@ -515,9 +580,9 @@ class HTTP1Protocol(asyncio.Protocol):
         """Hand the connection to the WebSocket class, with the request as it came: any class of uvicorn's kind does."""
         assert self._upgrade is not None
         assert self.ws_protocol_class is not None
-        method, target, headers = self._upgrade
+        method, target, headers, behind = self._upgrade
         self._upgrade = None
-        self._deferred = False
+        self._input_ended = False
         self._unset_keepalive_if_required()
         self.flush()
         self._trace("Upgrading to WebSocket")
@@ -525,12 +590,13 @@ class HTTP1Protocol(asyncio.Protocol):
         request = [method.encode("ascii"), b" ", target, b" HTTP/1.1\r\n"]
         for name, value in headers:
             request += (name, b": ", value, b"\r\n")
-        request += (b"\r\n", self.wire.trailing_data())
+        request += (b"\r\n", self.wire.trailing_data(), *behind)
         protocol = self.ws_protocol_class(config=self.config, server_state=self.server_state, app_state=self.app_state)
         protocol.connection_made(self.transport)
         protocol.data_received(b"".join(request))
         self.transport.set_protocol(protocol)
-        self.wire.closed()
+        self.flow.resume_reading()
+        self._let_go()
 
     def shutdown(self) -> None:
         """Asked by the server: end the connection after the request in hand, or now."""
@@ -549,3 +615,8 @@ class HTTP1Protocol(asyncio.Protocol):
         if self.logger.level <= TRACE_LOG_LEVEL:
             prefix = "{}:{} - ".format(*self.client) if self.client else ""
             self.logger.log(TRACE_LOG_LEVEL, "%s%s", prefix, event)
+
+
+def _head_too_large() -> BadRequest:
+    """RFC 6585 section 5."""
+    return BadRequest("Request header fields too large.", status=431)

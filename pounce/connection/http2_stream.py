@@ -7,8 +7,8 @@ transport: what is to be written lies in the wire, and the connection is told th
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from collections.abc import Coroutine, Iterable
+from typing import TYPE_CHECKING, Any
 
 from pounce.connection.flow import HIGH_WATER_LIMIT
 from pounce.errors import MisusedByApp
@@ -48,6 +48,11 @@ class HttpStream(Http2Stream):
         self._bodiless = False
         self._length: int | None = None  # bytes of the response's body that are still to come, if declared
 
+    def run(self) -> Coroutine[Any, Any, None]:
+        """The exchange, to be run in a task of its own."""
+        assert self.cycle is not None
+        return self.cycle.run_asgi(self.cycle.app)
+
     # Flow
 
     @property
@@ -80,10 +85,24 @@ class HttpStream(Http2Stream):
             self._drained.set()
             self._drained = None
 
+    def on_body(self, data: bytes) -> None:
+        """A part of the request's body."""
+        if self.cycle is None:
+            self.connection.wire.consumed(self, len(data))  # answered early: the rest is read and dropped
+        else:
+            self.read_paused = True
+            self.cycle.on_body(data)
+
+    def on_end(self) -> None:
+        """The request is complete."""
+        if self.cycle is not None:
+            self.cycle.on_end()
+
     def on_gone(self) -> None:
         """The stream is over before its response: the app is told, and nothing it sends goes anywhere."""
         if self.cycle is not None:
             self.cycle.on_disconnect()
+            self.cycle = None  # no cycle of references once it is over
         self._resume_writing()
 
     # Told by the cycle
@@ -158,6 +177,5 @@ class HttpStream(Http2Stream):
     def on_response_complete(self, cycle: RequestResponseCycle) -> None:
         """See `HttpChannel.on_response_complete`."""
         self.connection.server_state.total_requests += 1
+        self.cycle = None
         self.connection.write_soon()
-
-

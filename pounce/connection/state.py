@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any
 
+from pounce.connection.tasks import TaskStarter, can_start_eagerly, start_task_on
 from pounce.wire.http1_head import HeaderCache
 
 
@@ -27,8 +28,17 @@ class ServerState:
         #: The states of all workers of this process, this one included: limits count the whole process.
         self.siblings: Sequence[ServerState] = (self,)
 
+        self._starter_loop: asyncio.AbstractEventLoop | None = None
+        self._starter: tuple[bool, TaskStarter] | None = None
         #: Connections with a response head that waits for its body until the end of this turn of the loop.
         self._held: list[Any] = []
+
+    def task_starter(self, loop: asyncio.AbstractEventLoop) -> tuple[bool, TaskStarter]:
+        """Whether tasks start eagerly on this worker's loop, and what starts them; found out once per loop."""
+        if self._starter is None or loop is not self._starter_loop:
+            self._starter_loop = loop
+            self._starter = (can_start_eagerly(loop), start_task_on(loop))
+        return self._starter
 
     def flush_soon(self, connection: Any, loop: asyncio.AbstractEventLoop) -> None:
         """Have `connection.flush()` called at the end of this turn: one callback serves all connections of a turn."""

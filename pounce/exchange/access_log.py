@@ -28,7 +28,7 @@ def get_path_with_query_string(scope: Any) -> str:
     if not _PLAIN_PATH(path):
         path = urllib.parse.quote(path)
     query: bytes = scope["query_string"]
-    return f"{path}?{query.decode('ascii')}" if query else path
+    return f"{path}?{query.decode('ascii', 'backslashreplace')}" if query else path
 
 
 def log_access(logger: logging.Logger, scope: Any, status: int) -> None:

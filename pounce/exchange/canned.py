@@ -24,3 +24,19 @@ async def service_unavailable(scope: Scope, receive: ASGIReceiveCallable, send: 
         }
     )
     await send({"type": "http.response.body", "body": body, "more_body": False})
+
+
+async def bad_request(_scope: Scope, _receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
+    """400: a request that is well-formed but that no app can be given."""
+    await _answer(send, 400, b"Bad Request")
+
+
+async def header_fields_too_large(_scope: Scope, _receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
+    """431: more or longer header fields than the limits allow (RFC 6585 section 5)."""
+    await _answer(send, 431, b"Request header fields too large")
+
+
+async def _answer(send: ASGISendCallable, status: int, body: bytes) -> None:
+    headers = [(b"content-type", b"text/plain; charset=utf-8"), (b"content-length", b"%d" % len(body))]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body, "more_body": False})

@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from typing import Any, Protocol
 
 from pounce.asgi import ASGI3Application, ASGIReceiveEvent, ASGISendEvent
+from pounce.errors import MisusedByApp
 from pounce.exchange.access_log import log_access
 from pounce.exchange.app_errors import log_app_exception
 from pounce.exchange.canned import CLOSE_HEADER, INTERNAL_SERVER_ERROR
@@ -171,8 +172,12 @@ class RequestResponseCycle:
         headers = [(b"content-type", b"text/plain; charset=utf-8"), CLOSE_HEADER]
         if self.channel.sends_length_of_500:
             headers.insert(1, (b"content-length", b"%d" % len(INTERNAL_SERVER_ERROR)))
-        await self.send({"type": "http.response.start", "status": 500, "headers": headers})
-        await self.send({"type": "http.response.body", "body": INTERNAL_SERVER_ERROR, "more_body": False})
+        try:
+            await self.send({"type": "http.response.start", "status": 500, "headers": headers})
+            await self.send({"type": "http.response.body", "body": INTERNAL_SERVER_ERROR, "more_body": False})
+        except MisusedByApp as exc:  # a default header that no response can have
+            log_app_exception(self.logger, exc)
+            self.channel.abandon(self)
 
     async def send(self, message: ASGISendEvent) -> None:
         """ASGI `send`. Messages after a disconnect are dropped (spec_version 2.3). Raises RuntimeError on misuse."""
@@ -215,10 +220,12 @@ class RequestResponseCycle:
             if channel.flow.read_paused:
                 channel.flow.resume_reading()
             if not self._something_to_tell:
-                if self._told is None:
-                    self._told = asyncio.Event()
-                await self._told.wait()
-                self._told.clear()
+                told = self._told
+                if told is None:
+                    told = self._told = asyncio.Event()
+                else:
+                    told.clear()  # it may be set for what an earlier call took without waiting
+                await told.wait()
             self._something_to_tell = False
         if self.disconnected or self.response_complete:
             return {"type": "http.disconnect"}

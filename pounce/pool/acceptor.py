@@ -24,6 +24,10 @@ _BATCH = 64
 _EXHAUSTED_PAUSE = 0.5
 _EXHAUSTED = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM))
 
+#: A worker whose loop has not turned for so many seconds gets no connections while another one turns. Where none does,
+#: connections stay in the backlog for this long: a new generation may be there to take them.
+_STANDSTILL = 0.5
+
 logger = logging.getLogger(LOGGER_ERROR)
 
 

@@ -5,10 +5,40 @@ One wire serves one connection. It knows no transport, no clock and no app. Answ
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable
 from typing import Protocol
 
+from pounce.errors import BadRequest
+
 Headers = list[tuple[bytes, bytes]]
+
+INVALID_REQUEST = "Invalid HTTP request received."
+
+_CONTROL_CHARACTER = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
+
+
+def refuse_ambiguous(method: str, http_version: str, headers: Headers) -> None:
+    """Raise BadRequest for a head that two recipients may read in two ways, where the parser itself lets it pass.
+
+    One rule for all parsers (RFC 9112 sections 3.2, 6.1 and 6.3, RFC 9113 section 3.4): who sends such a request wants
+    a proxy and this server to disagree on where it ends, or for whom it is.
+    """
+    hosts = lengths = 0
+    coding = None
+    for name, value in headers:
+        if name == b"host":
+            hosts += 1
+        elif name == b"content-length":
+            lengths += 1
+        elif name == b"transfer-encoding":
+            coding = value if coding is None else coding + b"," + value
+        if _CONTROL_CHARACTER.search(value):
+            raise BadRequest(INVALID_REQUEST)
+    if hosts > 1 or lengths > 1 or method == "PRI" or not http_version.startswith("1."):
+        raise BadRequest(INVALID_REQUEST)
+    if coding is not None and (lengths or http_version == "1.0" or coding.strip().lower() != b"chunked"):
+        raise BadRequest(INVALID_REQUEST)
 
 
 class Http1Sink(Protocol):
@@ -44,6 +74,10 @@ class Http1Sink(Protocol):
 
     def on_body_follows(self) -> None:
         """`on_end` was told too early: the latest request has a body after all."""
+
+    def on_chunked_input(self, size: int) -> bool:
+        """`size` bytes of a chunked body were parsed: is more of it to come? Raises BadRequest where too many in a row
+        were chunk extensions and trailers, none of them body."""
 
 
 class Http1Wire(Protocol):
@@ -85,4 +119,4 @@ class Http1Wire(Protocol):
         """Bytes of a whole response to a request that could not be parsed; the connection is closed after it."""
 
     def closed(self) -> None:
-        """The connection is gone, or the server closes it now."""
+        """The connection is gone, or the server closes it now. Nothing is parsed or told after this."""

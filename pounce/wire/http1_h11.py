@@ -12,7 +12,7 @@ import h11
 from h11._connection import DEFAULT_MAX_INCOMPLETE_EVENT_SIZE
 
 from pounce.errors import BadRequest, MisusedByApp
-from pounce.wire.http1 import Headers, Http1Sink
+from pounce.wire.http1 import INVALID_REQUEST, Headers, Http1Sink, refuse_ambiguous
 from pounce.wire.http1_head import STATUS_PHRASES, HeaderCache
 
 _CLOSE = (b"connection", b"close")
@@ -43,7 +43,7 @@ class H11Wire:
             try:
                 event = conn.next_event()
             except h11.RemoteProtocolError as exc:
-                raise BadRequest("Invalid HTTP request received.") from exc
+                raise BadRequest(INVALID_REQUEST) from exc
             if event is h11.NEED_DATA:
                 return
             if event is h11.PAUSED:
@@ -69,10 +69,13 @@ class H11Wire:
         headers = [(name.lower(), value) for name, value in event.headers]
         self._request_says_close = _CLOSE in headers
         self._is_head = event.method == b"HEAD"
+        method = event.method.decode("ascii")
+        http_version = event.http_version.decode("ascii")
+        refuse_ambiguous(method, http_version, headers)
         return self._sink.on_request(
-            event.method.decode("ascii"),
+            method,
             event.target,
-            event.http_version.decode("ascii"),
+            http_version,
             headers,
             True,  # h11 itself knows when the connection must close
             self.conn.they_are_waiting_for_100_continue,
@@ -103,7 +106,7 @@ class H11Wire:
     ) -> bytes:
         """See `Http1Wire.head`."""
         fields = [*defaults, *headers]
-        if self._request_says_close and _CLOSE not in fields:
+        if (self._request_says_close or not keep_alive) and _CLOSE not in fields:
             fields.append(_CLOSE)
         try:
             event = h11.Response(status_code=status, headers=fields, reason=STATUS_PHRASES[status])
@@ -147,6 +150,7 @@ class H11Wire:
                 self.conn.send(h11.ConnectionClosed())
             except h11.LocalProtocolError:
                 pass  # in the middle of a message
+        self._sink = None  # type: ignore[assignment]  # no reference cycle is left
 
     def _send(self, event: h11.Event) -> bytes:
         return self.conn.send(event) or b""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import http
 import re
+import sys
 from collections.abc import Iterable
 from typing import Any
 
@@ -50,17 +51,24 @@ _MAX_HEAD_SIZE = 1024
 #: How a response body is delimited: no field said so yet, chunked, or by a length.
 UNDECIDED, CHUNKED, LENGTH = range(3)
 
+#: What a response without a length does: it has no body, or it is chunked, or it ends with the connection (HTTP/1.0
+#: knows no chunks: RFC 9112 section 6.1).
+NO_BODY, IN_CHUNKS, UNTIL_CLOSE = range(3)
+
 
 class HeaderCache:
     """What one worker's apps send again and again, checked and encoded once."""
 
-    __slots__ = ("heads", "starts")
+    __slots__ = ("defaults", "heads", "prefixes", "starts")
 
     def __init__(self) -> None:
         #: A name as the app writes it, to the line's beginning: CR LF, the name in lower case, colon, space.
         self.starts: dict[bytes, bytes] = {}
         #: The fields of a response as the app gave them (and what else decides), to what `_encode_fields` made of them.
         self.heads: dict[Any, tuple[bytes, int, int, bool]] = {}
+        #: The default fields of this second, and status lines with those fields, by status.
+        self.defaults: Headers | None = None
+        self.prefixes: dict[int, bytes] = {}
 
     def start_of(self, name: bytes) -> bytes:
         """The beginning of a line for a name that is not in `starts`. Raises MisusedByApp."""
@@ -87,44 +95,57 @@ class HeaderCache:
 class ResponseEncoder:
     """Encodes the responses of one connection, one after the other."""
 
-    __slots__ = ("_cache", "_defaults", "_prefixes", "close_after_response", "framing", "is_head", "remaining")
+    __slots__ = (
+        "_cache",
+        "close_after_response",
+        "framing",
+        "is_head",
+        "remaining",
+        "until_close",
+    )
 
     def __init__(self, cache: HeaderCache) -> None:
         """`cache` is shared by the connections of one worker."""
         self._cache = cache
-        self._defaults: Headers | None = None
-        self._prefixes: dict[int, bytes] = {}
         self.close_after_response = False
         self.is_head = False
         self.framing = UNDECIDED
         self.remaining = 0
+        #: The request was HTTP/1.0.
+        self.until_close = False
 
     def head(
         self, status: int, headers: Iterable[tuple[bytes, bytes]], defaults: Headers, is_head: bool, keep_alive: bool
     ) -> bytes:
         """See `Http1Wire.head`."""
-        if defaults is not self._defaults:
-            self._defaults = defaults
-            self._prefixes = {}
-        prefix = self._prefixes.get(status)
+        cache = self._cache
+        if defaults is not cache.defaults:
+            cache.defaults = defaults
+            cache.prefixes = {}
+        prefix = cache.prefixes.get(status)
         if prefix is None:
             prefix, headers = self._make_prefix(status, defaults, headers)
-        cache = self._cache
         fields = tuple(headers)
-        key: Any = (fields, is_head, keep_alive, status in _NEVER_CHUNKED)
+        if is_head or status in _NEVER_CHUNKED:
+            kind = NO_BODY
+        elif keep_alive or not self.until_close:
+            kind = IN_CHUNKS
+        else:
+            kind = UNTIL_CLOSE
+        key: Any = (fields, kind, keep_alive)
         try:
             known = cache.heads.get(key)
         except TypeError:  # a field given as a list: allowed, but not hashable
             key = known = None
         if known is None:
-            known = self._encode_fields(fields, is_head, keep_alive, status)
+            known = self._encode_fields(fields, kind, keep_alive)
             cache.keep_head(key, known)
         text, self.framing, self.remaining, self.close_after_response = known
         self.is_head = is_head
         return prefix + text
 
     def _encode_fields(
-        self, fields: Iterable[tuple[bytes, bytes]], is_head: bool, keep_alive: bool, status: int
+        self, fields: Iterable[tuple[bytes, bytes]], kind: int, keep_alive: bool
     ) -> tuple[bytes, int, int, bool]:
         """The field lines, how they frame the body, its length, and whether the connection ends with it."""
         cache = self._cache
@@ -152,11 +173,15 @@ class ResponseEncoder:
             parts += (start, value)
         if close and not says_close:
             parts.append(_CLOSE)
-        if framing == UNDECIDED and not is_head and status not in _NEVER_CHUNKED:
-            framing = CHUNKED
-            parts.append(_CHUNKED)
-        else:
-            parts.append(_END)
+        end = _END
+        if kind == NO_BODY:
+            framing, remaining = LENGTH, 0  # whatever its fields say of the body that it would have
+        elif framing == UNDECIDED:
+            if kind == IN_CHUNKS:
+                framing, end = CHUNKED, _CHUNKED
+            else:
+                framing, remaining = UNDECIDED, sys.maxsize
+        parts.append(end)
         return b"".join(parts), framing, remaining, close
 
     def body(self, data: bytes, more_body: bool) -> bytes:
@@ -174,7 +199,7 @@ class ResponseEncoder:
         if remaining < 0:
             raise MisusedByApp("Response content longer than Content-Length")
         self.remaining = remaining
-        if remaining and not more_body:
+        if remaining and not more_body and self.framing != UNDECIDED:
             raise MisusedByApp("Response content shorter than Content-Length")
         return data
 
@@ -183,6 +208,8 @@ class ResponseEncoder:
     ) -> tuple[bytes, Iterable[tuple[bytes, bytes]]]:
         """The status line with the default fields; where those frame the body, they go through the loop instead."""
         line = STATUS_LINE[status][:-2]
+        if status < 200:
+            raise MisusedByApp(f"Invalid HTTP status code '{status}' in response.")  # the client would wait for more
         starts = [self._cache.starts.get(name) or self._cache.start_of(name) for name, _ in defaults]
         if not {_CONTENT_LENGTH, _TRANSFER_ENCODING, _CONNECTION}.isdisjoint(starts):
             return line, [*defaults, *headers]
@@ -191,5 +218,5 @@ class ResponseEncoder:
             if _BAD_IN_VALUE.search(value):
                 raise MisusedByApp("Invalid HTTP header value.")
             parts += (start, value)
-        prefix = self._prefixes[status] = b"".join(parts)
+        prefix = self._cache.prefixes[status] = b"".join(parts)
         return prefix, headers

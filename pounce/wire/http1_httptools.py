@@ -12,7 +12,7 @@ from typing import Any
 import httptools
 
 from pounce.errors import BadRequest
-from pounce.wire.http1 import Headers, Http1Sink
+from pounce.wire.http1 import INVALID_REQUEST, Headers, Http1Sink, refuse_ambiguous
 from pounce.wire.http1_head import STATUS_LINE, HeaderCache, ResponseEncoder
 
 #: Methods as the scope shows them; anything else is decoded.
@@ -21,12 +21,17 @@ _METHODS = {
     for name in ("GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "CONNECT")
 }
 
+#: Fields of a request that are more than something for the app.
+_NOTED = frozenset((b"host", b"transfer-encoding", b"expect", b"upgrade"))
+
 
 class HttpToolsWire(ResponseEncoder):
     """See `Http1Wire`. The object itself is httptools' protocol: the names of its callbacks are httptools' own."""
 
     __slots__ = (
+        "_doubtful",
         "_expect_continue",
+        "_late_host",
         "_ignore_head",
         "_sink",
         "_taken",
@@ -56,6 +61,8 @@ class HttpToolsWire(ResponseEncoder):
         self._taken = False
         self._ignore_head = False
         self._trailing = b""
+        self._doubtful = False
+        self._late_host: Headers | None = None  # the list of fields that a Host is in, but not as its first
         self._make_parser()
 
     def _make_parser(self) -> None:
@@ -71,11 +78,26 @@ class HttpToolsWire(ResponseEncoder):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         name = name.lower()
-        if name == b"expect":
-            self._expect_continue = value.lower() == b"100-continue"
-        elif name == b"upgrade":
-            self._upgrade = value.lower()
-        self.headers.append((name, value))
+        headers = self.headers
+        if name in _NOTED:
+            if name == b"host":
+                if headers:
+                    if self._late_host is headers or headers[0][0] == b"host":
+                        self._doubtful = True
+                    self._late_host = headers
+            elif name == b"expect":
+                self._expect_continue = value.lower() == b"100-continue"
+            elif name == b"upgrade":
+                self._upgrade = value.lower()
+            else:
+                self._doubtful = True
+        headers.append((name, value))
+
+    def on_chunk_complete(self) -> None:
+        # Fields behind the last chunk are trailers: dropped (RFC 9112 section 7.1.2), and no part of the next request.
+        self.headers = []
+        self._doubtful = self._expect_continue = False
+        self._upgrade = None
 
     def on_headers_complete(self) -> None:
         parser = self.parser
@@ -88,6 +110,11 @@ class HttpToolsWire(ResponseEncoder):
         if self._ignore_head:
             self._ignore_head = False
             return
+        if version == "1.1" and not self._doubtful:
+            keep_alive = parser.should_keep_alive()
+        else:
+            self._check(method, version, headers)
+            keep_alive = version != "1.0" and parser.should_keep_alive()
         expect_continue = self._expect_continue
         upgrade = self._upgrade
         if expect_continue:
@@ -101,28 +128,51 @@ class HttpToolsWire(ResponseEncoder):
             target,
             version,
             headers,
-            version != "1.0" and parser.should_keep_alive(),
+            keep_alive,
             expect_continue,
             upgrade,
         )
+
+    def _check(self, method: bytes, version: str, headers: Headers) -> None:
+        """The head is not of the plain kind: refuse it, or prepare for what its kind needs."""
+        self._doubtful = False
+        refuse_ambiguous(method.decode("ascii"), version, headers)
+        if version == "1.0":
+            self.until_close = True
+        for name, _ in headers:
+            if name == b"transfer-encoding":
+                self.feed = self._feed_chunked
+
+    def _feed_chunked(self, data: bytes) -> None:
+        """`feed` while a chunked body arrives: llhttp sets no limit to chunk extensions and trailers."""
+        self.parser.feed_data(data)
+        if not self._sink.on_chunked_input(len(data)):
+            self.feed = self.parser.feed_data
 
     # Told by the connection
 
     def recover(self, exc: Exception, data: bytes) -> None:
         """See `Http1Wire.recover`."""
-        if isinstance(exc, httptools.HttpParserUpgrade):
-            rest = data[exc.args[0] :]
+        while isinstance(exc, httptools.HttpParserUpgrade):
+            data = data[exc.args[0] :]
             if self._taken:
-                self._trailing = rest
+                self._trailing = data
+                return
+            self._parse_anew()
+            if not data:
+                return
+            try:
+                self.feed(data)
+            except Exception as next_exc:
+                exc = next_exc
             else:
-                self._read_on(rest)
-            return
-        cause = exc.__context__ if isinstance(exc, httptools.HttpParserCallbackError) else None
+                return
+        cause = exc.__context__ if isinstance(exc, httptools.HttpParserCallbackError) else exc
         if isinstance(cause, BadRequest):
             raise cause
-        raise BadRequest("Invalid HTTP request received.") from exc
+        raise BadRequest(INVALID_REQUEST) from exc
 
-    def _read_on(self, rest: bytes) -> None:
+    def _parse_anew(self) -> None:
         """An upgrade that nobody takes is no upgrade (RFC 9110 section 7.8): llhttp has stopped, so parse on anew."""
         framing = self._sink.body_framing()
         self._make_parser()
@@ -131,20 +181,15 @@ class HttpToolsWire(ResponseEncoder):
             self._ignore_head = True
             self._sink.on_body_follows()
             self.feed(b"POST / HTTP/1.1\r\n" + b"".join([b"%b: %b\r\n" % field for field in framing]) + b"\r\n")
-        if rest:
-            try:
-                self.feed(rest)
-            except Exception as exc:
-                self.recover(exc, rest)
 
     def split_target(self, target: bytes) -> tuple[bytes, bytes]:
         """See `Http1Wire.split_target`."""
         try:
             url = httptools.parse_url(target)
         except httptools.HttpParserInvalidURLError as exc:
-            raise BadRequest("Invalid HTTP request received.") from exc
+            raise BadRequest(INVALID_REQUEST) from exc
         if url.path is None:
-            raise BadRequest("Invalid HTTP request received.")
+            raise BadRequest(INVALID_REQUEST)
         return url.path, url.query or b""
 
     def trailing_data(self) -> bytes:
@@ -170,10 +215,17 @@ class HttpToolsWire(ResponseEncoder):
         return b"".join([STATUS_LINE[status], *[b"%b: %b\r\n" % field for field in fields], b"\r\n", body])
 
     def closed(self) -> None:
-        """See `Http1Wire.closed`. Breaks the reference cycle between this object and its parser."""
+        """See `Http1Wire.closed`. Breaks the reference cycles with the parser and the connection."""
         self.parser = None
-        self.feed = _ignore
+        self._sink = None  # type: ignore[assignment]
+        self.target = b""
+        self.feed = self.on_body = _ignore
+        self.on_message_complete = _ignore_end
 
 
 def _ignore(data: bytes) -> None:
     """What arrives behind the end of a connection is dropped."""
+
+
+def _ignore_end() -> None:
+    """Nor does it end anything."""

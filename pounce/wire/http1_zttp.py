@@ -11,7 +11,7 @@ from collections.abc import Iterable
 import zttp
 
 from pounce.errors import BadRequest, MisusedByApp
-from pounce.wire.http1 import Headers, Http1Sink
+from pounce.wire.http1 import INVALID_REQUEST, Headers, Http1Sink, refuse_ambiguous
 from pounce.wire.http1_head import HeaderCache
 
 
@@ -30,15 +30,25 @@ class ZttpWire:
         self._remaining = 0
         self._request_open = False
         self._response_open = False
-        self._data = b""
+        self._heads = 0
+        #: What was fed since the last request head, that head's own segment included (see `trailing_data`).
+        self._recent = bytearray()
+        self._upgrade_line = b""
 
     def feed(self, data: bytes) -> None:
         """See `Http1Wire.feed`."""
-        self._data = data
+        if self._response_open and not self._request_open:
+            self._sink.on_pause()  # zttp keeps what comes ahead of its turn, however much
+        heads = self._heads
+        self._recent += data
         try:
             self._pump(self.conn.receive_event(data))
         except zttp.RemoteProtocolError as exc:
-            raise BadRequest("Invalid HTTP request received.") from exc
+            raise BadRequest(INVALID_REQUEST) from exc
+        if self._request_open:
+            self._recent.clear()
+        elif self._heads > heads and not self._upgrade_line:
+            del self._recent[: -len(data)]
 
     def _pump(self, event: zttp.Event) -> None:
         sink = self._sink
@@ -47,17 +57,23 @@ class ZttpWire:
             if isinstance(event, zttp.Request):
                 self._request_open = not event.end_stream
                 self._response_open = True
+                self._heads += 1
                 upgrade = self.conn.upgrade()
+                method = event.method.decode("ascii")
+                http_version = event.http_version.decode("ascii")
+                headers = event.headers.to_list(lowercase_names=True)  # type: ignore[union-attr]
+                refuse_ambiguous(method, http_version, headers)
                 taken = sink.on_request(
-                    event.method.decode("ascii"),
+                    method,
                     event.target,
-                    event.http_version.decode("ascii"),
-                    event.headers.to_list(lowercase_names=True),  # type: ignore[union-attr]
+                    http_version,
+                    headers,
                     True,  # zttp itself knows when the connection must close
                     event.expect_continue,
                     upgrade.lower() if upgrade is not None else None,
                 )
                 if taken:
+                    self._upgrade_line = b"%b %b HTTP/" % (event.method, event.target)
                     return
                 if event.end_stream:
                     sink.on_end()
@@ -80,8 +96,9 @@ class ZttpWire:
         return path, query
 
     def trailing_data(self) -> bytes:
-        """See `Http1Wire.trailing_data`. zttp does not tell: it is what follows the head's end in the last segment."""
-        return self._data.partition(b"\r\n\r\n")[2]
+        """See `Http1Wire.trailing_data`. zttp does not tell, so the head is looked for in what was fed last."""
+        head = self._recent.rfind(self._upgrade_line)
+        return bytes(self._recent[head:].partition(b"\r\n\r\n")[2])
 
     def start_next(self) -> None:
         """See `Http1Wire.start_next`."""
@@ -91,17 +108,19 @@ class ZttpWire:
         try:
             self._pump(self.conn.next_event())
         except zttp.RemoteProtocolError as exc:
-            raise BadRequest("Invalid HTTP request received.") from exc
+            raise BadRequest(INVALID_REQUEST) from exc
 
     def head(
         self, status: int, headers: Iterable[tuple[bytes, bytes]], defaults: Headers, is_head: bool, keep_alive: bool
     ) -> bytes:
         """See `Http1Wire.head`."""
+        if status < 200:
+            raise MisusedByApp(f"Invalid HTTP status code '{status}' in response.")
         fields = [*defaults, *headers]
         names = {name.lower() for name, _ in fields}
-        self._bodyless = is_head or status in (204, 304) or status < 200
+        self._bodyless = is_head or status in (204, 304)
         drop = set()
-        if status < 200 or status == 204:
+        if status == 204:
             # RFC 9112 section 6.1: no Transfer-Encoding there.
             drop.add(b"transfer-encoding")
         self._chunked = b"transfer-encoding" in names - drop
@@ -114,6 +133,8 @@ class ZttpWire:
         if not (self._bodyless or self._chunked or lengths):
             self._chunked = True
             fields.append((b"transfer-encoding", b"chunked"))
+        if not keep_alive and b"connection" not in names:
+            fields.append((b"connection", b"close"))
         try:
             self.conn.send_response(status, fields)
         except zttp.ProtocolError as exc:
@@ -170,3 +191,4 @@ class ZttpWire:
 
     def closed(self) -> None:
         """See `Http1Wire.closed`."""
+        self._sink = None  # type: ignore[assignment]  # no reference cycle is left

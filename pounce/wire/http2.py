@@ -188,10 +188,9 @@ class Http2Wire:
             if self._settled:
                 self._on_headers(flags, stream_id, payload)
                 return
-        elif kind == DATA:
-            if self._settled:
-                self._on_data(flags, stream_id, payload)
-                return
+        elif kind == DATA and self._settled:
+            self._on_data(flags, stream_id, payload)
+            return
         if not self._settled:
             if kind != frames.SETTINGS or flags & frames.ACK:
                 raise ConnectionFault(PROTOCOL_ERROR, "a connection that does not begin with SETTINGS")
@@ -255,11 +254,16 @@ class Http2Wire:
             self._fail_stream(stream_id, fault.code)
 
     def _on_request(self, flags: int, stream_id: int, block: bytes) -> None:
-        self.last_stream_id = stream_id
         if stream_id > self._ignore_above:
             self._reader.skip(block)
+            self.last_stream_id = stream_id
             return
-        head = self._reader.request(block)
+        try:
+            head = self._reader.request(block)
+        except StreamFault:
+            self.last_stream_id = stream_id
+            raise
+        self.last_stream_id = stream_id
         ended = flags & frames.END_STREAM
         if len(self.streams) + self.lingering >= self._limits.concurrent_streams:
             raise StreamFault(REFUSED_STREAM, "too many streams at a time")
@@ -488,9 +492,7 @@ class Http2Wire:
         self.out.append(frames.header_frames(stream.id, block, 0, self._frame_size))
         return length
 
-    def send_informational(
-        self, stream: Http2Stream, status: int, fields: Iterable[tuple[bytes, bytes]]
-    ) -> None:
+    def send_informational(self, stream: Http2Stream, status: int, fields: Iterable[tuple[bytes, bytes]]) -> None:
         """Send an interim response (RFC 9113 section 8.1). Raises MisusedByApp."""
         block = self._writer.informational(status, fields)
         self.out.append(frames.header_frames(stream.id, block, 0, self._frame_size))

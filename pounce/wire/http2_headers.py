@@ -119,10 +119,8 @@ class HeaderReader:
 
     def _decode(self, block: bytes) -> tuple[Iterable[tuple[bytes, bytes]], bool]:
         """The fields, and whether the dynamic table is as it was before. Raises ConnectionFault."""
-        updates = 0
-        while updates < len(block) and block[updates] & 0xE0 == 0x20 and updates < 8:
-            updates += 1
-        if updates == 8:  # at most two of them make sense, of at most three bytes (RFC 7541 section 4.2)
+        updates = _leading_updates(block)
+        if updates > 2:  # more of them make no sense (RFC 7541 section 4.2), but cost
             raise ConnectionFault(ENHANCE_YOUR_CALM, "too many changes of the header table")
         entries = self._decoder.header_table.dynamic_entries
         newest, count = (entries[0] if entries else None), len(entries)
@@ -211,6 +209,19 @@ class HeaderReader:
             raise StreamFault(PROTOCOL_ERROR, "* is for OPTIONS")
         head.protocol = protocol or b""
         head.path, _, head.query = path.partition(b"?")
+
+
+def _leading_updates(block: bytes) -> int:
+    """How many dynamic table size updates a block begins with; three stand for any larger number."""
+    at = updates = 0
+    while at < len(block) and block[at] & 0xE0 == 0x20 and updates < 3:
+        updates += 1
+        if block[at] & 0x1F == 0x1F:  # an integer of several bytes (RFC 7541 section 5.1)
+            at += 1
+            while at < len(block) and block[at] & 0x80:
+                at += 1
+        at += 1
+    return updates
 
 
 def _check_field(name: bytes, value: bytes) -> None:

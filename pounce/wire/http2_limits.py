@@ -44,7 +44,8 @@ class Http2Limits:
             value = getattr(self, field.name)
             least = 65535 if field.name.endswith("_window") else 0 if field.name.endswith("_per_second") else 1
             if not isinstance(value, int) or not least <= value <= LARGEST_WINDOW:
-                line = f"The HTTP/2 limit {field.name} must be an integer from {least} to {LARGEST_WINDOW}, not {value!r}"
+                allowed = f"an integer from {least} to {LARGEST_WINDOW}"
+                line = f"The HTTP/2 limit {field.name} must be {allowed}, not {value!r}"
                 raise explain(ValueError(line), line)
 
     @classmethod

@@ -47,9 +47,11 @@ SURFACE = {
     "uvicorn.protocols": "",
     "uvicorn.protocols.http": "",
     "uvicorn.protocols.http.auto": "AutoHTTPProtocol",
+    "uvicorn.protocols.http.auto_zttp_impl": "AutoZttpProtocol HTTP2_PREFACE",
     "uvicorn.protocols.http.flow_control": "CLOSE_HEADER FlowControl HIGH_WATER_LIMIT service_unavailable",
     "uvicorn.protocols.http.h11_impl": "H11Protocol RequestResponseCycle STATUS_PHRASES",
     "uvicorn.protocols.http.httptools_impl": "HttpToolsProtocol RequestResponseCycle STATUS_LINE",
+    "uvicorn.protocols.http.zttp_h2_impl": "ZttpH2Protocol",
     "uvicorn.protocols.http.zttp_impl": "RequestResponseCycle ZttpProtocol",
     "uvicorn.protocols.utils": (
         "ClientDisconnected get_client_addr get_local_addr get_path_with_query_string get_remote_addr is_ssl"
@@ -72,7 +74,9 @@ SURFACE = {
 NEEDS = {
     "uvicorn.loops.uvloop": "uvloop",
     "uvicorn.loops.zuvloop": "zuvloop",
+    "uvicorn.protocols.http.auto_zttp_impl": "zttp",
     "uvicorn.protocols.http.httptools_impl": "httptools",
+    "uvicorn.protocols.http.zttp_h2_impl": "zttp",
     "uvicorn.protocols.http.zttp_impl": "zttp",
     "uvicorn.protocols.websockets.websockets_impl": "websockets",
     "uvicorn.protocols.websockets.websockets_sansio_impl": "websockets",

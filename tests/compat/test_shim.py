@@ -83,10 +83,3 @@ def test_server_state_in_main_is_deprecated() -> None:
     lines += ["print(state is ServerState, caught[0].category.__name__, caught[0].message)"]
     expected = "True DeprecationWarning uvicorn.main.ServerState is deprecated, use uvicorn.server.ServerState instead."
     assert evaluate(*lines) == expected
-
-
-def test_http2_modules_are_not_there() -> None:
-    """HTTP/2 cannot be imported by mistake: its two modules raise ModuleNotFoundError."""
-    lines = ["import importlib.util as util", "names = ('zttp_h2_impl', 'auto_zttp_impl')"]
-    lines += ["print([util.find_spec('uvicorn.protocols.http.' + name) for name in names])"]
-    assert evaluate(*lines) == "[None, None]"

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import importlib.util
 import logging
 import os
 import pickle
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,7 @@ from pounce.middleware.asgi2 import ASGI2Middleware
 from pounce.middleware.message_logger import MessageLoggerMiddleware
 from pounce.middleware.proxy_headers import ProxyHeadersMiddleware
 from pounce.middleware.wsgi import WSGIMiddleware
+from pounce.wire.http2_limits import Http2Limits
 from tests.config import apps
 
 APP = "tests.config.apps:asgi3"
@@ -301,11 +304,45 @@ def test_under_the_shim_the_server_header_is_uvicorns(monkeypatch: pytest.Monkey
     assert loaded().encoded_headers == [(b"server", b"uvicorn")]
 
 
-@pytest.mark.parametrize("http,message", [("h11", "HTTP/2 requires the `zttp`"), ("zttp", "HTTP/2 is not")])
-def test_http2_is_refused(http: Any, message: str) -> None:
-    """Until it exists, asking for it fails at the start."""
-    with pytest.raises(ValueError, match=message):
-        loaded(http=http, http2=True)
+@pytest.mark.parametrize("http", ["auto", "h11", "httptools", "zttp"])
+def test_http2_goes_with_every_parser(http: Any) -> None:
+    """A class that speaks both, always the same one for the same parser, and that ALPN offers both of."""
+    protocol_class = loaded(http=http, http2=True).http_protocol_class
+    assert protocol_class.alpn_protocols == ["h2", "http/1.1"]
+    assert protocol_class.http1_class is loaded(http=http).http_protocol_class
+    assert protocol_class is loaded(http=http, http2=True).http_protocol_class
+
+
+@pytest.mark.parametrize("method", ["load", "check"])
+def test_http2_without_h2_is_refused_in_one_line(monkeypatch: pytest.MonkeyPatch, method: str) -> None:
+    """It names the extra, and the exit code is 3."""
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _name: None)
+    with pytest.raises(ModuleNotFoundError) as caught:
+        getattr(made(http2=True), method)()
+    line = "--http2 needs the h2 package: pip install 'pounce-server[standard]', or pip install h2"
+    assert explanation(caught.value) == (line, 3)
+
+
+def test_http2_limits_may_be_a_mapping() -> None:
+    """What is not given keeps its default; a dataclass is taken as it is."""
+    limits = made(http2_limits={"resets": 7}).http2_limits
+    assert limits == Http2Limits(resets=7)
+    assert made(http2_limits=limits).http2_limits is limits
+
+
+@pytest.mark.parametrize(
+    "limits,message",
+    [
+        ({"speed": 1}, "There is no HTTP/2 limit 'speed'; there are: concurrent_streams, "),
+        ({"resets": 0}, "The HTTP/2 limit resets must be an integer from 1 to 2147483647, not 0"),
+        ({"stream_window": 1000}, "The HTTP/2 limit stream_window must be an integer from 65535 "),
+        ({"resets": "7"}, "The HTTP/2 limit resets must be an integer"),
+    ],
+)
+def test_a_limit_that_makes_no_sense_is_refused(limits: Any, message: str) -> None:
+    """When the config is made, in a line that says what would."""
+    with pytest.raises(ValueError, match=re.escape(message)):
+        made(http2_limits=limits)
 
 
 def test_loading_twice_is_a_mistake() -> None:
@@ -362,7 +399,6 @@ def test_an_app_object_is_not_called_again_for_each_worker() -> None:
 @pytest.mark.parametrize(
     "settings,message",
     [
-        ({"http2": True, "http": "h11"}, "HTTP/2 requires"),
         ({"ssl_certfile": "nowhere.pem"}, "Cannot read the TLS file 'nowhere.pem': No such file or directory"),
         ({"ssl_keyfile": "nowhere.pem"}, "--ssl-keyfile needs --ssl-certfile as well"),
     ],

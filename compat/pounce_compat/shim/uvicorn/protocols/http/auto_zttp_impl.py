@@ -1,0 +1,5 @@
+"""uvicorn.protocols.http.auto_zttp_impl: cannot be imported without the library, as there."""
+
+from pounce_compat.shim._window import open_onto
+
+open_onto(__name__, "pounce.connection.http2_auto_zttp")

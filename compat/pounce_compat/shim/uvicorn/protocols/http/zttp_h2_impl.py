@@ -1,0 +1,5 @@
+"""uvicorn.protocols.http.zttp_h2_impl: cannot be imported without zttp, as there, although HTTP/2 does not use it."""
+
+from pounce_compat.shim._window import open_onto
+
+open_onto(__name__, "pounce.connection.http2_auto_zttp", "pounce.exchange.stream_cycle")

@@ -1,0 +1,420 @@
+"""One HTTP/2 connection: transport, streams and their apps, output in turns, keep-alive, limits, GOAWAY.
+
+Runs on the worker's loop. Knows no frames: the wire does. Apps are started when the whole segment is parsed, as with
+HTTP/1.1, and what they send before they first wait leaves in one write. Answers to: RFC 9113 sections 5, 6.8 and 10.5;
+uvicorn's ZttpH2Protocol for attributes, log lines and what a shutdown does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import logging
+import time
+from typing import Any, ClassVar
+
+from pounce.asgi import ASGI3Application
+from pounce.connection.flow import FlowControl
+from pounce.connection.http2_stream import HttpStream
+from pounce.connection.http2_websocket import WebSocketStream, websocket_wire
+from pounce.connection.peer import get_local_addr, get_remote_addr, is_ssl
+from pounce.connection.state import ServerState
+from pounce.connection.tasks import can_start_eagerly, start_task_on
+from pounce.contracts import ConfigView
+from pounce.exchange.canned import bad_request, header_fields_too_large, service_unavailable
+from pounce.exchange.scope import http_scope
+from pounce.exchange.stream_cycle import StreamCycle
+from pounce.logs import TRACE_LOG_LEVEL
+from pounce.middleware.proxy_headers import ProxyHeadersMiddleware
+from pounce.names import LOGGER_ACCESS, LOGGER_ERROR
+from pounce.wire.http2 import Http2Wire
+from pounce.wire.http2_frames import ENHANCE_YOUR_CALM, ConnectionFault
+from pounce.wire.http2_headers import RequestHead
+from pounce.wire.http2_limits import Http2Limits
+from pounce.wire.http2_scheduler import Http2Stream
+
+#: Bytes of queued bodies that are moved to the transport in one turn of the loop.
+_TURN_SIZE = 262144
+
+#: Bytes of frames (not bodies, they are held back) that may pile up in a transport whose client does not read.
+_MAX_UNREAD_FRAMES = 65536
+
+
+class HTTP2Protocol(asyncio.Protocol):
+    """asyncio's view of one HTTP/2 connection, and the `Http2Sink` of its wire."""
+
+    alpn_protocols: ClassVar[list[str]] = ["h2"]
+
+    #: See `HTTP1Protocol`.
+    BUSY: ClassVar[float] = 0.0
+    NEWLY_IDLE: ClassVar[float] = -1.0
+
+    def __init__(
+        self,
+        config: ConfigView,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        """Parameters as uvicorn's protocol classes have them."""
+        if not config.loaded:
+            config.load()
+        self.config = config
+        self.app: ASGI3Application = config.loaded_app
+        self.loop = _loop or asyncio.get_event_loop()
+        self.logger = logging.getLogger(LOGGER_ERROR)
+        self.access_logger = logging.getLogger(LOGGER_ACCESS)
+        self.access_log = self.access_logger.hasHandlers()
+        self.ws_wire_class = websocket_wire(config.ws_protocol_class)
+        self.root_path = config.root_path
+        self.asgi_version = config.asgi_version
+        self.limit_concurrency = config.limit_concurrency
+        self.timeout_keep_alive = config.timeout_keep_alive
+        self.timeout_keep_alive_task: asyncio.TimerHandle | None = None
+        self.idle = self.BUSY
+        self.retiring = False
+        self.app_state = app_state
+        self.server_state = server_state
+        self.connections = server_state.connections
+        self.tasks = server_state.tasks
+
+        self.transport: asyncio.Transport = None  # type: ignore[assignment]
+        self.flow: FlowControl = None  # type: ignore[assignment]
+        self.server: tuple[str, int | None] | None = None
+        self.client: tuple[str, int] | None = None
+        self.scheme = "http"
+        self.limits = Http2Limits.of(config.http2_limits)
+        self.wire = Http2Wire(self, self.limits, self.ws_wire_class is not None)
+        #: No stream is taken any more, and the connection ends with the last one.
+        self.shutdown_requested = False
+        self._sweeps_idle = server_state.sweeps_idle and config.timeout_keep_alive >= 1
+        self._stall_timer: asyncio.TimerHandle | None = None
+        self._stalled_at = 0
+        self._ended = False  # nothing is parsed any more
+        self._unread_frames = 0
+
+        # Requests of the segment in hand, and whether output may wait for the end of the step that made it
+        self._fresh: list[HttpStream | WebSocketStream] = []
+        self._start_task = start_task_on(self.loop)
+        self._eager = can_start_eagerly(self.loop)
+        self._context: contextvars.Context | None = None
+        self._holds_output = isinstance(self.loop, asyncio.AbstractEventLoop)
+        self._in_step = False
+        self._write_is_due = False
+
+        self._proxy = self.app if type(self.app) is ProxyHeadersMiddleware else None
+        self._trusts_peer = False
+
+    def __repr__(self) -> str:
+        peer = f"{self.client[0]}:{self.client[1]}" if self.client else "?"
+        return f"<{type(self).__name__} {peer} streams={len(self.wire.streams)}>"
+
+    @property
+    def cycles(self) -> dict[int, StreamCycle]:
+        """The exchanges that are not complete, by stream."""
+        streams = self.wire.streams.values()
+        return {stream.id: stream.cycle for stream in streams if isinstance(stream, HttpStream) and stream.cycle}
+
+    # Told by asyncio
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """A client has connected, and will speak HTTP/2."""
+        self.connections.add(self)
+        self.transport = transport
+        self.flow = FlowControl(transport)
+        self.server = get_local_addr(transport)
+        self.client = get_remote_addr(transport)
+        if is_ssl(transport):
+            self.scheme = "https"
+        if self._eager and not self.config.reset_contextvars:
+            self._context = contextvars.copy_context()
+        if self._proxy is not None:
+            self._trusts_peer = self._proxy.trusts(self.client[0] if self.client else None)
+        self.wire.start()
+        if self.retiring:
+            self.wire.announce_end()
+        self._write()
+        self._trace("HTTP/2 connection made")
+        self._on_idle()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The connection is gone, whoever ended it."""
+        self.connections.discard(self)
+        self._trace("HTTP/2 connection lost")
+        self._unset_keepalive_if_required()
+        if self._stall_timer is not None:
+            self._stall_timer.cancel()
+            self._stall_timer = None
+        self._fresh.clear()
+        streams: list[Any] = list(self.wire.streams.values())
+        self.wire.closed()
+        for stream in streams:
+            stream.local_open = stream.remote_open = False
+            stream.on_gone()
+        if self.flow is not None:
+            self.flow.resume_writing()
+        if exc is None:
+            self.transport.close()
+
+    def eof_received(self) -> None:
+        """The client sends no more: asyncio closes the transport."""
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes from the client."""
+        if self._ended:
+            return
+        self.idle = 0.0  # BUSY
+        if self.timeout_keep_alive_task is not None:
+            self._unset_keepalive_if_required()
+        wire = self.wire
+        if wire.control.spent or wire.resets.spent:
+            now = time.monotonic()
+            wire.control.refill(now)
+            wire.resets.refill(now)
+        self._in_step = True
+        try:
+            wire.feed(data)
+        except ConnectionFault as fault:
+            self._in_step = False
+            self._on_fault(fault)
+            return
+        if self._fresh:
+            self._start_apps()
+        self._in_step = False
+        self._finish_step()
+
+    def pause_writing(self) -> None:
+        """The transport's write buffer is over its high-water mark: bodies wait in their streams."""
+        self.flow.pause_writing()
+        self.wire.paused = True
+
+    def resume_writing(self) -> None:
+        """The transport's write buffer has room again."""
+        self.flow.resume_writing()
+        self.wire.paused = False
+        self._unread_frames = 0
+        self.flow.resume_reading()
+        self.write_soon()
+
+    # Told by the wire
+
+    def new_stream(self, stream_id: int, send_window: int, receive_window: int) -> Http2Stream:
+        """See `Http2Sink.new_stream`."""
+        return HttpStream(self, stream_id, send_window, receive_window)
+
+    def on_request(self, stream: HttpStream, head: RequestHead) -> None:
+        """See `Http2Sink.on_request`."""
+        if head.protocol and not head.refusal:
+            self._on_extended_connect(stream, head)
+            return
+        scope = http_scope(
+            head.method,
+            head.path,
+            head.query,
+            "2",
+            head.headers.copy(),
+            self.asgi_version,
+            self.scheme,
+            self.server,
+            self.client,
+            self.root_path,
+            self.app_state.copy(),
+        )
+        scope["extensions"] = {"http.response.early_hint": {}, "http.response.trailers": {}}
+        app = self.app
+        if app is self._proxy:
+            if self._trusts_peer:
+                self._proxy.rewrite(scope)
+            app = self._proxy.app
+        if head.refusal:
+            app = header_fields_too_large if head.refusal == 431 else bad_request
+        elif self.shutdown_requested:
+            app = service_unavailable
+        elif self.limit_concurrency is not None and self.server_state.is_at_limit(self.limit_concurrency):
+            self.logger.warning("Exceeded concurrency limit.")
+            app = service_unavailable
+        access_logger = self.access_logger if self.access_log else None
+        expects = head.expect_continue and stream.remote_open
+        stream.cycle = cycle = StreamCycle(stream, app, scope, self.logger, access_logger, True, expects)
+        if not stream.remote_open:
+            cycle.more_body = False
+            cycle._something_to_tell = True
+        self._fresh.append(stream)
+
+    def _on_extended_connect(self, stream: HttpStream, head: RequestHead) -> None:
+        """RFC 8441: the stream becomes a WebSocket; another protocol there is none."""
+        if head.protocol != b"websocket" or self.shutdown_requested or not stream.remote_open:
+            self.wire.send_head(stream, 501 if head.protocol != b"websocket" else 503, (), ())  # type: ignore[arg-type]
+            self.wire.send_data(stream, b"", True)
+            return
+        websocket = WebSocketStream(self, stream, head)
+        self.wire.streams[stream.id] = websocket
+        websocket.protocol.open()
+        if websocket.protocol.cycle is not None:
+            self._fresh.append(websocket)
+
+    def on_body(self, stream: Any, data: bytes) -> None:
+        """See `Http2Sink.on_body`."""
+        stream.on_body(data)
+
+    def on_end(self, stream: Any) -> None:
+        """See `Http2Sink.on_end`."""
+        stream.on_end()
+
+    def on_reset(self, stream: Any) -> None:
+        """See `Http2Sink.on_reset`."""
+        stream.on_gone()
+        task = stream.task
+        if task is not None and task in self.tasks:
+            # It goes on until it notices, and until then counts as a stream: or a client could start any number.
+            self.wire.lingering += 1
+            task.add_done_callback(self._on_lingering_done)
+
+    def on_goaway(self) -> None:
+        """See `Http2Sink.on_goaway`."""
+        self.shutdown_requested = True
+
+    # Steps
+
+    def _start_apps(self) -> None:
+        """Start the apps of the requests that came in one segment."""
+        fresh, self._fresh = self._fresh, []
+        for stream in fresh:
+            if not stream.local_open:
+                continue  # reset in the same segment
+            context = self._context
+            if context is not None:
+                context = context.copy()
+            elif self.config.reset_contextvars:
+                context = contextvars.Context()
+            task = self._start_task(stream.run(), context)
+            if not (self._eager and task.done()):
+                stream.task = task
+                self.tasks.add(task)
+                task.add_done_callback(self.tasks.discard)
+
+    def write_soon(self) -> None:
+        """There may be something to write: at the end of this step, or in the next turn of the loop."""
+        if self._in_step or self._write_is_due:
+            return
+        if self._holds_output:
+            self._write_is_due = True
+            self.loop.call_soon(self._write_now)
+        else:
+            self._finish_step()
+
+    def _write_now(self) -> None:
+        self._write_is_due = False
+        self._finish_step()
+
+    def _finish_step(self) -> None:
+        """Write what there is, a turn's worth of bodies at most; see whether the connection is idle, or at its end."""
+        wire = self.wire
+        if wire.scheduler.count and not wire.paused:
+            wire.pump(_TURN_SIZE - wire.out_size)
+        if wire.out:
+            self._write()
+        if wire.scheduler.count and not wire.paused and wire.send_window > 0:
+            self.write_soon()
+        if wire.queued_size > self.limits.stalled_size and self._stall_timer is None:
+            self._watch_stall()
+        if not wire.streams:
+            if self.shutdown_requested:
+                self._close_connection()
+            else:
+                self._on_idle()
+
+    def _write(self) -> None:
+        wire = self.wire
+        has_large = wire.has_large
+        out = wire.take_out()
+        transport = self.transport
+        if transport.is_closing():
+            return
+        if wire.paused:
+            self._unread_frames += sum(map(len, out))
+            if self._unread_frames > _MAX_UNREAD_FRAMES:
+                self.flow.pause_reading()  # until the client has read some of our answers
+        if has_large and self._holds_output:
+            transport.writelines(out)
+        else:
+            transport.write(out[0] if len(out) == 1 else b"".join(out))
+
+    # Limits and ends
+
+    def _on_fault(self, fault: ConnectionFault) -> None:
+        self.logger.warning("Invalid HTTP/2 frame received: %s", fault)
+        self._fresh.clear()
+        self._close_connection(fault.code, fault.reason)
+
+    def _on_lingering_done(self, _task: Any) -> None:
+        self.wire.lingering -= 1
+
+    def _watch_stall(self) -> None:
+        self._stalled_at = self.wire.sent_size
+        self._stall_timer = self.loop.call_later(self.limits.stalled_seconds, self._on_stall_timer)
+
+    def _on_stall_timer(self) -> None:
+        """Much is waiting, and in all that time the client has not let us send a single byte."""
+        self._stall_timer = None
+        if self.wire.queued_size <= self.limits.stalled_size:
+            return
+        if self.wire.sent_size != self._stalled_at:
+            self._watch_stall()
+        else:
+            self._on_fault(ConnectionFault(ENHANCE_YOUR_CALM, "responses are not taken"))
+
+    def _on_idle(self) -> None:
+        if self._sweeps_idle:
+            self.idle = -1.0  # NEWLY_IDLE
+        elif self.timeout_keep_alive_task is None and not self.transport.is_closing():
+            self.timeout_keep_alive_task = self.loop.call_later(
+                self.timeout_keep_alive, self.timeout_keep_alive_handler
+            )
+
+    def _unset_keepalive_if_required(self) -> None:
+        if self.timeout_keep_alive_task is not None:
+            self.timeout_keep_alive_task.cancel()
+            self.timeout_keep_alive_task = None
+
+    def timeout_keep_alive_handler(self) -> None:
+        """There was no stream and no frame for `timeout_keep_alive` seconds."""
+        self._close_connection()
+
+    def _close_connection(self, code: int = 0, reason: str = "") -> None:
+        """Say the last stream that was taken, and close."""
+        if not self.transport.is_closing():
+            self._ended = True
+            self._unset_keepalive_if_required()
+            self.wire.end(code, reason)
+            self._write()
+            self.transport.close()
+
+    def shutdown(self) -> None:
+        """Asked by the server: end with the last response.
+
+        A client that was told before (`shutdown_when_idle`) gets the final word on which streams count; any other one
+        is told now, and what it sends before it knows is answered with 503, as with uvicorn.
+        """
+        if self.retiring:
+            self.wire.end()
+        else:
+            self.wire.announce_end()
+        self.shutdown_requested = True
+        for stream in list(self.wire.streams.values()):
+            if isinstance(stream, WebSocketStream):
+                stream.shutdown()
+        self.write_soon()
+        if not self.wire.streams:
+            self._close_connection()
+
+    def shutdown_when_idle(self) -> None:
+        """Asked by a worker that is replaced: tell the client to go elsewhere, and answer what is on its way."""
+        self.retiring = True
+        self.wire.announce_end()
+        self.write_soon()
+
+    def _trace(self, event: str) -> None:
+        if self.logger.level <= TRACE_LOG_LEVEL:
+            prefix = f"{self.client[0]}:{self.client[1]} - " if self.client else ""
+            self.logger.log(TRACE_LOG_LEVEL, "%s%s", prefix, event)

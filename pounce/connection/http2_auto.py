@@ -1,0 +1,114 @@
+"""`--http2`: HTTP/2 or HTTP/1.1 for each new connection, by ALPN over TLS, else by the first bytes.
+
+Runs on the worker's loop, until the choice is made. An HTTP/1.1 `Upgrade: h2c` plays no part in it: RFC 9113 has
+dropped it. Answers to: RFC 9113 sections 3.2 and 3.3, and uvicorn's AutoZttpProtocol.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from functools import cache
+from typing import Any, ClassVar
+
+from pounce.connection.http2 import HTTP2Protocol
+from pounce.connection.peer import is_ssl
+from pounce.connection.state import ServerState
+from pounce.contracts import ConfigView
+from pounce.wire.http2_frames import PREFACE
+
+
+class Negotiator(asyncio.Protocol):
+    """A connection whose protocol is not known yet. Subclasses (`negotiator`) name the class for HTTP/1.1."""
+
+    alpn_protocols: ClassVar[list[str]] = ["h2", "http/1.1"]
+    http1_class: ClassVar[type[Any]]
+
+    #: See `HTTP1Protocol`.
+    BUSY: ClassVar[float] = 0.0
+    NEWLY_IDLE: ClassVar[float] = -1.0
+
+    def __init__(
+        self,
+        config: ConfigView,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        if not config.loaded:
+            config.load()
+        self.config = config
+        self.server_state = server_state
+        self.app_state = app_state
+        self.loop = _loop or asyncio.get_event_loop()
+        self.connections = server_state.connections
+        self.transport: asyncio.Transport = None  # type: ignore[assignment]
+        self.timeout_task: asyncio.TimerHandle | None = None
+        self.idle = self.BUSY
+        self.retiring = False
+        self._first_bytes = b""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """A client has connected; over TLS it has said already what it wants."""
+        self.transport = transport
+        if is_ssl(transport):
+            ssl_object = transport.get_extra_info("ssl_object")
+            self._become(ssl_object is not None and ssl_object.selected_alpn_protocol() == "h2")
+            return
+        self.connections.add(self)
+        if self.server_state.sweeps_idle and self.config.timeout_keep_alive >= 1:
+            self.idle = self.NEWLY_IDLE
+        else:
+            self.timeout_task = self.loop.call_later(self.config.timeout_keep_alive, self.timeout_keep_alive_handler)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """It is gone before it said anything."""
+        self._leave()
+
+    def eof_received(self) -> None:
+        """asyncio closes the transport."""
+
+    def data_received(self, data: bytes) -> None:
+        """The first bytes: HTTP/2's preface, a part of it, or something else."""
+        self._first_bytes += data
+        first = self._first_bytes
+        if len(first) < len(PREFACE) and PREFACE.startswith(first):
+            return
+        self._become(first.startswith(PREFACE), first)
+
+    def timeout_keep_alive_handler(self) -> None:
+        """It has said nothing for `timeout_keep_alive` seconds."""
+        self.shutdown()
+
+    def shutdown(self) -> None:
+        """Asked by the server: there is nothing to finish."""
+        if not self.transport.is_closing():
+            self.transport.close()
+
+    def shutdown_when_idle(self) -> None:
+        """Asked by a worker that is replaced: the first request may be on its way, and ends the connection."""
+        self.retiring = True
+
+    def _leave(self) -> None:
+        self.connections.discard(self)
+        if self.timeout_task is not None:
+            self.timeout_task.cancel()
+            self.timeout_task = None
+
+    def _become(self, http2: bool, first_bytes: bytes = b"") -> None:
+        self._leave()
+        protocol_class: type[Any] = HTTP2Protocol if http2 else self.http1_class
+        protocol = protocol_class(
+            config=self.config, server_state=self.server_state, app_state=self.app_state, _loop=self.loop
+        )
+        if self.retiring:
+            protocol.retiring = True
+        self.transport.set_protocol(protocol)
+        protocol.connection_made(self.transport)
+        if first_bytes:
+            protocol.data_received(first_bytes)
+
+
+@cache
+def negotiator(http1_class: type[Any]) -> type[Negotiator]:
+    """The class that chooses between HTTP/2 and this class for HTTP/1.1; always the same one for the same class."""
+    return type(f"Http2Or{http1_class.__name__}", (Negotiator,), {"http1_class": http1_class})

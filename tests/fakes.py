@@ -1,0 +1,345 @@
+"""An HTTP/1.1 connection without sockets: a fake transport below the protocol class, bytes by hand in front of it.
+
+`Connection` runs any of pounce's HTTP/1.1 classes on the running loop, on a loop with a task factory (no eager tasks),
+or on a double that has no more than `create_task` and `call_later`. `RecordingSink` is what a wire alone talks to.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any, NamedTuple
+
+from pounce.connection.http1 import HTTP1Protocol
+from pounce.connection.http1_h11 import H11Protocol
+from pounce.connection.http1_httptools import HttpToolsProtocol
+from pounce.connection.http1_zttp import ZttpProtocol
+from pounce.connection.state import ServerState
+from pounce.errors import BadRequest
+from pounce.wire.http1 import Headers
+
+PROTOCOLS: dict[str, type[HTTP1Protocol]] = {
+    "h11": H11Protocol,
+    "httptools": HttpToolsProtocol,
+    "zttp": ZttpProtocol,
+}
+WIRES: dict[str, Any] = {name: protocol.wire_class for name, protocol in PROTOCOLS.items()}
+
+DEFAULT_HEADERS = [(b"server", b"pounce")]
+
+
+def get(path: str = "/", *fields: str, version: str = "1.1", method: str = "GET") -> bytes:
+    """A request without a body."""
+    return "\r\n".join([f"{method} {path} HTTP/{version}", "Host: example.org", *fields, "", ""]).encode("latin-1")
+
+
+def post(body: bytes, path: str = "/", *fields: str) -> bytes:
+    """A request with a body of a declared length."""
+    return get(path, f"Content-Length: {len(body)}", *fields, method="POST") + body
+
+
+def chunked(*chunks: bytes, path: str = "/", trailers: bytes = b"", fields: tuple[str, ...] = ()) -> bytes:
+    """A request with a chunked body."""
+    data = b"".join([b"%x\r\n%b\r\n" % (len(chunk), chunk) for chunk in chunks])
+    return get(path, "Transfer-Encoding: chunked", *fields, method="POST") + data + b"0\r\n" + trailers + b"\r\n"
+
+
+def cuts(data: bytes, seed: int | None = None) -> Iterator[list[bytes]]:
+    """The same bytes whole, byte by byte, and cut at random."""
+    yield [data]
+    yield [data[i : i + 1] for i in range(len(data))]
+    dice = random.Random(20 if seed is None else seed)
+    for _ in range(5):
+        places = sorted(dice.randrange(len(data) + 1) for _ in range(dice.randrange(1, 9)))
+        yield [data[a:b] for a, b in zip([0, *places], [*places, len(data)], strict=True) if a < b]
+
+
+class Response(NamedTuple):
+    """One response as a client reads it. `complete` is False where its body ended too early."""
+
+    status: int
+    headers: dict[bytes, bytes]
+    body: bytes
+    complete: bool = True
+
+
+def responses(data: bytes, *, heads: tuple[int, ...] = (), closed: bool = False) -> list[Response]:
+    """Parse what a client reads, strictly. `heads`: the places of answers to HEAD; `closed`: the connection ended."""
+    found: list[Response] = []
+    while data:
+        head, separator, data = data.partition(b"\r\n\r\n")
+        if not separator:
+            raise AssertionError(f"not a response: {head!r}")
+        line, *lines = head.split(b"\r\n")
+        version, status, _ = line.split(b" ", 2)
+        assert version == b"HTTP/1.1", line
+        fields: dict[bytes, bytes] = {}
+        for field in lines:
+            name, separator, value = field.partition(b": ")
+            assert separator, field
+            name = name.lower()
+            assert name not in fields, f"{name!r} twice"
+            fields[name] = value
+        code, complete = int(status), True
+        if code < 200 or code in (204, 304) or len(found) in heads:
+            body = b""
+        elif fields.get(b"transfer-encoding") == b"chunked":
+            body, data, complete = _dechunk(data)
+        elif b"content-length" in fields:
+            length = int(fields[b"content-length"])
+            body, data = data[:length], data[length:]
+            complete = len(body) == length
+        else:
+            assert closed, "a body without an end"
+            body, data = data, b""
+        found.append(Response(code, fields, body, complete))
+    return found
+
+
+def _dechunk(data: bytes) -> tuple[bytes, bytes, bool]:
+    body = b""
+    while True:
+        size, separator, rest = data.partition(b"\r\n")
+        if not separator:
+            return body, b"", False
+        length = int(size, 16)
+        if len(rest) < length + 2:
+            return body + rest, b"", False
+        assert rest[length : length + 2] == b"\r\n", rest[length : length + 2]
+        body += rest[:length]
+        data = rest[length + 2 :]
+        if not length:
+            return body, data, True
+
+
+class FakeTransport:
+    """Collects what is written. Delivers only while reading is not paused, and nothing after `close()`."""
+
+    def __init__(self) -> None:
+        self.protocol: Any = None
+        self.written = bytearray()
+        self.writes = 0
+        self.closed = False
+        self.reading = True
+        self.undelivered: list[bytes] = []
+        self.lost = False
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        return {"sockname": ("127.0.0.1", 8000), "peername": ("127.0.0.2", 9000)}.get(name, default)
+
+    def set_protocol(self, protocol: Any) -> None:
+        self.protocol = protocol
+
+    def write(self, data: bytes) -> None:
+        assert not self.closed, "written after close"
+        assert isinstance(data, bytes)
+        self.written += data
+        self.writes += 1
+
+    def close(self) -> None:
+        assert not self.closed, "closed twice"
+        self.closed = True
+        asyncio.get_running_loop().call_soon(self.lose)
+
+    def abort(self) -> None:
+        self.close()
+
+    def is_closing(self) -> bool:
+        return self.closed
+
+    def pause_reading(self) -> None:
+        assert not self.closed, "uvloop raises here"
+        self.reading = False
+
+    def resume_reading(self) -> None:
+        assert not self.closed, "uvloop raises here"
+        self.reading = True
+        asyncio.get_running_loop().call_soon(self.deliver)
+
+    def feed(self, data: bytes) -> None:
+        """Bytes from the client."""
+        self.undelivered.append(data)
+        self.deliver()
+
+    def deliver(self) -> None:
+        while self.undelivered and self.reading and not self.closed:
+            self.protocol.data_received(self.undelivered.pop(0))
+
+    def lose(self, exc: Exception | None = None) -> None:
+        """The connection ends, once."""
+        self.closed = True
+        if not self.lost:
+            self.lost = True
+            self.protocol.connection_lost(exc)
+
+
+class LoopDouble:
+    """As little of a loop as uvicorn's tests have."""
+
+    def __init__(self) -> None:
+        self.timers: list[Any] = []
+
+    def create_task(self, coro: Any) -> asyncio.Task[Any]:
+        return asyncio.get_running_loop().create_task(coro)
+
+    def call_later(self, delay: float, callback: Any, *args: Any) -> asyncio.TimerHandle:
+        handle = asyncio.get_running_loop().call_later(delay, callback, *args)
+        self.timers.append(handle)
+        return handle
+
+
+def plain_task_factory(loop: Any, coro: Any, **kwargs: Any) -> asyncio.Task[Any]:
+    """A factory that does what the loop would do; that there is one is enough to rule out eager tasks."""
+    return asyncio.Task(coro, loop=loop, **kwargs)
+
+
+class Connection:
+    """A protocol object with its app, and what its client sees. At the end of an `async with` it waits for the app."""
+
+    def __init__(self, parser: str, app: Any, *, loop: Any = None, sweeps: bool = False, **settings: Any) -> None:
+        config: Any = SimpleNamespace(
+            loaded=True,
+            loaded_app=app,
+            ws_protocol_class=None,
+            root_path="",
+            asgi_version="3.0",
+            limit_concurrency=None,
+            timeout_keep_alive=5,
+            h11_max_incomplete_event_size=None,
+            reset_contextvars=False,
+        )
+        vars(config).update(settings)
+        self.config = config
+        self.state = ServerState()
+        self.state.sweeps_idle = sweeps
+        self.state.default_headers = list(DEFAULT_HEADERS)
+        self.app_state: dict[str, Any] = {"seen": 1}
+        loop = asyncio.get_running_loop() if loop is None else loop
+        self.protocol = PROTOCOLS[parser](config, self.state, self.app_state, _loop=loop)
+        self.transport = FakeTransport()
+        self.transport.protocol = self.protocol
+        self.protocol.connection_made(self.transport)  # type: ignore[arg-type]
+
+    async def __aenter__(self) -> Connection:
+        return self
+
+    async def __aexit__(self, exc_type: object, *exc_info: object) -> None:
+        self.transport.lose()
+        if exc_type is None:
+            await self.apps_done()
+            await settle()
+            assert not self.state.tasks
+            assert self.protocol not in self.state.connections
+
+    @property
+    def closed(self) -> bool:
+        return self.transport.closed
+
+    async def apps_done(self) -> None:
+        """Wait until every app has returned."""
+        async with asyncio.timeout(5):
+            while self.state.tasks:
+                await asyncio.wait(list(self.state.tasks))
+
+    async def feed(self, *parts: bytes) -> None:
+        """Deliver bytes, one read for each part, and let the apps go as far as they can."""
+        for part in parts:
+            self.transport.feed(part)
+            await settle(3)
+        await settle()
+
+    def take(self) -> bytes:
+        """What was written since the last call."""
+        data = bytes(self.transport.written)
+        self.transport.written.clear()
+        return data
+
+    def responses(self, *, heads: tuple[int, ...] = ()) -> list[Response]:
+        """The same, as responses."""
+        return responses(self.take(), heads=heads, closed=self.closed)
+
+
+async def settle(turns: int = 12) -> None:
+    """Let every task run until it waits for something other than the loop's next turn."""
+    for _ in range(turns):
+        await asyncio.sleep(0)
+
+
+async def read_body(receive: Any) -> bytes:
+    """The request's body. Raises ConnectionResetError where the client leaves first."""
+    body = b""
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ConnectionResetError
+        body += message["body"]
+        if not message["more_body"]:
+            return body
+
+
+async def answer(send: Any, body: bytes = b"ok", status: int = 200, *fields: tuple[bytes, bytes]) -> None:
+    """A response with a length."""
+    headers = [(b"content-length", b"%d" % len(body)), *fields]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+async def echo(scope: Any, receive: Any, send: Any) -> None:
+    """Answers with the path and the body of the request."""
+    body = await read_body(receive)
+    await answer(send, scope["path"].encode("latin-1", "replace") + b" " + body)
+
+
+class RecordingSink:
+    """What a wire told: one entry per request, `[method, target, version, headers, body, ended]`, and pauses."""
+
+    def __init__(self, *, takes_upgrade: bool = False) -> None:
+        self.requests: list[list[Any]] = []
+        self.details: list[tuple[bool, bool, bytes | None]] = []
+        self.pauses = 0
+        self.takes_upgrade = takes_upgrade
+
+    def on_request(
+        self,
+        method: str,
+        target: bytes,
+        http_version: str,
+        headers: Headers,
+        keep_alive: bool,
+        expect_continue: bool,
+        upgrade: bytes | None,
+    ) -> bool:
+        self.requests.append([method, target, http_version, headers, b"", False])
+        self.details.append((keep_alive, expect_continue, upgrade))
+        return self.takes_upgrade and upgrade is not None
+
+    def on_body(self, data: bytes) -> None:
+        self.requests[-1][4] += data
+
+    def on_end(self) -> None:
+        self.requests[-1][5] = True
+
+    def on_pause(self) -> None:
+        self.pauses += 1
+
+    def body_framing(self) -> Headers:
+        framing = (b"content-length", b"transfer-encoding")
+        return [field for field in self.requests[-1][3] if field[0] in framing]
+
+    def on_body_follows(self) -> None:
+        self.requests[-1][5] = False
+
+    def on_chunked_input(self, size: int) -> bool:
+        return not self.requests[-1][5]
+
+
+def feed_wire(wire: Any, data: bytes) -> None:
+    """What a connection does with a segment. Raises BadRequest."""
+    try:
+        wire.feed(data)
+    except BadRequest:
+        raise
+    except Exception as exc:
+        wire.recover(exc, data)

@@ -1,0 +1,422 @@
+"""Each HTTP/1.1 wire alone: requests however they are cut, responses, framing, what is kept between messages."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from pounce.errors import BadRequest, MisusedByApp
+from pounce.wire.http1_head import HeaderCache
+from tests.fakes import (
+    DEFAULT_HEADERS,
+    WIRES,
+    RecordingSink,
+    chunked,
+    cuts,
+    feed_wire,
+    get,
+    post,
+    responses,
+)
+
+LENGTH_2 = [(b"content-length", b"2")]
+
+
+@pytest.fixture(params=sorted(WIRES))
+def parser(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+def make(parser: str, **kwargs: Any) -> tuple[Any, RecordingSink]:
+    sink = RecordingSink(**kwargs)
+    return WIRES[parser](sink, HeaderCache()), sink
+
+
+def respond(wire: Any, status: int = 200, headers: Any = LENGTH_2, body: bytes = b"ok", **kwargs: Any) -> bytes:
+    options = {"is_head": False, "keep_alive": True, **kwargs}
+    head: bytes = wire.head(status, headers, DEFAULT_HEADERS, options["is_head"], options["keep_alive"])
+    tail: bytes = wire.body(body, False)
+    return head + tail
+
+
+REQUESTS = [
+    (get("/a?b=c"), ["GET", b"/a?b=c", b""]),
+    (post(b"hello world", "/p"), ["POST", b"/p", b"hello world"]),
+    (chunked(b"hello", b" ", b"world", path="/c"), ["POST", b"/c", b"hello world"]),
+    (chunked(path="/e"), ["POST", b"/e", b""]),
+    (post(b"", "/z"), ["POST", b"/z", b""]),
+    (get("/h", method="HEAD"), ["HEAD", b"/h", b""]),
+]
+
+
+def test_requests_are_the_same_however_they_are_cut(parser: str) -> None:
+    """A run of requests, each answered before the next is parsed, comes out the same for whole, single and random cuts."""
+    for parts in [next(cuts(b"".join(raw for raw, _ in REQUESTS))), *cuts(b"".join(raw for raw, _ in REQUESTS), 7)]:
+        wire, sink = make(parser)
+        answered = 0
+        for part in parts:
+            feed_wire(wire, part)
+            while answered < len(sink.requests) and sink.requests[answered][5]:
+                respond(wire, is_head=sink.requests[answered][0] == "HEAD")
+                answered += 1
+                wire.start_next()
+        assert [[method, target, body] for method, target, _, _, body, _ in sink.requests] == [
+            expected for _, expected in REQUESTS
+        ]
+        assert all(ended for *_, ended in sink.requests)
+        assert answered == len(REQUESTS)
+
+
+def test_names_are_lowered_and_values_stripped(parser: str) -> None:
+    """Field names come in lower case, values without the white space before them and else as they were sent."""
+    for parts in cuts(get("/", "X-One: \t a b", "COOKIE: caf\xe9", "X-Empty:")):
+        wire, sink = make(parser)
+        for part in parts:
+            feed_wire(wire, part)
+        headers = sink.requests[0][3]
+        assert headers == [(b"host", b"example.org"), (b"x-one", b"a b"), (b"cookie", b"caf\xe9"), (b"x-empty", b"")]
+
+
+def test_trailers_are_dropped(parser: str) -> None:
+    """Trailer fields are part neither of their own request's fields nor of the next request's."""
+    trailers = b"X-Forwarded-For: 1.2.3.4\r\n"
+    if parser != "zttp":  # which refuses trailers that may not be any
+        trailers += b"Host: other\r\nUpgrade: websocket\r\nExpect: 100-continue\r\n"
+    for parts in cuts(chunked(b"abc", trailers=trailers) + get("/next"), 3):
+        wire, sink = make(parser)
+        for part in parts:
+            feed_wire(wire, part)
+        respond(wire)
+        wire.start_next()
+        first, second = sink.requests
+        assert (b"x-forwarded-for", b"1.2.3.4") not in first[3] + second[3]
+        assert second[3] == [(b"host", b"example.org")]
+        assert sink.details[1][1:] == (False, None)
+
+
+@pytest.mark.parametrize("name", [b"Host", b"Upgrade", b"Transfer-Encoding", b"Expect"])
+def test_a_noted_field_in_one_request_says_nothing_about_the_next(parser: str, name: bytes) -> None:
+    """What the wire notes of one request's fields is forgotten with it."""
+    value = {b"Host": "h", b"Upgrade": "x", b"Transfer-Encoding": "chunked", b"Expect": "100-continue"}[name]
+    if name == b"Host":
+        first = get("/")
+    elif name == b"Transfer-Encoding":
+        first = chunked(b"a")
+    else:
+        first = get("/", f"{name.decode()}: {value}")
+    wire, sink = make(parser)
+    for _ in range(3):
+        feed_wire(wire, first)
+        respond(wire)
+        wire.start_next()
+        feed_wire(wire, get("/plain"))
+        respond(wire)
+        wire.start_next()
+    assert [request[1] for request in sink.requests] == [b"/", b"/plain"] * 3
+    assert all(details[1:] == (False, None) for details in sink.details[1::2])
+
+
+def test_expect_is_told(parser: str) -> None:
+    """`Expect: 100-continue` is told with the head, in any case of its letters."""
+    wire, sink = make(parser)
+    feed_wire(wire, get("/", "Content-Length: 3", "Expect: 100-Continue", method="POST"))
+    assert sink.details[0][1] is True
+    assert wire.continue_100() == b"HTTP/1.1 100 Continue\r\n\r\n" or wire.continue_100() == b"HTTP/1.1 100 \r\n\r\n"
+
+
+@pytest.mark.parametrize("body", ["length", "chunked", "none"])
+def test_an_upgrade_that_is_not_taken_keeps_its_body(parser: str, body: str) -> None:
+    """`Upgrade: h2c` is ignored: the body arrives, and so does the request behind it (RFC 9110 section 7.8)."""
+    fields = ("Connection: Upgrade, HTTP2-Settings", "Upgrade: h2c", "HTTP2-Settings: AAMAAABk")
+    raw = {
+        "length": post(b"hello", "/", *fields),
+        "chunked": chunked(b"hel", b"lo", fields=fields),
+        "none": get("/", *fields),
+    }[body]
+    for parts in cuts(raw + get("/next"), 5):
+        wire, sink = make(parser)
+        for part in parts:
+            feed_wire(wire, part)
+        respond(wire)
+        wire.start_next()
+        assert [request[4] for request in sink.requests] == [b"" if body == "none" else b"hello", b""]
+        assert [request[1] for request in sink.requests] == [b"/", b"/next"]
+        assert sink.details[0][2] == b"h2c"
+        assert all(request[5] for request in sink.requests)
+
+
+def test_many_upgrades_that_are_not_taken_do_not_pile_up() -> None:
+    """Thousands of pipelined upgrade requests are parsed one after the other, not one inside the other."""
+    wire, sink = make("httptools")
+    feed_wire(wire, get("/", "Connection: upgrade", "Upgrade: x") * 3000)
+    assert len(sink.requests) == 3000
+
+
+UPGRADE = get("/ws", "Connection: Upgrade", "Upgrade: WebSocket")
+
+
+def test_bytes_behind_a_taken_upgrade_are_kept(parser: str) -> None:
+    """What follows the head of an upgrade that is taken, in the same segment, is in `trailing_data()`."""
+    for split in range(len(UPGRADE)):
+        wire, sink = make(parser, takes_upgrade=True)
+        for part in (UPGRADE[:split], UPGRADE[split:] + b"\x81\x01a\r\n\r\nb"):
+            if part:
+                feed_wire(wire, part)
+        assert sink.details[0][2] == b"websocket"
+        assert wire.trailing_data() == b"\x81\x01a\r\n\r\nb", split
+
+
+def test_bytes_behind_a_pipelined_upgrade_are_kept(parser: str) -> None:
+    """The same where the upgrade follows another request, however the two are cut."""
+    first = post(b"x\r\n\r\ny", "/first")
+    for split in range(1, len(first + UPGRADE)):
+        wire, sink = make(parser, takes_upgrade=True)
+        feed_wire(wire, (first + UPGRADE)[:split])
+        feed_wire(wire, (first + UPGRADE)[split:] + b"\x81\x01a\r\n\r\nb")
+        respond(wire)
+        wire.start_next()
+        assert [request[1] for request in sink.requests] == [b"/first", b"/ws"]
+        assert wire.trailing_data() == b"\x81\x01a\r\n\r\nb", split
+
+
+def test_a_wire_that_holds_back_says_so() -> None:
+    """h11 and zttp ask for a pause where bytes come ahead of their turn, so that they cannot pile up."""
+    for parser in ("h11", "zttp"):
+        wire, sink = make(parser)
+        feed_wire(wire, get("/1"))
+        assert sink.pauses == 0
+        feed_wire(wire, get("/2"))
+        assert sink.pauses == 1
+        assert len(sink.requests) == 1
+        respond(wire)
+        wire.start_next()
+        assert len(sink.requests) == 2
+
+
+def test_early_response_then_the_rest_of_the_body(parser: str) -> None:
+    """The rest of a body that was answered early is read over; the next request is found behind it."""
+    for raw in (post(b"a" * 100), chunked(b"a" * 50, b"b" * 50)):
+        for split in range(raw.index(b"\r\n\r\n") + 4, len(raw)):
+            wire, sink = make(parser)
+            feed_wire(wire, raw[:split])
+            respond(wire)
+            wire.start_next()
+            feed_wire(wire, raw[split:] + get("/next"))
+            assert sink.requests[-1][1] == b"/next", split
+            assert len(sink.requests) == 2
+
+
+# Responses
+
+
+def test_response_with_a_length(parser: str) -> None:
+    """A response that declares its length goes out with that length and the default fields."""
+    wire, _ = make(parser)
+    feed_wire(wire, get())
+    (response,) = responses(respond(wire, headers=[(b"X-A", b"1"), *LENGTH_2]))
+    assert response.status == 200
+    assert response.body == b"ok"
+    assert {name.lower() for name in response.headers} == {b"server", b"x-a", b"content-length"}
+
+
+def test_response_in_chunks(parser: str) -> None:
+    """Without a length the body is chunked; empty parts are not the end."""
+    wire, _ = make(parser)
+    feed_wire(wire, get())
+    data = wire.head(200, [], DEFAULT_HEADERS, False, True)
+    for part, more in ((b"a", True), (b"", True), (b"bc" * 20, True), (b"", False)):
+        data += wire.body(part, more)
+    (response,) = responses(data)
+    assert response.body == b"a" + b"bc" * 20
+    assert response.complete
+
+
+@pytest.mark.parametrize("fields", [[], LENGTH_2, [(b"transfer-encoding", b"chunked")]])
+def test_the_answer_to_head_has_no_body(parser: str, fields: Any) -> None:
+    """Whatever a response to HEAD declares, no byte of body is sent, and the next response is in its place."""
+    wire, _ = make(parser)
+    feed_wire(wire, get(method="HEAD"))
+    data = respond(wire, headers=fields, is_head=True)
+    wire.start_next()
+    feed_wire(wire, get())
+    data += respond(wire)
+    first, second = responses(data, heads=(0,))
+    assert first.headers.get(b"content-length") == (b"2" if fields == LENGTH_2 else None)
+    assert second.body == b"ok"
+
+
+@pytest.mark.parametrize("status", [204, 304])
+@pytest.mark.parametrize("fields", [[], [(b"transfer-encoding", b"chunked")]])
+def test_status_without_a_body(parser: str, status: int, fields: Any) -> None:
+    """204 and 304 carry no body and no chunk, also where the app says that they are chunked."""
+    wire, _ = make(parser)
+    feed_wire(wire, get())
+    data = respond(wire, status, fields, b"")
+    wire.start_next()
+    feed_wire(wire, get())
+    data += respond(wire)
+    first, second = responses(data)
+    assert (first.status, second.body) == (status, b"ok")
+
+
+def test_304_with_the_length_of_what_it_stands_for() -> None:
+    """A 304 may tell the length of the body that it does not have (RFC 9110 section 15.4.5)."""
+    for parser in ("httptools", "zttp"):
+        wire, _ = make(parser)
+        feed_wire(wire, get())
+        (response,) = responses(respond(wire, 304, [(b"content-length", b"500")], b""))
+        assert response.headers[b"content-length"] == b"500"
+
+
+def test_a_body_with_204_is_refused() -> None:
+    """httptools' dialect, as uvicorn's: a body where none can be is the app's mistake."""
+    wire, _ = make("httptools")
+    feed_wire(wire, get())
+    wire.head(204, [], DEFAULT_HEADERS, False, True)
+    with pytest.raises(MisusedByApp):
+        wire.body(b"oops", False)
+
+
+@pytest.mark.parametrize("body", [b"o", b"oops"])
+def test_wrong_length_is_refused(parser: str, body: bytes) -> None:
+    """A body that is not as long as declared is the app's mistake."""
+    wire, _ = make(parser)
+    feed_wire(wire, get())
+    wire.head(200, LENGTH_2, DEFAULT_HEADERS, False, True)
+    with pytest.raises(MisusedByApp):
+        wire.body(body, False)
+
+
+@pytest.mark.parametrize("status", [100, 101, 103, 199])
+def test_an_informational_status_is_no_response(parser: str, status: int) -> None:
+    """After 1xx a client waits for another response and would take the body for it."""
+    wire, _ = make(parser)
+    feed_wire(wire, get())
+    with pytest.raises((MisusedByApp, KeyError)):
+        respond(wire, status, [], b"HTTP/1.1 200 OK\r\n\r\n")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        (b"x", b"a\r\nset-cookie: b"),
+        (b"x", b"a\nb"),
+        (b"x", b"a\rb"),
+        (b"x", b"a\x00b"),
+        (b"x\r\ny", b"a"),
+        (b"x y", b"a"),
+        (b"x:", b"a"),
+        (b"x\x00", b"a"),
+    ],
+)
+def test_response_splitting_is_refused(parser: str, name: bytes, value: bytes) -> None:
+    """A line end or NUL in a response's name or value leaves no byte on the wire, also the second time."""
+    wire, _ = make(parser)
+    feed_wire(wire, get())
+    for _ in range(2):
+        with pytest.raises(MisusedByApp):
+            wire.head(200, [(name, value)], DEFAULT_HEADERS, False, True)
+
+
+def test_a_text_header_is_refused_and_not_kept() -> None:
+    """A name or value that is a str is refused, whatever was encoded before."""
+    wire, _ = make("httptools")
+    feed_wire(wire, get())
+    assert respond(wire, headers=[(b"x", b"1"), *LENGTH_2])
+    for fields in ([("x", "1")], [(b"x", "1")], [("x", b"1")]):
+        with pytest.raises(TypeError):
+            wire.head(200, fields, DEFAULT_HEADERS, False, True)
+
+
+def test_close_is_said(parser: str) -> None:
+    """A connection that is to end says so, once, and so does a response to a request that says it."""
+    wire, _ = make(parser)
+    feed_wire(wire, get())
+    (response,) = responses(respond(wire, keep_alive=False))
+    assert response.headers[b"connection"] == b"close"
+    wire, sink = make(parser)
+    feed_wire(wire, get("/", "Connection: close"))
+    (response,) = responses(respond(wire, keep_alive=sink.details[0][0]))
+    assert response.headers[b"connection"] == b"close"
+    assert wire.close_after_response
+    wire, _ = make(parser)
+    feed_wire(wire, get())
+    (response,) = responses(respond(wire, headers=[(b"connection", b"close"), *LENGTH_2], keep_alive=False))
+    assert wire.close_after_response
+
+
+def test_http_1_0_gets_no_chunks(parser: str) -> None:
+    """An HTTP/1.0 client knows no chunks: without a length, the end of the connection is the end of the body."""
+    if parser == "zttp":
+        pytest.skip("zttp writes chunks, as with uvicorn")
+    wire, sink = make(parser)
+    feed_wire(wire, get(version="1.0"))
+    data = respond(wire, headers=[], keep_alive=sink.details[0][0])
+    (response,) = responses(data, closed=True)
+    assert b"transfer-encoding" not in response.headers
+    assert response.body == b"ok"
+    assert wire.close_after_response
+
+
+def test_a_list_field_and_a_bytearray_value_are_encoded() -> None:
+    """Fields need not be hashable."""
+    wire, _ = make("httptools")
+    feed_wire(wire, get())
+    for _ in range(2):
+        (response,) = responses(respond(wire, headers=[[b"x", bytearray(b"1")], *LENGTH_2]))
+        assert response.headers[b"x"] == b"1"
+
+
+def test_kept_heads_are_bounded() -> None:
+    """An app that invents fields for each response does not fill the memory."""
+    cache = HeaderCache()
+    for number in range(3000):
+        wire = WIRES["httptools"](RecordingSink(), cache)
+        wire.feed(get())
+        wire.head(200, [(b"x-%d" % number, b"%d" % number), *LENGTH_2], DEFAULT_HEADERS, False, True)
+        wire.head(200, [(b"set-cookie", b"id=%d" % number), *LENGTH_2], DEFAULT_HEADERS, False, True)
+    assert len(cache.heads) <= 512
+    assert len(cache.starts) <= 1024
+    assert not any(b"set-cookie" in head[0] for head in cache.heads.values())
+
+
+# What is not parsed
+
+
+def test_after_closed_nothing_is_told(parser: str) -> None:
+    """A closed wire has let go of its sink."""
+    import gc
+    import weakref
+
+    class Sink(RecordingSink):
+        pass
+
+    gc.disable()
+    try:
+        sink = Sink()
+        wire = WIRES[parser](sink, HeaderCache())
+        feed_wire(wire, get())
+        respond(wire)
+        alive = weakref.ref(sink)
+        wire.closed()
+        wire.closed()
+        del sink
+        assert alive() is None
+    finally:
+        gc.enable()
+
+
+def test_a_broken_request_is_a_bad_request(parser: str) -> None:
+    """Whatever a parser raises for broken bytes leaves the wire as BadRequest, with a 400 to send."""
+    for raw in (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n", b"GET / HTTP/1.1\r\nno colon\r\n\r\n"):
+        for parts in cuts(raw):
+            wire, sink = make(parser)
+            with pytest.raises(BadRequest) as caught:
+                for part in parts:
+                    feed_wire(wire, part)
+            assert caught.value.status == 400
+            assert sink.requests == []
+            (response,) = responses(wire.error_response(400, caught.value.reason, DEFAULT_HEADERS), closed=True)
+            assert response.headers[b"connection"] == b"close"
+            assert response.body == b"Invalid HTTP request received."
