@@ -198,6 +198,8 @@ def main(
                 report.add(Report.load(path))
             except (OSError, ValueError) as exc:
                 fail(f"{path}: {exc}")
+        order = list(all_cases.BY_NAME)
+        report.cases = dict(sorted(report.cases.items(), key=lambda item: [*order, item[0]].index(item[0])))
         finish(report, json_file, svg_file)
     if sys.platform != "linux":
         fail("measuring needs Linux: processor time and memory are read from /proc")

@@ -153,8 +153,7 @@ def _load(case: Case, port: int, seconds: float, cores: Cores) -> Outcome:
     threads = min(case.workers, len(cores.of_load(case)))
     url = f"{'https' if case.tls else 'http'}://127.0.0.1:{port}{case.path}"
     output = _run(wrk.command(url, case.load, case.connections, threads, seconds), seconds, case, cores)
-    least = case.connections * case.batch
-    return wrk.parse(output, case.status, case.least_bytes, least, case.batch > 1)
+    return wrk.parse(output, case.status, case.least_bytes, case.connections, case.batch)
 
 
 def _load_websocket(case: Case, port: int, seconds: float, cores: Cores) -> Outcome:

@@ -40,6 +40,7 @@ FOUND = {
     "write_errors": 0,
     "status_errors": 0,
     "timeouts": 0,
+    "mean_us": 16_000,  # 8 connections are being served at a time
     "p50_us": 400,
     "p99_us": 900,
     "p999_us": 1500,
@@ -70,7 +71,7 @@ def test_a_good_run_of_wrk_is_read() -> None:
 
 def test_latencies_of_pipelined_requests_are_not_known() -> None:
     """wrk's figures for them mean nothing."""
-    outcome = wrk.parse(wrk_output(), status=200, least_bytes=13, pipelined=True)
+    outcome = wrk.parse(wrk_output(), status=200, least_bytes=13, batch=16)
     assert (outcome.p50, outcome.p99, outcome.p999) == (None, None, None)
 
 
@@ -84,12 +85,13 @@ def test_latencies_of_pipelined_requests_are_not_known() -> None:
         ({"status_errors": 5}, "5 of 1000 answers were not 200"),
         ({"bytes": 1000}, "answers of 1 bytes"),
         ({"requests": 31}, "it hung: 31 answers in all"),
+        ({"mean_us": 4000}, "it starved connections: 2 of 32"),
     ],
 )
 def test_a_server_that_fails_is_not_fast(changed: dict[str, int], message: str) -> None:
-    """Socket errors, a wrong status and answers that are too short are failures."""
+    """Socket errors, a wrong status, answers that are too short, and connections that wait unserved are failures."""
     with pytest.raises(LoadError, match=message):
-        wrk.parse(wrk_output(**changed), status=200, least_bytes=13, least_requests=32)
+        wrk.parse(wrk_output(**changed), status=200, least_bytes=13, connections=32)
 
 
 def test_a_404_that_is_expected_is_right() -> None:
@@ -97,6 +99,12 @@ def test_a_404_that_is_expected_is_right() -> None:
     assert wrk.parse(wrk_output(status_errors=1000), status=404, least_bytes=9).requests == 1000
     with pytest.raises(LoadError, match="10 of 1000 answers were not 404"):
         wrk.parse(wrk_output(status_errors=990), status=404, least_bytes=9)
+
+
+def test_every_pipelined_batch_is_waited_for() -> None:
+    """A server that answers less than a batch on each connection hangs."""
+    with pytest.raises(LoadError, match="it hung: 511"):
+        wrk.parse(wrk_output(requests=511), status=200, least_bytes=13, connections=32, batch=16)
 
 
 def test_wrk_without_a_result_is_a_failure() -> None:

@@ -17,11 +17,15 @@ def command(url: str, words: tuple[str, ...], connections: int, threads: int, se
     ]  # fmt: skip
 
 
-def parse(output: str, status: int, least_bytes: int, least_requests: int = 1, pipelined: bool = False) -> Outcome:
-    """What was found. Raises LoadError for socket errors, another status than `status`, too few bytes,
-    or fewer than `least_requests` (one batch on each connection: a server that hangs is not counted as slow).
+#: Share of the connections that must be served at a time. Those that wait unserved leave no latency behind.
+SERVED = 0.25
 
-    Latencies of pipelined requests are left out: wrk corrects them by an interval that leaves out the pipelining.
+
+def parse(output: str, status: int, least_bytes: int, connections: int = 1, batch: int = 1) -> Outcome:
+    """What was found, where `batch` requests at a time went out on each connection.
+
+    Raises LoadError for socket errors, another status than `status`, too few bytes, and connections left unserved.
+    Latencies of pipelined requests are left out: wrk corrects them by an interval that does not know of the batches.
     """
     for line in output.splitlines():
         if line.startswith("result "):
@@ -29,19 +33,24 @@ def parse(output: str, status: int, least_bytes: int, least_requests: int = 1, p
             break
     else:
         raise LoadError("wrk gave no result")
-    _judge(found, status, least_bytes, least_requests)
-    p50, p99, p999 = (None if pipelined else found[name] / 1e3 for name in ("p50_us", "p99_us", "p999_us"))
+    _judge_answers(found, status, least_bytes)
+    if found["requests"] < connections * batch:
+        raise LoadError(f"it hung: {found['requests']} answers in all, not even one on each connection")
+    if batch > 1:
+        return Outcome(found["requests"], found["duration_us"] / 1e6, None, None, None)
+    served = found["requests"] * found["mean_us"] / found["duration_us"]  # Little's law
+    if served < connections * SERVED:
+        raise LoadError(f"it starved connections: {served:.0f} of {connections} were served at a time")
+    p50, p99, p999 = (found[name] / 1e3 for name in ("p50_us", "p99_us", "p999_us"))
     return Outcome(found["requests"], found["duration_us"] / 1e6, p50, p99, p999)
 
 
-def _judge(found: dict[str, int], status: int, least_bytes: int, least_requests: int) -> None:
+def _judge_answers(found: dict[str, int], status: int, least_bytes: int) -> None:
     for kind in ("connect", "read", "write"):
         if count := found[f"{kind}_errors"]:
             raise LoadError(f"{count} {kind} errors in {found['requests']} requests")
     if found["timeouts"]:
         raise LoadError(f"{found['timeouts']} requests timed out")
-    if found["requests"] < least_requests:
-        raise LoadError(f"it hung: {found['requests']} answers in all, not even one on each connection")
     # wrk counts every status above 399, and nothing else, as an error.
     wrong = abs((found["requests"] if status > 399 else 0) - found["status_errors"])
     if wrong:

@@ -25,6 +25,7 @@ function done(summary, latency, requests)
       write_errors = summary.errors.write,
       status_errors = summary.errors.status,
       timeouts = summary.errors.timeout,
+      mean_us = latency.mean,
       p50_us = latency:percentile(50),
       p99_us = latency:percentile(99),
       p999_us = latency:percentile(99.9),

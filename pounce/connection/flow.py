@@ -6,6 +6,7 @@ Runs on the worker's loop. Answers to: asyncio's `pause_writing`/`resume_writing
 from __future__ import annotations
 
 import asyncio
+import sys
 
 from pounce.exchange.canned import CLOSE_HEADER, service_unavailable
 
@@ -13,6 +14,12 @@ __all__ = ["CLOSE_HEADER", "HIGH_WATER_LIMIT", "FlowControl", "service_unavailab
 
 #: Bytes of a request body kept for the app before reading pauses.
 HIGH_WATER_LIMIT = 65536
+
+
+def can_write_vectors(loop: object) -> bool:
+    """Whether `transport.writelines` neither copies nor forgets to pause writing (before 3.14: CVE-2024-12254)."""
+    module = type(loop).__module__
+    return module.startswith(("uvloop", "zuvloop")) or (sys.version_info >= (3, 14) and module.startswith("asyncio."))
 
 
 class FlowControl:

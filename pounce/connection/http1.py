@@ -17,7 +17,7 @@ from collections.abc import Iterable
 from typing import Any, ClassVar
 
 from pounce.asgi import ASGI3Application
-from pounce.connection.flow import HIGH_WATER_LIMIT, FlowControl
+from pounce.connection.flow import HIGH_WATER_LIMIT, FlowControl, can_write_vectors
 from pounce.connection.peer import get_local_addr, get_remote_addr, is_ssl
 from pounce.connection.state import ServerState
 from pounce.contracts import ConfigView
@@ -33,8 +33,8 @@ from pounce.wire.http1 import INVALID_REQUEST, Headers, Http1Wire
 #: Bytes of a request head, for parsers that have no limit of their own.
 MAX_HEAD_SIZE = 256 * 1024
 
-#: Bytes of a body part that still joins its head, or the response before it, in one write.
-_JOINED_WRITE_SIZE = 64 * 1024
+#: Bytes from which on a body part is written as it is: copying it to join it with its head would cost more.
+_LARGE_BODY_SIZE = 16 * 1024
 
 #: Parts of responses to pipelined requests that are held for one write. More must be written, so that the transport can
 #: say that the client does not read.
@@ -67,6 +67,7 @@ class HTTP1Protocol(asyncio.Protocol):
         "_sweeps_idle",
         "_trusts_peer",
         "_upgrade",
+        "_writes_vectors",
         "access_log",
         "access_logger",
         "app",
@@ -157,6 +158,7 @@ class HTTP1Protocol(asyncio.Protocol):
 
         # How tasks start, and whether output may wait for the end of the step that made it
         self._eager, self._start_task = server_state.task_starter(self.loop)
+        self._writes_vectors = can_write_vectors(self.loop)
         self._context: contextvars.Context | None = None
         self._holds_output = isinstance(self.loop, asyncio.AbstractEventLoop)
         self._out: list[bytes] = []
@@ -426,20 +428,27 @@ class HTTP1Protocol(asyncio.Protocol):
         """See `HttpChannel.send_body`."""
         if type(body) is not bytes:
             body = bytes(memoryview(body))  # the app may change its buffer after send(); a str is refused here
+        if len(body) >= _LARGE_BODY_SIZE:
+            self._write_pieces(self.wire.large_body(body, more_body))
+            return
         data = self.wire.body(body, more_body)
         out = self._out
-        if len(data) < _JOINED_WRITE_SIZE:
-            if self._advancing and not more_body and self._holds_output:
-                out.append(data)
-                return
-            if out:
-                out.append(data)
-                self.flush()
-                return
+        if self._advancing and not more_body and self._holds_output:
+            out.append(data)
         elif out:
+            out.append(data)
             self.flush()
-        if data:
+        elif data:
             self.transport.write(data)
+
+    def _write_pieces(self, pieces: list[bytes]) -> None:
+        if self._out:
+            pieces[:0] = self._out
+            self._out = []
+        if self._writes_vectors:
+            self.transport.writelines(pieces)
+        else:
+            self.transport.write(b"".join(pieces))
 
     def send_continue(self) -> None:
         """See `HttpChannel.send_continue`."""

@@ -112,6 +112,9 @@ class Http1Wire(Protocol):
     def body(self, data: bytes, more_body: bool) -> bytes:
         """Bytes of a part of the response body. Raises MisusedByApp where it breaks the declared length."""
 
+    def large_body(self, data: bytes, more_body: bool) -> list[bytes]:
+        """As `body`, in pieces: so that a large part need not be copied between its frame."""
+
     def continue_100(self) -> bytes:
         """Bytes of `100 Continue` (RFC 9110 section 15.2.1)."""
 

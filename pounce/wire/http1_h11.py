@@ -122,6 +122,10 @@ class H11Wire:
         except h11.LocalProtocolError as exc:
             raise MisusedByApp(str(exc)) from exc
 
+    def large_body(self, data: bytes, more_body: bool) -> list[bytes]:
+        """See `Http1Wire.large_body`."""
+        return [self.body(data, more_body)]
+
     @property
     def close_after_response(self) -> bool:
         """See `Http1Wire.close_after_response`."""

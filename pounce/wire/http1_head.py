@@ -203,6 +203,12 @@ class ResponseEncoder:
             raise MisusedByApp("Response content shorter than Content-Length")
         return data
 
+    def large_body(self, data: bytes, more_body: bool) -> list[bytes]:
+        """See `Http1Wire.large_body`."""
+        if self.is_head or self.framing != CHUNKED:
+            return [self.body(data, more_body)]
+        return [b"%x\r\n" % len(data), data, b"\r\n" if more_body else b"\r\n0\r\n\r\n"]
+
     def _make_prefix(
         self, status: int, defaults: Headers, headers: Iterable[tuple[bytes, bytes]]
     ) -> tuple[bytes, Iterable[tuple[bytes, bytes]]]:

@@ -31,8 +31,8 @@ class HttpToolsWire(ResponseEncoder):
     __slots__ = (
         "_doubtful",
         "_expect_continue",
-        "_late_host",
         "_ignore_head",
+        "_late_host",
         "_sink",
         "_taken",
         "_trailing",

@@ -161,6 +161,10 @@ class ZttpWire:
             raise MisusedByApp(str(exc)) from exc
         return bytes(self.conn.data_to_send())
 
+    def large_body(self, data: bytes, more_body: bool) -> list[bytes]:
+        """See `Http1Wire.large_body`."""
+        return [self.body(data, more_body)]
+
     @property
     def close_after_response(self) -> bool:
         """See `Http1Wire.close_after_response`."""

@@ -457,6 +457,7 @@ class Http2Wire:
 
     def closed(self) -> None:
         """The connection is gone. Breaks the cycles of references that would keep it in memory."""
+        self._sink = None  # type: ignore[assignment]
         self._handlers.clear()
         self.streams.clear()
         self._rest.clear()
@@ -518,6 +519,7 @@ class Http2Wire:
         if size:
             stream.send_window -= size
             self.send_window -= size
+            stream.head_out = None  # it is not the last frame any more
             self._append_data(stream.id, last, data, size)
         elif last:
             if stream.head_out is self.out:

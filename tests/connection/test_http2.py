@@ -147,6 +147,21 @@ async def test_answers_to_one_segment_leave_in_one_write() -> None:
         assert [answer.body for answer in connection.answers.values()] == [b"hello"] * 20
 
 
+@pytest.mark.parametrize("parts", [[b""], [b"a", b""], [b"", b""], [b"a", b"b"], [b"", b"b", b""], [b"x" * 20000, b""]])
+async def test_a_body_may_come_in_parts(parts: list[bytes]) -> None:
+    """The last part may be empty, and all of them sent in one step."""
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        for part in parts:
+            await send({"type": "http.response.body", "body": part, "more_body": True})
+        await send({"type": "http.response.body"})
+
+    async with Connection(app) as connection:
+        answer = await connection.get()
+        assert (answer.body, answer.reset) == (b"".join(parts), None)
+
+
 @pytest.mark.parametrize("size", [0, 1, 16384, 16385, 70000, 300000, 3000000])
 async def test_bodies_of_any_size_arrive(size: int) -> None:
     """Both ways, whatever the windows."""

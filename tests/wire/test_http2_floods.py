@@ -79,7 +79,7 @@ FLOODS: dict[str, Callable[[], Iterator[bytes]]] = {
     "CONTINUATION": lambda: chain([headers(1, GET, END)], repeat(continuation(1, block([("x", "y" * 1000)]), 0))),
     "changes of the header table": lambda: (headers(number, b"\x20\x3f\xe1\x1f" * 4000) for number in odd()),
     "HPACK bomb": lambda: chain(
-        [headers(1, block(GET) + b"\x40\x01a\x7f\x81\x1e" + b"x" * 4000)],
+        [headers(1, block(GET) + b"\x40" + block([("a", "x" * 4000)])[1:])],
         (headers(number, block(GET) + b"\xbe" * 16000) for number in count(3, 2)),
     ),
 }
@@ -97,7 +97,7 @@ def test_a_flood_is_over_soon(name: str) -> None:
         before = tracemalloc.get_traced_memory()[0]
         began = time.process_time()
         sent = 0
-        for sent, piece in enumerate(FLOODS[name]()):  # noqa: B007
+        for sent, piece in enumerate(FLOODS[name]()):
             peer.feed(piece)
             peer.events.clear()
             for known in (peer.streams, peer.heads, peer.bodies):
@@ -139,7 +139,8 @@ def test_memory_returns_to_where_it_was(name: str) -> None:
         before = tracemalloc.get_traced_memory()[0]
         for _ in range(100):
             attack()
-        gc.collect()
+        for _ in range(3):  # without the GIL memory is freed with a delay
+            gc.collect()
         assert tracemalloc.get_traced_memory()[0] - before < 50_000
     finally:
         tracemalloc.stop()
