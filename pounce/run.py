@@ -122,6 +122,7 @@ def _serve(config: Config) -> None:
         config.load_app()
 
     server = Server(config=config)
+    server.owns_process = True
     failed = False
     _exit_cleanly_on_sigterm()
     # A socket that cannot be bound may be somebody else's: only our own is removed at the end.

@@ -313,7 +313,7 @@ class Http2Wire:
             self._sink.on_body(stream, data)
         elif not ended and not self.control.spend():
             raise ConnectionFault(ENHANCE_YOUR_CALM, "too many frames that bring nothing")
-        if ended:
+        if ended and stream.remote_open:  # the sink may have ended it
             try:
                 self._on_remote_end(stream)
             except StreamFault as fault:
@@ -323,8 +323,6 @@ class Http2Wire:
         if stream.body_left:
             raise StreamFault(PROTOCOL_ERROR, "a body shorter than its Content-Length")
         stream.remote_open = False
-        if not stream.local_open:
-            self._drop(stream)
         self._sink.on_end(stream)
 
     def _on_late_frame(self, stream_id: int) -> None:

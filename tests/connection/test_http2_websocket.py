@@ -177,6 +177,18 @@ async def test_the_client_closes(ws: Any) -> None:
     assert seen == [{"type": "websocket.disconnect", "code": 3000, "reason": "bye"}]
 
 
+async def test_the_client_closes_stream_and_websocket_in_one_frame(ws: Any) -> None:
+    """Browsers do that: a close frame in the last DATA of the stream."""
+    async with Connection(echo, ws_protocol_class=ws) as connection:
+        socket = Socket(connection)
+        await socket.opened()
+        connection.client.send_data(socket.stream_id, bytes(socket.frames.close(3000, "bye")), end_stream=True)
+        await connection.until(lambda: socket.answer.ended)
+        assert socket.received() == [(Opcode.CLOSE, (3000, "bye"))]
+        await connection.exchange()
+        assert (connection.protocol.wire.streams, connection.transport.closed) == ({}, False)
+
+
 async def test_the_app_closes(ws: Any) -> None:
     """Close frame, then the client's, then the end of the stream."""
 

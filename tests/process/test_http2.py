@@ -49,10 +49,10 @@ class Client:
 
     def read(self) -> None:
         """Send what there is to send, and take one read's worth of answers."""
-        self.sock.sendall(self.h2.data_to_send())
         try:
+            self.sock.sendall(self.h2.data_to_send())
             received = self.sock.recv(65536)
-        except ConnectionResetError:  # closed while something of ours was not read
+        except (BrokenPipeError, ConnectionResetError):  # closed while something of ours was not read
             received = b""
         if not received:
             self.closed = True
