@@ -220,6 +220,8 @@ class HTTP1Protocol(asyncio.Protocol):
         wire = self.wire
         try:
             wire.feed(data)
+        except BadRequest as exc:
+            self._on_bad_request(exc)
         except Exception as exc:
             self._on_feed_error(exc, data)
         if self.pipeline:

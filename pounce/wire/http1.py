@@ -83,7 +83,7 @@ class Http1Sink(Protocol):
 class Http1Wire(Protocol):
     """Sans-IO HTTP/1.1. Only what differs between parsers, dialect included (uvicorn's differ, and users see it)."""
 
-    #: Takes bytes from the peer. Whatever it raises goes to `recover`.
+    #: Takes bytes from the peer. Raises BadRequest; whatever else it raises goes to `recover`.
     feed: Callable[[bytes], None]
     #: Non-empty while a request head is incomplete, where the parser itself sets no limit to its size.
     target: bytes

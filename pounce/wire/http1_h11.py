@@ -43,7 +43,8 @@ class H11Wire:
             try:
                 event = conn.next_event()
             except h11.RemoteProtocolError as exc:
-                raise BadRequest(INVALID_REQUEST) from exc
+                # Without its traceback: a frame of h11's there holds the exception, and all of this connection.
+                raise BadRequest(INVALID_REQUEST) from exc.with_traceback(None)
             if event is h11.NEED_DATA:
                 return
             if event is h11.PAUSED:

@@ -1,6 +1,6 @@
-"""HTTP/2, sans-IO: bytes in become sink calls, answers become frames in `out`. One wire serves one connection.
+"""HTTP/2, sans-IO: bytes in become sink calls; answers become frames (`Http2Output`). One wire serves one connection.
 
-The frames and the state of streams are here; header compression is the h2 project's `hpack`. (`h2.H2Connection` does
+Frames and states of streams are here; header compression is the h2 project's `hpack`. (`h2.H2Connection` does
 the same work at four times the cost; docs/http2.md has the figures.) The order of checks follows RFC 9113: a
 ConnectionFault leaves `feed`, a stream's fault is answered here and told as `on_reset`. Knows no transport, no clock,
 no app. Answers to: RFC 9113, RFC 8441 section 3, RFC 9218 section 7.
@@ -8,13 +8,10 @@ no app. Answers to: RFC 9113, RFC 8441 section 3, RFC 9218 section 7.
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Iterable
 from typing import Any, Protocol
 
 from pounce.wire import http2_frames as frames
 from pounce.wire.http2_frames import (
-    COMPRESSION_ERROR,
     DATA,
     DEFAULT_FRAME_SIZE,
     ENHANCE_YOUR_CALM,
@@ -25,7 +22,6 @@ from pounce.wire.http2_frames import (
     HEADERS,
     LARGEST_STREAM,
     LARGEST_WINDOW,
-    NO_ERROR,
     PREFACE,
     PROTOCOL_ERROR,
     REFUSED_STREAM,
@@ -33,20 +29,10 @@ from pounce.wire.http2_frames import (
     ConnectionFault,
     StreamFault,
 )
-from pounce.wire.http2_headers import HeaderReader, Headers, HeaderWriter, RequestHead, read_priority
+from pounce.wire.http2_headers import HeaderReader, RequestHead, read_priority
 from pounce.wire.http2_limits import Budget, Http2Limits
-from pounce.wire.http2_scheduler import Http2Stream, Scheduler
-
-__all__ = ["COMPRESSION_ERROR", "ConnectionFault", "Http2Sink", "Http2Wire"]
-
-#: Bytes of a frame's payload that are copied behind its head instead of being written as a piece of their own.
-_COPIED_SIZE = 4096
-
-#: Bytes of bodies that may be in `out` before more are queued, so that streams take turns and apps wait.
-_OUT_SIZE = 262144
-
-#: Streams that were reset, and so may still be spoken of by the peer; and priorities told ahead of their streams.
-_MAX_REMEMBERED = 256
+from pounce.wire.http2_output import MAX_REMEMBERED, Http2Output
+from pounce.wire.http2_scheduler import Http2Stream
 
 
 class Http2Sink(Protocol):
@@ -71,33 +57,18 @@ class Http2Sink(Protocol):
         """The client opens no more streams."""
 
 
-class Http2Wire:
+class Http2Wire(Http2Output):
     """The server's end of one HTTP/2 connection. Begin with `start`."""
 
     def __init__(self, sink: Http2Sink, limits: Http2Limits, allows_connect_protocol: bool) -> None:
+        super().__init__(limits)
         self._sink = sink
-        self._limits = limits
         self._allows_connect_protocol = allows_connect_protocol
-        #: What is to be written, in pieces; `has_large` says that joining them would copy much.
-        self.out: list[Any] = []
-        self.has_large = False
-        #: Bytes of bodies in `out`. `paused`: the transport takes no more, so bodies are queued. Set by the connection.
-        self.out_size = 0
-        self.paused = False
-        #: The streams that are open, or half closed.
-        self.streams: dict[int, Http2Stream] = {}
         #: Apps that still run although their streams were reset. Set by the connection.
         self.lingering = 0
-        self.last_stream_id = 0
-        self.scheduler = Scheduler()
-        self.queued_size = 0
-        #: Bytes of bodies sent so far.
-        self.sent_size = 0
         self.resets = Budget(limits.resets, limits.resets_per_second)
-        self.control = Budget(limits.control_frames, limits.control_frames_per_second)
 
         self._reader = HeaderReader(limits, allows_connect_protocol)
-        self._writer = HeaderWriter()
         self._rest = bytearray()
         self._needed = len(PREFACE)
         self._began = False  # the preface was right
@@ -106,16 +77,8 @@ class Http2Wire:
         self._block_stream = 0
         self._block_flags = 0
         self._block_frames = 0
-        self._closed_by_reset: dict[int, bool] = {}  # stream id -> whether it was the peer who reset it
         self._early_priorities: dict[int, tuple[int, bool]] = {}
-        self._ignore_above = LARGEST_STREAM
-        self._goaway_sent: int | None = None
-
-        self._frame_size = DEFAULT_FRAME_SIZE
         self._initial_window = frames.DEFAULT_WINDOW_SIZE
-        self.send_window = frames.DEFAULT_WINDOW_SIZE
-        self._receive_window = limits.connection_window
-        self._consumed = 0
         self._handlers = {
             frames.PRIORITY: self._on_priority,
             frames.RST_STREAM: self._on_rst_stream,
@@ -142,6 +105,13 @@ class Http2Wire:
         more = self._limits.connection_window - frames.DEFAULT_WINDOW_SIZE
         if more:
             self.out.append(frames.window_frame(0, more))
+
+    def closed(self) -> None:
+        """The connection is gone. Breaks the cycles of references that would keep it in memory."""
+        self._sink = None  # type: ignore[assignment]
+        self._handlers.clear()
+        self.streams.clear()
+        self._rest.clear()
 
     # Bytes in
 
@@ -353,7 +323,7 @@ class Http2Wire:
         stream = self.streams.get(about)
         if stream is not None:
             self.scheduler.change(stream, urgency, incremental)
-        elif about > self.last_stream_id and len(self._early_priorities) < _MAX_REMEMBERED:
+        elif about > self.last_stream_id and len(self._early_priorities) < MAX_REMEMBERED:
             self._early_priorities[about] = (urgency, incremental)
 
     def _on_rst_stream(self, _flags: int, stream_id: int, _payload: bytes) -> None:
@@ -444,198 +414,3 @@ class Http2Wire:
             self._sink.on_reset(stream)
         if not self.resets.spend():
             raise ConnectionFault(ENHANCE_YOUR_CALM, "too many streams reset")
-
-    def take_out(self) -> list[Any]:
-        """The pieces to write, which are then no longer in `out`."""
-        out = self.out
-        self.out = []
-        self.out_size = 0
-        self.has_large = False
-        return out
-
-    def closed(self) -> None:
-        """The connection is gone. Breaks the cycles of references that would keep it in memory."""
-        self._sink = None  # type: ignore[assignment]
-        self._handlers.clear()
-        self.streams.clear()
-        self._rest.clear()
-
-    # What was read
-
-    def consumed(self, stream: Http2Stream, size: int) -> None:
-        """The app has read `size` bytes: the client may send as many more, and is told so in good time."""
-        stream.unread -= size
-        if stream.remote_open:
-            stream.consumed += size
-            if stream.consumed * 2 >= self._limits.stream_window:
-                self.out.append(frames.window_frame(stream.id, stream.consumed))
-                stream.receive_window += stream.consumed
-                stream.consumed = 0
-        self._give_back(size)
-
-    def _give_back(self, size: int) -> None:
-        self._consumed += size
-        if self._consumed * 2 >= self._limits.connection_window:
-            self.out.append(frames.window_frame(0, self._consumed))
-            self._receive_window += self._consumed
-            self._consumed = 0
-
-    # Answers out
-
-    def send_head(
-        self, stream: Http2Stream, status: int, fields: Iterable[tuple[bytes, bytes]], defaults: Headers
-    ) -> int | None:
-        """Send a response's head; returns the Content-Length it declares. Raises MisusedByApp."""
-        block, length = self._writer.response(status, fields, defaults)
-        stream.head_out, stream.head_at = self.out, len(self.out)
-        self.out.append(frames.header_frames(stream.id, block, 0, self._frame_size))
-        return length
-
-    def send_informational(self, stream: Http2Stream, status: int, fields: Iterable[tuple[bytes, bytes]]) -> None:
-        """Send an interim response (RFC 9113 section 8.1). Raises MisusedByApp."""
-        block = self._writer.informational(status, fields)
-        self.out.append(frames.header_frames(stream.id, block, 0, self._frame_size))
-
-    def send_data(self, stream: Http2Stream, data: bytes, end: bool, trailers: Headers | None = None) -> None:
-        """Send a part of the body, as far as windows and order allow, and queue the rest for `pump`.
-
-        With `end`, the stream ends after it: with `trailers` if there are any (they must have been checked).
-        """
-        size = len(data)
-        if stream.queue or (size and not self._fits(stream, size)):
-            stream.ends, stream.trailers = end, trailers
-            if size:
-                if stream.queue is None:
-                    stream.queue = deque()
-                stream.queue.append(data)
-                stream.queued_size += size
-                self.queued_size += size
-                if stream.send_window > 0:
-                    self.scheduler.add(stream)
-            return
-        last = frames.END_STREAM if end and not trailers else 0
-        if size:
-            stream.send_window -= size
-            self.send_window -= size
-            stream.head_out = None  # it is not the last frame any more
-            self._append_data(stream.id, last, data, size)
-        elif last:
-            if stream.head_out is self.out:
-                head = self.out[stream.head_at]
-                self.out[stream.head_at] = b"%b%c%b" % (head[:4], head[4] | last, head[5:])
-            else:
-                self.out.append(frames.frame_head(0, DATA, last, stream.id))
-        if end:
-            self._on_local_end(stream, trailers)
-
-    def _fits(self, stream: Http2Stream, size: int) -> bool:
-        """Whether a body's part can go out at once, as one frame, without overtaking others."""
-        return (
-            size <= self._frame_size
-            and size <= stream.send_window
-            and size <= self.send_window
-            and not self.scheduler.count
-            and not self.paused
-            and self.out_size < _OUT_SIZE
-        )
-
-    def pump(self, room: int) -> None:
-        """Move up to `room` bytes of queued bodies (and a frame more) to `out`, in the order of the scheduler."""
-        scheduler = self.scheduler
-        while room > 0 and self.send_window > 0:
-            stream = scheduler.first()
-            if stream is None:
-                return
-            queue = stream.queue
-            assert queue
-            piece = queue[0]
-            size = min(len(piece), self._frame_size, self.send_window, stream.send_window)
-            if size == len(piece):
-                queue.popleft()
-                part = piece
-            else:
-                view = piece if type(piece) is memoryview else memoryview(piece)
-                part = view[:size]
-                queue[0] = view[size:]
-            room -= size
-            stream.send_window -= size
-            self.send_window -= size
-            stream.queued_size -= size
-            self.queued_size -= size
-            if queue:
-                self._append_data(stream.id, 0, part, size)
-                if stream.send_window > 0:
-                    scheduler.sent_frame(stream)
-                else:
-                    scheduler.remove(stream)
-            else:
-                scheduler.remove(stream)
-                last = frames.END_STREAM if stream.ends and not stream.trailers else 0
-                self._append_data(stream.id, last, part, size)
-                if stream.ends:
-                    self._on_local_end(stream, stream.trailers)
-            stream.on_sent()
-
-    def _append_data(self, stream_id: int, flags: int, data: Any, size: int) -> None:
-        head = HEADER.pack(0, size, DATA, flags, stream_id)
-        if size <= _COPIED_SIZE:
-            self.out.append(head + data)
-        else:
-            self.out += (head, data)
-            self.has_large = True
-        self.sent_size += size
-        self.out_size += size
-        if self.control.spent:
-            self.control.earn(3)  # a client may acknowledge each frame
-
-    def _on_local_end(self, stream: Http2Stream, trailers: Headers | None) -> None:
-        if trailers:
-            block = self._writer.trailers(trailers)
-            self.out.append(frames.header_frames(stream.id, block, frames.END_STREAM, self._frame_size))
-        stream.local_open = False
-        if stream.remote_open:
-            # Nobody will read the rest of the request (RFC 9113 section 8.1).
-            self.reset(stream.id, NO_ERROR)
-        else:
-            self._drop(stream)
-
-    def reset(self, stream_id: int, code: int) -> None:
-        """End a stream from our side, whatever its state."""
-        self.out.append(frames.reset_frame(stream_id, code))
-        stream = self.streams.get(stream_id)
-        if stream is not None:
-            self._drop(stream)
-        self._remember_reset(stream_id, by_peer=False)
-
-    def announce_end(self) -> None:
-        """A first GOAWAY: streams that are on their way are still answered (RFC 9113 section 6.8)."""
-        if self._goaway_sent is None:
-            self._goaway_sent = LARGEST_STREAM
-            self.out.append(frames.goaway_frame(LARGEST_STREAM, NO_ERROR))
-
-    def end(self, code: int = NO_ERROR, reason: str = "") -> None:
-        """The last GOAWAY: it names the last stream that was taken; later ones are ignored."""
-        last = min(self.last_stream_id, self._ignore_above)
-        if self._goaway_sent != last or code:
-            self._goaway_sent = self._ignore_above = last
-            self.out.append(frames.goaway_frame(last, code, reason))
-
-    def _drop(self, stream: Http2Stream) -> None:
-        """The stream is closed."""
-        del self.streams[stream.id]
-        stream.remote_open = stream.local_open = False
-        stream.head_out = None
-        if stream.queue:
-            self.scheduler.remove(stream)
-            self.queued_size -= stream.queued_size
-            stream.queue = None
-            stream.queued_size = 0
-        if stream.unread:
-            self._give_back(stream.unread)
-            stream.unread = 0
-
-    def _remember_reset(self, stream_id: int, by_peer: bool) -> None:
-        remembered = self._closed_by_reset
-        remembered[stream_id] = by_peer
-        if len(remembered) > _MAX_REMEMBERED:
-            del remembered[next(iter(remembered))]

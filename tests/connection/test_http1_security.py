@@ -50,7 +50,8 @@ def line(raw: bytes) -> bytes:
 FRAMING = {
     "length and chunked": head(b"Content-Length: 3", b"Transfer-Encoding: chunked") + CHUNKS,
     "chunked and length": head(b"Transfer-Encoding: chunked", b"Content-Length: 3") + CHUNKS,
-    "chunked in 1.0": b"POST / HTTP/1.0\r\nHost: a\r\nConnection: keep-alive\r\nTransfer-Encoding: chunked\r\n\r\n" + CHUNKS,
+    "chunked in 1.0": b"POST / HTTP/1.0\r\nHost: a\r\nConnection: keep-alive\r\nTransfer-Encoding: chunked\r\n\r\n"
+    + CHUNKS,
     "length twice": head(b"Content-Length: 3", b"Content-Length: 3") + b"abc",
     "two lengths": head(b"Content-Length: 3", b"Content-Length: 4") + b"abc",
     "list of equal lengths": length(b"3, 3"),
@@ -219,8 +220,8 @@ async def test_a_length_that_no_body_has(parser: str) -> None:
 
         async def app(scope: Any, receive: Any, send: Any) -> None:
             seen.append(scope["path"])  # noqa: B023
-            await receive()
-            await receive()
+            while (await receive())["type"] != "http.disconnect":
+                pass
 
         async with Connection(parser, app) as connection:
             await connection.feed(*parts)
@@ -259,7 +260,7 @@ async def test_an_underscore_is_no_hyphen(parser: str) -> None:
 
 
 async def test_absolute_form(parser: str) -> None:
-    """The target of an absolute-form request: httptools' scope has its path, h11's and zttp's the whole, as uvicorn's."""
+    """An absolute-form target: httptools' scope has its path, h11's and zttp's the whole, as with uvicorn."""
     seen: list[Any] = []
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
@@ -297,7 +298,7 @@ async def test_response_splitting(parser: str, name: bytes, value: bytes, caplog
         await send({"type": "http.response.start", "status": 200, "headers": [(name, value)]})
         await send({"type": "http.response.body", "body": b"secret"})
 
-    if parser != "httptools" and value == b"a\x1bb" and name == b"x":
+    if parser != "httptools" and value == b"a\x1bb" and name in (b"x", b"connection"):
         pytest.skip("lets control characters pass that end no line, as with uvicorn")
     async with Connection(parser, app) as connection:
         await connection.feed(get() + get())
@@ -319,12 +320,8 @@ async def test_a_status_out_of_range(parser: str, status: int) -> None:
         assert b"HTTP/1.1" not in connection.take()
 
 
-@pytest.mark.parametrize(
-    "target", ["/%1b%5b31m", "/%0a", "/?%1b", "/%e2%80%a8", "/?a=%0a", "/%22%20200%20GET%20%22"]
-)
-async def test_no_line_of_the_access_log_is_forged(
-    parser: str, target: str, caplog: pytest.LogCaptureFixture
-) -> None:
+@pytest.mark.parametrize("target", ["/%1b%5b31m", "/%0a", "/?%1b", "/%e2%80%a8", "/?a=%0a", "/%22%20200%20GET%20%22"])
+async def test_no_line_of_the_access_log_is_forged(parser: str, target: str, caplog: pytest.LogCaptureFixture) -> None:
     """What is encoded in path and query is logged encoded."""
     caplog.set_level(logging.INFO, "uvicorn.access")
 
@@ -349,4 +346,4 @@ async def test_eight_bits_in_a_query(caplog: pytest.LogCaptureFixture) -> None:
     async with Connection("zttp", app) as connection:
         await connection.feed(line(b"GET /?\xc2\x85 HTTP/1.1"))
         assert [response.status for response in connection.responses()] == [200]
-    assert 'GET /?\\xc2\\x85 HTTP' in caplog.text
+    assert "GET /?\\xc2\\x85 HTTP" in caplog.text

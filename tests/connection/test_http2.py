@@ -662,6 +662,53 @@ async def test_a_finished_request_leaves_nothing_behind() -> None:
         gc.enable()
 
 
+@pytest.mark.parametrize("takes", [False, True])
+async def test_responses_that_nobody_takes_end_the_connection(takes: bool, caplog: pytest.LogCaptureFixture) -> None:
+    """A window that stays shut, with much waiting behind it; one byte taken in the meantime is a sign of life."""
+    async with Connection(responds(b"x" * 200000)) as connection:
+        connection.acknowledges = False
+        for _ in range(3):
+            connection.request()
+        await connection.exchange()
+        protocol = connection.protocol
+        assert protocol._stall_timer is not None
+        if takes:
+            connection.client.increment_flow_control_window(1)
+            connection.client.increment_flow_control_window(1, 1)
+            connection.client.increment_flow_control_window(1, 3)
+            connection.client.increment_flow_control_window(1, 5)
+            await connection.exchange()
+        protocol._stall_timer.cancel()
+        protocol._on_stall_timer()
+        connection.receive()
+        assert connection.transport.closed == (not takes)
+        assert (connection.goaways == [(5, 11)]) == (not takes)
+        assert ("responses are not taken" in caplog.text) == (not takes)
+
+
+async def test_a_little_that_waits_is_no_stall() -> None:
+    """A video that is paused, say: it may wait for as long as it likes."""
+    async with Connection(responds(b"x" * 200000)) as connection:
+        connection.acknowledges = False
+        connection.request()
+        await connection.exchange()
+        assert connection.protocol.wire.queued_size == 200000 - 65535
+        assert connection.protocol._stall_timer is None
+
+
+async def test_a_client_that_reads_nothing_is_not_read_from() -> None:
+    """So that answers to its PINGs do not pile up; when it reads again, so do we."""
+    async with Connection(responds(), limits={"control_frames": 100000}, transport_limit=1000) as connection:
+        pings = b"\0\0\x08\x06\0\0\0\0\0pounce!!" * 1000
+        for _ in range(20):
+            if connection.transport.reading:
+                connection.protocol.data_received(pings)
+        assert not connection.transport.reading
+        assert len(connection.transport.output) < 150000
+        connection.transport.take()
+        assert connection.transport.reading
+
+
 # --- Priorities (RFC 9218)
 
 
