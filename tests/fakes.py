@@ -138,6 +138,10 @@ class FakeTransport:
         self.written += data
         self.writes += 1
 
+    def writelines(self, pieces: list[bytes]) -> None:
+        assert all(pieces), "asyncio spins on an empty piece"
+        self.write(b"".join(pieces))
+
     def close(self) -> None:
         assert not self.closed, "closed twice"
         self.closed = True

@@ -448,7 +448,8 @@ class HTTP1Protocol(asyncio.Protocol):
             pieces[:0] = self._out
             self._out = []
         if self._writes_vectors:
-            self.transport.writelines(pieces)
+            # asyncio never gets rid of an empty piece at the end (the answer to HEAD has one): it would spin on it.
+            self.transport.writelines([piece for piece in pieces if piece])
         else:
             self.transport.write(b"".join(pieces))
 

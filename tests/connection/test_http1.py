@@ -351,7 +351,7 @@ async def test_each_part_of_a_body_leaves_at_once(parser: str, loop: Any) -> Non
             assert connection.take().startswith(b"4\r\ntick\r\n")
 
 
-@pytest.mark.parametrize("size", [0, 1, 65535, 65536, 65537, 300_000])
+@pytest.mark.parametrize("size", [0, 1, 16383, 16384, 32767, 32768, 65535, 65536, 65537, 300_000])
 @pytest.mark.parametrize("kind", [bytes, bytearray, memoryview])
 async def test_sizes_and_kinds_of_bodies(parser: str, size: int, kind: Callable[[bytes], Any]) -> None:
     """Bodies around the size up to which they join their head, whatever their type, in one or two parts."""
@@ -366,6 +366,21 @@ async def test_sizes_and_kinds_of_bodies(parser: str, size: int, kind: Callable[
     async with Connection(parser, app) as connection:
         await connection.feed(get("/length") + get("/chunked") + get("/length"))
         assert bodies(connection) == [payload] * 3
+
+
+async def test_the_answer_to_head_with_a_large_body(parser: str, loop: Any) -> None:
+    """An app that sends its body in answer to HEAD, too, sends nothing but the head."""
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        if scope["path"] == "/wait":
+            await asyncio.sleep(0)
+        await answer(send, b"x" * 100_000)
+
+    async with Connection(parser, app, loop=loop) as connection:
+        await connection.feed(get("/", method="HEAD") + get("/wait", method="HEAD") + get())
+        first, second, third = connection.responses(heads=(0, 1))
+        assert first.headers[b"content-length"] == second.headers[b"content-length"] == b"100000"
+        assert third.body == b"x" * 100_000
 
 
 async def test_a_buffer_may_be_changed_after_send(parser: str, loop: Any) -> None:

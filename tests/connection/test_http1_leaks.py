@@ -90,7 +90,7 @@ async def _early(scope: Any, receive: Any, send: Any) -> None:
 @pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize("reset", [False, True])
 async def test_a_connection_leaves_nothing(parser: str, case: str, reset: bool, loop: Any) -> None:
-    """A hundred connections of each kind, ended by either side or reset, leave no object behind."""
+    """Fifty connections of each kind, ended by either side or reset, leave no object behind."""
     app, talk = CASES[case]
 
     async def connect() -> None:
@@ -105,7 +105,7 @@ async def test_a_connection_leaves_nothing(parser: str, case: str, reset: bool, 
 
     await connect()
     before = living()
-    for _ in range(100):
+    for _ in range(50):
         await connect()
     left = living() - before
     assert not left, left

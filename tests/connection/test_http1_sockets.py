@@ -1,0 +1,177 @@
+"""HTTP/1.1 connections on real transports: what asyncio's and uvloop's do with writes, pauses and resets."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import struct
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from pounce.connection.state import ServerState
+from tests.fakes import DEFAULT_HEADERS, PROTOCOLS, answer, echo, get, post, responses
+
+pytestmark = [pytest.mark.anyio, pytest.mark.filterwarnings("error")]
+
+LOCALHOST = "127.0.0.1"
+
+
+@pytest.fixture(params=["asyncio", "uvloop"])
+def loop_kind(request: pytest.FixtureRequest) -> str:
+    if request.param == "uvloop":
+        pytest.importorskip("uvloop")
+    return str(request.param)
+
+
+class Server:
+    """A listening socket on the running loop."""
+
+    def __init__(self, parser: str, app: Any) -> None:
+        config: Any = SimpleNamespace(
+            loaded=True,
+            loaded_app=app,
+            ws_protocol_class=None,
+            root_path="",
+            asgi_version="3.0",
+            limit_concurrency=None,
+            timeout_keep_alive=5,
+            h11_max_incomplete_event_size=None,
+            reset_contextvars=False,
+        )
+        self.state = ServerState()
+        self.state.default_headers = list(DEFAULT_HEADERS)
+        self.make = lambda: PROTOCOLS[parser](config, self.state, {})
+        self.address: tuple[str, int] = (LOCALHOST, 0)
+        self.errors: list[dict[str, Any]] = []
+
+    async def until(self, condition: Any) -> None:
+        """Wait until something is so."""
+        async with asyncio.timeout(10):
+            while not condition():
+                await asyncio.sleep(0.001)
+
+
+@asynccontextmanager
+async def serving(parser: str, app: Any) -> AsyncIterator[Server]:
+    """A server, and at the end the proof that nothing reached the loop's exception handler and nothing is left."""
+    server = Server(parser, app)
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(lambda _, context: server.errors.append(context))
+    listener = await loop.create_server(server.make, LOCALHOST, 0)
+    server.address = listener.sockets[0].getsockname()
+    yield server
+    listener.close()
+    for connection in list(server.state.connections):
+        connection.transport.abort()
+    await server.until(lambda: not server.state.connections and not server.state.tasks)
+    assert server.errors == []
+
+
+async def test_head_with_a_large_body_leaves_nothing_unwritten(parser: str, loop_kind: str) -> None:
+    """An app that sends a large body in answer to HEAD, too: the connection goes on, and ends when it has to."""
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await answer(send, b"x" * 100_000)
+
+    async with serving(parser, app) as server:
+        reader, writer = await asyncio.open_connection(*server.address)
+        writer.write(get("/", method="HEAD"))
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(get() + get("/", "Connection: close", method="HEAD"))
+        async with asyncio.timeout(5):
+            first, second = responses(await reader.read(), heads=(1,), closed=True)
+        assert len(first.body) == 100_000
+        assert second.headers[b"content-length"] == b"100000"
+        writer.close()
+
+
+async def test_early_answer_that_closes_while_reading_is_paused(parser: str, loop_kind: str) -> None:
+    """Closing a transport whose reading is paused raises nothing in the loop."""
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await answer(send, b"no", 413, (b"connection", b"close"))
+
+    async with serving(parser, app) as server:
+        _, writer = await asyncio.open_connection(*server.address)
+        writer.write(get("/", "Content-Length: 900000", method="POST") + b"x" * 200_000)
+        await server.until(lambda: server.state.total_requests == 1 and not server.state.connections)
+        writer.close()
+
+
+async def test_uploads_and_downloads_larger_than_every_buffer(parser: str, loop_kind: str) -> None:
+    """Ten megabytes there and back through flow control, in parts, and a second request behind them."""
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        more = True
+        while more:
+            message = await receive()
+            more = message["more_body"]
+            await send({"type": "http.response.body", "body": message["body"], "more_body": more})
+
+    payload = bytes(range(256)) * 40_000
+    async with serving(parser, app) as server:
+        reader, writer = await asyncio.open_connection(*server.address)
+        writer.write(post(payload) + post(b"second", "/", "Connection: close"))
+        first, second = responses(await reader.read(), closed=True)
+        assert first.body == payload
+        assert second.body == b"second"
+        writer.close()
+
+
+@pytest.mark.parametrize("sent", [b"", b"GET / HT", get(), post(b"x" * 1000)[:-5], get() * 3, get("/wait")])
+async def test_resets(parser: str, loop_kind: str, sent: bytes) -> None:
+    """A client that resets its connection, wherever it stands, leaves no error in the loop and nothing behind."""
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        if scope["path"] == "/wait":
+            while (await receive())["type"] != "http.disconnect":
+                pass
+        else:
+            await echo(scope, receive, send)
+
+    async with serving(parser, app) as server:
+        for _ in range(5):
+            client = socket.create_connection(server.address)
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            client.sendall(sent)
+            await asyncio.sleep(0)
+            client.close()
+        reader, writer = await asyncio.open_connection(*server.address)
+        writer.write(get("/", "Connection: close"))
+        assert await reader.read()
+        writer.close()
+        await server.until(lambda: not server.state.connections and not server.state.tasks)
+
+
+async def test_a_client_that_does_not_read(parser: str, loop_kind: str) -> None:
+    """An app's endless body stops at the write buffer's limit; when the client leaves, the app is told."""
+    sent: list[int] = []
+    told: list[str] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        listener = asyncio.create_task(receive())
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        while not listener.done():
+            await send({"type": "http.response.body", "body": b"x" * 100_000, "more_body": True})
+            sent.append(100_000)
+            await asyncio.sleep(0)
+        told.append(listener.result()["type"])
+
+    async with serving(parser, app) as server:
+        client = socket.create_connection(server.address)
+        client.sendall(get())
+        before = -1
+        while before != len(sent) or not sent:
+            before = len(sent)
+            await asyncio.sleep(0.05)
+        assert sum(sent) < 50_000_000
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        client.close()
+        await server.until(lambda: told)
+        assert told == ["http.disconnect"]
