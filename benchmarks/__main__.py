@@ -185,7 +185,7 @@ def main(
 ) -> None:
     """Measure pounce and its peers side by side on this machine.
 
-    Needs Linux and wrk. The server is pinned to the first core, the load to the others.
+    Needs Linux, wrk and, for the HTTP/2 cases, h2load. The server is pinned to the first core, the load to the others.
     """
     if listing:
         click.echo("\n".join(["servers:", *(f"  {name}" for name in all_servers.BY_NAME), "cases:"]))
@@ -203,10 +203,10 @@ def main(
         finish(report, json_file, svg_file)
     if sys.platform != "linux":
         fail("measuring needs Linux: processor time and memory are read from /proc")
-    if missing := missing_tool():
-        fail(missing)
     os.environ.pop("PYTHON_GIL", None)  # meant for us; an interpreter with a GIL would not start with it
     chosen = [case for case in all_cases.CASES if cases is None or case.name in cases]
+    if missing := missing_tool({tool for case in chosen for tool in case.tools}):
+        fail(missing)
     wanted = [server for server in all_servers.SERVERS if _is_wanted(server, servers, chosen)]
     try:
         interpreter = Interpreter.ask(python)

@@ -24,6 +24,7 @@ class Case:
     path: str = "/"
     load: tuple[str, ...] = ("keepalive",)
     connections: int = 32
+    streams: int = 0  # of each connection; 0: not HTTP/2
     idle: int = 0
     status: int = 200
     upload: bytes | None = None
@@ -39,12 +40,21 @@ class Case:
         """Requests that are sent together."""
         return int(self.load[1]) if self.load[0] == "pipeline" else 1
 
+    @property
+    def tools(self) -> tuple[str, ...]:
+        """The programs that its load needs."""
+        if self.message_size:
+            return ()
+        return ("h2load", "nghttp") if self.streams else ("wrk",)
+
     def takes(self, server: Server) -> bool:
         """Whether that server belongs in this case."""
         if server.reference:
             return self.has_floor
         if self.workers > 1 and not server.many_workers:
             return False
+        if self.streams:
+            return server.http2
         return server.websocket if self.message_size else server.http
 
 
@@ -84,6 +94,11 @@ CASES: tuple[Case, ...] = (
     Case("connections", "A connection per request", "plain:hello", load=("close",)),
     Case("pipelined", "Pipelined x 16", "plain:hello", load=("pipeline", "16")),
     Case("tls", "Hello over TLS", "plain:hello", tls=True),
+    Case("h2c-hello", "HTTP/2 hello, 4 x 32 streams", "plain:hello", connections=4, streams=32),
+    Case(
+        "h2-tls-hello", "HTTP/2 hello over TLS, 10 x 100 streams", "plain:hello", connections=10, streams=100,
+        tls=True,
+    ),
     Case("ws-128", "WebSocket echo, 128 B", "plain:websocket_echo", message_size=128),
     Case("ws-64k", "WebSocket echo, 64 KiB", "plain:websocket_echo", message_size=65536, connections=8),
     Case("idle-active", "256 idle + 32 active", "plain:hello", idle=256, has_floor=True),

@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import platform
 import shutil
+from collections.abc import Collection
 from pathlib import Path
 
 #: Tool to the Debian package that has it.
-TOOLS = {"wrk": "wrk"}
+TOOLS = {"wrk": "wrk", "h2load": "nghttp2-client", "nghttp": "nghttp2-client"}
 
 
 def machine() -> str:
@@ -22,9 +23,9 @@ def machine() -> str:
     return f"{cpu}, {os.cpu_count()} cores, {memory:.0f} GiB, Linux {platform.release().partition('-')[0]}"
 
 
-def missing_tool() -> str | None:
-    """What to say of the first tool that is not installed, None if all are."""
+def missing_tool(needed: Collection[str]) -> str | None:
+    """What to say of the first of the needed tools that is not installed, None if all are."""
     for tool, package in TOOLS.items():
-        if shutil.which(tool) is None:
+        if tool in needed and shutil.which(tool) is None:
             return f"{tool} is not installed (Debian package: {package})"
     return None

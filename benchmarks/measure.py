@@ -16,7 +16,7 @@ from pathlib import Path
 from benchmarks import procfs
 from benchmarks.cases import Case
 from benchmarks.environments import CHECKOUT, Installed
-from benchmarks.load import http, websocket, wrk
+from benchmarks.load import http, http2, websocket, wrk
 from benchmarks.load.outcome import LoadError, Outcome
 from benchmarks.process import ServerProcess, free_port, on_cores
 from benchmarks.results import Sample
@@ -82,8 +82,10 @@ class _Times:
 
     @classmethod
     def now(cls, pid: int) -> _Times:
-        load = resource.getrusage(resource.RUSAGE_CHILDREN)
-        return cls(procfs.cpu_seconds(pid), load.ru_utime + load.ru_stime, procfs.busy_seconds(), time.perf_counter())
+        # Ours is of the load too: we read what the generator found.
+        used = [resource.getrusage(who) for who in (resource.RUSAGE_CHILDREN, resource.RUSAGE_SELF)]
+        load = sum(found.ru_utime + found.ru_stime for found in used)
+        return cls(procfs.cpu_seconds(pid), load, procfs.busy_seconds(), time.perf_counter())
 
     def since(self, before: _Times) -> _Times:
         pairs = zip(dataclasses.astuple(self), dataclasses.astuple(before), strict=True)
@@ -106,6 +108,7 @@ def measure(case: Case, installed: Installed, seconds: float, cores: Cores, cert
         access_log=case.access_log,
         websocket=bool(case.message_size),
         pipelined=case.batch > 1,
+        http2=bool(case.streams),
         keep_alive=KEEP_ALIVE if case.idle else None,
         certificate=certificate.chain if certificate and case.tls else None,
         key=certificate.key if certificate and case.tls else None,
@@ -143,6 +146,8 @@ def measure(case: Case, installed: Installed, seconds: float, cores: Cores, cert
 def _probe(case: Case, port: int) -> None:
     if case.message_size:
         websocket.run(port, case.message_size, connections=1, seconds=0.05)
+    elif case.streams:
+        http2.probe(case, port)
     else:
         http.probe(case, port)
 
@@ -150,10 +155,21 @@ def _probe(case: Case, port: int) -> None:
 def _load(case: Case, port: int, seconds: float, cores: Cores) -> Outcome:
     if case.message_size:
         return _load_websocket(case, port, seconds, cores)
+    if case.streams:
+        return _load_http2(case, port, seconds, cores)
     threads = min(case.workers, len(cores.of_load(case)))
     url = f"{'https' if case.tls else 'http'}://127.0.0.1:{port}{case.path}"
     output = _run(wrk.command(url, case.load, case.connections, threads, seconds), seconds, case, cores)
     return wrk.parse(output, case.status, case.least_bytes, case.connections, case.batch)
+
+
+def _load_http2(case: Case, port: int, seconds: float, cores: Cores) -> Outcome:
+    with tempfile.TemporaryDirectory(prefix="pounce-bench-") as folder:
+        log = Path(folder) / "requests.log"
+        url = http2.url(case, port)
+        output = _run(http2.command(url, case.connections, case.streams, seconds, log), seconds, case, cores)
+        with open(log) as lines:
+            return http2.parse(output, lines, case.least_bytes, case.connections, case.streams)
 
 
 def _load_websocket(case: Case, port: int, seconds: float, cores: Cores) -> Outcome:

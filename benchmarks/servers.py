@@ -25,6 +25,7 @@ class Launch:
     access_log: bool = False
     websocket: bool = False
     pipelined: bool = False
+    http2: bool = False
     keep_alive: int | None = None
     certificate: Path | None = None
     key: Path | None = None
@@ -41,6 +42,7 @@ class Server:
     package: str = ""  # whose version is shown; empty: pounce from this checkout
     http: bool = True  # takes part in the HTTP cases
     websocket: bool = True  # takes part in the WebSocket cases
+    http2: bool = False  # takes part in the HTTP/2 cases
     many_workers: bool = True  # has --workers
     reference: bool = False  # no server, but what bounds one: only where its fixed bytes are an answer
     by_default: bool = True  # measured unless --servers says otherwise
@@ -58,6 +60,7 @@ def _like_uvicorn(module: str, *extra: str) -> Callable[[Launch], list[str]]:
             "--access-log" if launch.access_log else "--no-access-log", "--workers", str(launch.workers),
             *_given("--timeout-keep-alive", launch.keep_alive),
             *_given("--ssl-certfile", launch.certificate), *_given("--ssl-keyfile", launch.key), *extra,
+            *(["--http2"] if launch.http2 else []),
         ]  # fmt: skip
 
     return command
@@ -66,7 +69,8 @@ def _like_uvicorn(module: str, *extra: str) -> Callable[[Launch], list[str]]:
 def _granian(launch: Launch) -> list[str]:
     # Its flushing of pipelined answers in one go is marked experimental, and is its best where requests are pipelined.
     return [
-        str(launch.python), "-m", "granian", "--interface", "asgi", "--loop", "uvloop", "--http", "1",
+        str(launch.python), "-m", "granian", "--interface", "asgi", "--loop", "uvloop",
+        "--http", "2" if launch.http2 else "1",
         "--host", HOST, "--port", str(launch.port), "--backlog", BACKLOG, "--workers", str(launch.workers),
         "--log-level", "info" if launch.access_log else "warning", *(["--access-log"] if launch.access_log else []),
         "--ws" if launch.websocket else "--no-ws", *(["--http1-pipeline-flush"] if launch.pipelined else []),
@@ -81,6 +85,7 @@ def _hypercorn(launch: Launch) -> list[str]:
         "--log-level", "info" if launch.access_log else "warning",  # its access log has a level too
         *(["--access-logfile", "-"] if launch.access_log else []), *_given("--keep-alive", launch.keep_alive),
         *_given("--certfile", launch.certificate), *_given("--keyfile", launch.key),
+        *(["--config", "python:hypercorn_http2"] if launch.http2 else []),
     ]  # fmt: skip
 
 
@@ -122,26 +127,29 @@ def _floor(loop: str) -> Callable[[Launch], list[str]]:
     return command
 
 
-_POUNCE = ("click", "h11", "httptools", "uvloop", "wsproto", "websockets")
+_POUNCE = ("click", "h11", "hpack", "httptools", "uvloop", "wsproto", "websockets")
 _POUNCE_MORE = ("zttp", "zuvloop")
 _ZTTP = ("--http", "zttp", "--loop", "zuvloop")
 _UVICORN = ("uvicorn[standard]", "wsproto")
 
 SERVERS: tuple[Server, ...] = (
-    Server("pounce", _POUNCE, _like_uvicorn("pounce"), _POUNCE_MORE),
-    Server("pounce-zuvloop", (*_POUNCE, *_POUNCE_MORE), _like_uvicorn("pounce", "--loop", "zuvloop")),
+    Server("pounce", _POUNCE, _like_uvicorn("pounce"), _POUNCE_MORE, http2=True),
+    Server(
+        "pounce-zuvloop", (*_POUNCE, *_POUNCE_MORE), _like_uvicorn("pounce", "--loop", "zuvloop"), http2=True
+    ),
     Server("pounce-zttp", (*_POUNCE, *_POUNCE_MORE), _like_uvicorn("pounce", *_ZTTP), by_default=False),
     Server("pounce-h11", _POUNCE, _like_uvicorn("pounce", "--http", "h11"), _POUNCE_MORE, websocket=False),
     Server("pounce-wsproto", _POUNCE, _like_uvicorn("pounce", "--ws", "wsproto"), _POUNCE_MORE, http=False),
     Server("uvicorn", _UVICORN, _like_uvicorn("uvicorn"), package="uvicorn"),
     Server(
-        "uvicorn-best", (*_UVICORN, "zttp", "zuvloop"), _like_uvicorn("uvicorn", *_ZTTP), package="uvicorn"
+        "uvicorn-best", (*_UVICORN, "zttp", "zuvloop"), _like_uvicorn("uvicorn", *_ZTTP), package="uvicorn",
+        http2=True,
     ),
     Server(
         "uvicorn-wsproto", _UVICORN, _like_uvicorn("uvicorn", "--ws", "wsproto"), package="uvicorn", http=False
     ),
-    Server("granian", ("granian", "uvloop"), _granian, package="granian"),
-    Server("hypercorn", ("hypercorn", "uvloop"), _hypercorn, package="hypercorn"),
+    Server("granian", ("granian", "uvloop"), _granian, package="granian", http2=True),
+    Server("hypercorn", ("hypercorn", "uvloop"), _hypercorn, package="hypercorn", http2=True),
     Server("daphne", ("daphne", "twisted[tls]"), _daphne, package="daphne", many_workers=False),
     Server("gunicorn", ("gunicorn", "uvloop"), _gunicorn, ("gunicorn_h1c",), package="gunicorn"),
     Server("bengal-pounce", ("bengal-pounce[ws,tls]",), _bengal, package="bengal-pounce"),

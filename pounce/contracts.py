@@ -65,6 +65,7 @@ class ConfigView(Protocol):
     reload_includes: list[str]
     reload_excludes: list[str]
     workers: int
+    workers_from_environment: bool
     worker_class: WorkerClassType
     proxy_headers: bool
     forwarded_allow_ips: list[str] | str

@@ -124,8 +124,8 @@ def _serve(config: Config) -> None:
     server = Server(config=config)
     server.owns_process = True
     failed = False
-    _exit_cleanly_on_sigterm()
-    # A socket that cannot be bound may be somebody else's: only our own is removed at the end.
+    takes_sigterm = _exit_cleanly_on_sigterm()
+    # A supervisor's socket that cannot be bound may be somebody else's, and stays.
     sockets = [config.bind_socket()] if supervised else []
     try:
         if config.should_reload:
@@ -144,20 +144,24 @@ def _serve(config: Config) -> None:
     finally:
         if config.uds and os.path.exists(config.uds):
             os.remove(config.uds)
+        if takes_sigterm:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
     if failed:
         sys.exit(STARTUP_FAILURE)
 
 
-def _exit_cleanly_on_sigterm() -> None:
-    """Let a graceful stop end with exit code 0, where nobody decided otherwise.
+def _exit_cleanly_on_sigterm() -> bool:
+    """Let a graceful stop end with exit code 0, where nobody decided otherwise. Returns whether it was done.
 
     The server raises the signals that it captured again when it is done. SIGTERM's default would then still kill the
     process (uvicorn: exit code -15); under uvicorn's name that stays as it is.
     """
     if names.product() == "uvicorn" or threading.current_thread() is not threading.main_thread():
-        return
-    if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
-        signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+        return False
+    if signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+        return False
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    return True
 
 
 def __getattr__(name: str) -> Any:

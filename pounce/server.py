@@ -88,7 +88,10 @@ class Server:
     @property
     def uses_threads(self) -> bool:
         """Whether `workers` are threads of this process."""
-        return self.config.workers > 1 and self.config.effective_worker_class == "thread" and not self.config.reload
+        if self.config.workers <= 1 or self.config.reload or self.config.effective_worker_class != "thread":
+            return False
+        # uvicorn: `Server.serve()` stays on its caller's loop, whatever $WEB_CONCURRENCY says; threads were asked for.
+        return self.owns_process or self.is_supervised or not self.config.workers_from_environment
 
     # The way of a server
 
@@ -187,7 +190,9 @@ class Server:
         check = SharedStateCheck(self.config)
         try:
             # A signal meanwhile ends the start after the worker that is at it.
-            is_up = await pool.start(lambda thread: not check.after_startup(thread) and not self.should_exit)
+            is_up = await pool.start(
+                lambda thread: not check.after_startup(thread) and not self.should_exit, lambda: self.force_exit
+            )
         except StartupFailed as exc:
             sys.exit(exc.code)
         if not is_up:
@@ -287,7 +292,18 @@ class Server:
             logger.error("Cancel %s running task(s), timeout graceful shutdown exceeded", len(self.server_state.tasks))
             worker.cancel_tasks()
         if not self.force_exit:
-            await self.lifespan.shutdown()
+            await self._shut_lifespan_down(worker)
+
+    async def _shut_lifespan_down(self, worker: Worker) -> None:
+        """The app's own end takes as long as it takes: the loop stays alive meanwhile, and a second Ctrl+C ends it."""
+        shutdown = asyncio.ensure_future(self.lifespan.shutdown())
+        while not shutdown.done() and not self.force_exit:
+            worker.heartbeat = time.monotonic()
+            await asyncio.wait({shutdown}, timeout=TICK_INTERVAL)
+        if shutdown.done():
+            shutdown.result()
+        else:
+            shutdown.cancel()
 
     async def _wait_tasks_to_complete(self) -> None:
         assert self._worker is not None

@@ -1,10 +1,11 @@
-"""The benchmark's pure parts: what it reads from wrk and /proc, what it computes, what it prints and draws."""
+"""The benchmark's pure parts: what it reads from wrk, h2load and /proc, what it computes, what it prints and draws."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import re
+import shutil
 import socket
 import subprocess
 import sys
@@ -20,8 +21,8 @@ from click.testing import CliRunner
 from benchmarks import __main__ as command, machine, process, procfs
 from benchmarks.cases import BY_NAME as CASE, CASES
 from benchmarks.environments import environ_for, last_error
-from benchmarks.load import websocket, wrk
-from benchmarks.load.outcome import LoadError, percentile
+from benchmarks.load import http2, websocket, wrk
+from benchmarks.load.outcome import LoadError, Outcome, percentile
 from benchmarks.measure import Cores
 from benchmarks.plot import plot
 from benchmarks.process import ServerProcess
@@ -111,6 +112,92 @@ def test_wrk_without_a_result_is_a_failure() -> None:
     """An output without the result line says nothing."""
     with pytest.raises(LoadError, match="no result"):
         wrk.parse("unable to connect to 127.0.0.1:8000 Connection refused\n", status=200, least_bytes=0)
+
+
+H2LOAD = """\
+Main benchmark duration is over for thread #0. Stopping all clients.
+
+finished in 2.00s, 500.00 req/s, 4.01KB/s
+requests: 1000 total, 1128 started, 1000 done, 1000 succeeded, 0 failed, 0 errored, 0 timeout
+status codes: 1003 2xx, 0 3xx, 0 4xx, 0 5xx
+traffic: 39.06KB (40000) total, 8.79KB (9000) headers (space savings 91.66%), 12.70KB (13000) data
+                     min         max         mean         sd        +/- sd
+time for request:      326us      4.45ms      1.16ms       489us    84.99%
+req/s           :     100.25      132.50      125.00        6.10    75.00%
+"""
+H2LOAD_LOG = [f"1795421735691128\t200\t{100_000 + number * 200}\n" for number in range(1000)]
+
+
+def h2load(output: str = H2LOAD, log: list[str] = H2LOAD_LOG) -> Outcome:
+    return http2.parse(output, log, least_bytes=13, connections=4, streams=32)
+
+
+def test_a_good_run_of_h2load_is_read() -> None:
+    """Counts come from its output, latencies in milliseconds from its log, in whatever order."""
+    outcome = h2load(log=H2LOAD_LOG[::-1])
+    assert (outcome.requests, outcome.seconds) == (1000, 2.0)
+    assert (outcome.p50, outcome.p99, outcome.p999) == (199.8, 297.8, 299.6)
+    assert h2load(H2LOAD.replace("in 2.00s", "in 2000.00ms")).seconds == 2.0
+
+
+@pytest.mark.parametrize(
+    "right, wrong, message",
+    [
+        ("0 failed", "7 failed", "^7 requests failed, 1000 were answered"),
+        ("0 errored", "6 errored", "^6 requests met errors"),
+        ("0 timeout", "5 timeout", "^5 requests timed out"),
+        ("1128 started", "1130 started", "^2 requests were lost"),
+        ("1000 done", "0 done", "^no request was answered"),
+        ("1003 2xx", "990 2xx", "^10 of 1000 answers were not 2xx"),
+        ("0 5xx", "1 5xx", "^1 of 1000 answers were not 2xx"),
+        ("(13000) data", "(12000) data", "^bodies of 12 bytes, expected at least 13"),
+        ("100.25", "0.00", "^it hung: not one answer on some of the 4"),
+        ("in 2.00s", "in 9.00s", "^it starved streams: 22 of 128"),
+        ("finished in", "ended in", "^h2load gave no duration"),
+        ("requests:", "asked:", "^h2load gave no result"),
+    ],
+)
+def test_a_server_that_fails_http2_is_not_fast(right: str, wrong: str, message: str) -> None:
+    """Requests that failed or were lost, other statuses, short bodies and streams that wait unserved are failures."""
+    assert right in H2LOAD
+    with pytest.raises(LoadError, match=message):
+        h2load(H2LOAD.replace(right, wrong))
+
+
+def test_a_second_is_too_short_to_call_a_server_unfair() -> None:
+    """One that answers slowly, a full set of streams at a time, has not come round to all connections by then."""
+    slow = H2LOAD.replace("in 2.00s", "in 1.00s").replace("100.25", "0.00")
+    assert h2load(slow, ["0\t200\t9\n"] * 1000).requests == 1000
+
+
+def test_every_http2_answer_is_in_the_log() -> None:
+    """Percentiles of a part would say nothing."""
+    with pytest.raises(LoadError, match="logged 999 of 1000"):
+        h2load(log=H2LOAD_LOG[1:])
+
+
+def test_h2load_offers_http2_only() -> None:
+    """Each word has its value, and a server without HTTP/2 cannot answer with HTTP/1.1."""
+    words = http2.command("https://127.0.0.1:1/", 10, 100, 2.0, Path("/x.log"))
+    pairs = dict(zip(words[1:-1:2], words[2:-1:2], strict=True))
+    assert words[-1] == "https://127.0.0.1:1/"
+    assert (pairs["--clients"], pairs["--max-concurrent-streams"], pairs["--duration"]) == ("10", "100", "2s")
+    assert (pairs["--npn-list"], pairs["--log-file"]) == ("h2", "/x.log")
+    assert http2.url(CASE["h2c-hello"], 7) == "http://127.0.0.1:7/"
+    assert http2.url(CASE["h2-tls-hello"], 7) == "https://127.0.0.1:7/"
+
+
+def test_http2_is_asked_of_servers_that_have_it() -> None:
+    """They are told of it in its cases only; the others are not in them."""
+    cases = [case for case in CASES if case.streams]
+    assert [case.name for case in cases] == ["h2c-hello", "h2-tls-hello"]
+    able = {"pounce", "pounce-zuvloop", "uvicorn-best", "granian", "hypercorn"}
+    for server in SERVERS:
+        assert [case.takes(server) for case in cases] == [server.name in able] * 2
+        if server.name in able:
+            plain, asked = (server.command(Launch(Path("p"), "a:b", 1, http2=http2)) for http2 in (False, True))
+            assert plain != asked, server.name
+            assert not any("http2" in word for word in plain), server.name
 
 
 @pytest.mark.parametrize("share, expected", [(0.5, 50), (0.99, 99), (0.999, 100), (0.0, 1), (1.0, 100)])
@@ -437,12 +524,25 @@ def test_mistakes_are_named(arguments: list[str], message: str, monkeypatch: pyt
 
 
 @on_linux
-def test_a_missing_tool_is_named_with_its_package(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Before anything is installed or started."""
-    monkeypatch.setattr(machine, "TOOLS", {"no-such-tool": "some-package"})
-    done = CliRunner().invoke(command.main, ["--cases", "hello"])
+@pytest.mark.parametrize(
+    "cases, line",
+    [
+        ("hello,h2c-hello", "wrk is not installed (Debian package: wrk)"),
+        ("h2c-hello", "h2load is not installed (Debian package: nghttp2-client)"),
+    ],
+)
+def test_a_missing_tool_is_named_with_its_package(cases: str, line: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a line, before anything is installed or started; and only one that the cases need."""
+    monkeypatch.setattr(shutil, "which", lambda _: None)
+    done = CliRunner().invoke(command.main, ["--cases", cases])
     assert done.exit_code == 2
-    assert "no-such-tool is not installed (Debian package: some-package)" in done.output
+    assert done.output == f"benchmarks: {line}\n"
+
+
+def test_every_tool_has_a_package() -> None:
+    """Else its absence would go unnoticed; WebSocket cases need none."""
+    assert {tool for case in CASES for tool in case.tools} == set(machine.TOOLS)
+    assert CASE["ws-128"].tools == ()
 
 
 def test_saved_results_are_shown_again(tmp_path: Path) -> None:

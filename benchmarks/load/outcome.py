@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+#: Share of the connections (streams) that must be served at a time. Those that wait unserved leave no latency behind.
+SERVED = 0.25
+
 
 class LoadError(Exception):
     """The server did not serve this load rightly; the message says how, in one line."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from benchmarks.load.outcome import LoadError, Outcome
+from benchmarks.load.outcome import SERVED, LoadError, Outcome
 
 SCRIPT = Path(__file__).parent.parent / "lua" / "load.lua"
 
@@ -15,10 +15,6 @@ def command(url: str, words: tuple[str, ...], connections: int, threads: int, se
         "wrk", "--threads", str(threads), "--connections", str(connections), "--duration", f"{round(seconds)}s",
         "--timeout", "10s", "--script", str(SCRIPT), url, "--", *words,
     ]  # fmt: skip
-
-
-#: Share of the connections that must be served at a time. Those that wait unserved leave no latency behind.
-SERVED = 0.25
 
 
 def parse(output: str, status: int, least_bytes: int, connections: int = 1, batch: int = 1) -> Outcome:

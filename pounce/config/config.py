@@ -152,6 +152,7 @@ class Config:
         self.reload = reload
         self.reload_delay = reload_delay
         self.workers = workers or 1
+        self.workers_from_environment = False
         self.proxy_headers = proxy_headers
         self.server_header = server_header
         self.date_header = date_header
@@ -187,6 +188,7 @@ class Config:
             _load_env_file(env_file)
         if workers is None and "WEB_CONCURRENCY" in os.environ:
             self.workers = _integer_from_environment("WEB_CONCURRENCY")
+            self.workers_from_environment = True
         self.forwarded_allow_ips: list[str] | str = (
             os.environ.get("FORWARDED_ALLOW_IPS", "127.0.0.1,::1")
             if forwarded_allow_ips is None

@@ -369,8 +369,9 @@ class HTTP1Protocol(asyncio.Protocol):
             elif self._eager:
                 task = self._start_task(cycle.run_asgi(cycle.app), context.copy())
             else:
-                # Not through the `context` argument, which a task factory or loop of the user's may not know.
-                task = context.run(self._start_task, cycle.run_asgi(cycle.app), None)
+                # Not through the `context` argument, which a task factory or loop of the user's may not know. A copy,
+                # since `_advance_soon` runs in the original.
+                task = context.copy().run(self._start_task, cycle.run_asgi(cycle.app), None)
             if not (self._eager and task.done()):
                 self.tasks.add(task)
                 task.add_done_callback(self.tasks.discard)

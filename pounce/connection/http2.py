@@ -14,7 +14,7 @@ import time
 from typing import Any, ClassVar
 
 from pounce.asgi import ASGI3Application
-from pounce.connection.flow import FlowControl
+from pounce.connection.flow import FlowControl, can_write_vectors
 from pounce.connection.http2_stream import HttpStream
 from pounce.connection.http2_websocket import WebSocketStream, websocket_wire
 from pounce.connection.peer import get_local_addr, get_remote_addr, is_ssl
@@ -99,6 +99,7 @@ class HTTP2Protocol(asyncio.Protocol):
         self._eager = can_start_eagerly(self.loop)
         self._context: contextvars.Context | None = None
         self._holds_output = isinstance(self.loop, asyncio.AbstractEventLoop)
+        self._writes_vectors = can_write_vectors(self.loop)
         self._in_step = False
         self._write_is_due = False
 
@@ -335,8 +336,8 @@ class HTTP2Protocol(asyncio.Protocol):
             self._unread_frames += sum(map(len, out))
             if self._unread_frames > _MAX_UNREAD_FRAMES:
                 self.flow.pause_reading()  # until the client has read some of our answers
-        if has_large and self._holds_output:
-            transport.writelines(out)
+        if has_large and self._writes_vectors:
+            transport.writelines([piece for piece in out if piece])  # asyncio 3.14 spins on an empty one
         else:
             transport.write(out[0] if len(out) == 1 else b"".join(out))
 

@@ -49,7 +49,10 @@ class ServerState:
     def _flush_held(self) -> None:
         held, self._held = self._held, []
         for connection in held:
-            connection.flush()
+            try:
+                connection.flush()
+            except Exception:  # one broken transport is not the others' affair
+                connection.transport.abort()
 
     def is_at_limit(self, limit: int) -> bool:
         """Whether `limit_concurrency` connections, or as many tasks, exist in this process."""

@@ -185,6 +185,8 @@ class RequestResponseCycle:
         if channel.flow.write_paused and not self.disconnected:
             await channel.flow.drain()
         if self.disconnected:
+            # Dropped; but an app that only sends must not keep the loop from everybody else.
+            await asyncio.sleep(0)
             return
         kind = message["type"]
         if not self.response_started:

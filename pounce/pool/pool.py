@@ -78,10 +78,11 @@ class WorkerPool:
         self._acceptor: Acceptor | None = None
         self._started: list[WorkerThread] = []
 
-    async def start(self, goes_on: Callable[[WorkerThread], bool]) -> bool:
+    async def start(self, goes_on: Callable[[WorkerThread], bool], is_forced: Callable[[], bool]) -> bool:
         """Start the threads, each when the one before has finished its lifespan's startup. Whether all are up.
 
-        `goes_on` sees every thread once it is up, and says whether the next may start. Raises StartupFailed, with
+        `goes_on` sees every thread once it is up, and says whether the next may start. `is_forced()` ends the waits for
+        those that are shut down because a later one failed. Raises StartupFailed, with
         every thread that was up shut down again; likewise where `goes_on` raises.
         """
         try:
@@ -95,7 +96,7 @@ class WorkerPool:
                 if not goes_on(thread):
                     return False
         except BaseException:
-            await self.stop(linger=0.0, limit=None, is_forced=lambda: False, log=False)
+            await self.stop(linger=0.0, limit=None, is_forced=is_forced, log=False)
             raise
         states: list[ServerState] = [thread.state for thread in self.threads]
         for state in states:

@@ -324,7 +324,7 @@ async def test_a_reset_wakes_an_app_that_waits_for_the_window() -> None:
         assert not ended.is_set()
         connection.client.reset_stream(stream_id)
         await connection.exchange()
-        assert ended.is_set()
+        await asyncio.wait_for(ended.wait(), 5)
         assert connection.protocol.wire.queued_size == 0
 
 
