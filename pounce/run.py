@@ -124,9 +124,9 @@ def _serve(config: Config) -> None:
     server = Server(config=config)
     server.owns_process = True
     failed = False
-    takes_sigterm = _exit_cleanly_on_sigterm()
     # A supervisor's socket that cannot be bound may be somebody else's, and stays.
     sockets = [config.bind_socket()] if supervised else []
+    takes_sigterm = _exit_cleanly_on_sigterm()
     try:
         if config.should_reload:
             # Looked up here, so that only reloading imports the watcher, and a replacement set on this module counts.

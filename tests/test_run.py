@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import signal
 import socket
 import sys
 from pathlib import Path
@@ -172,3 +173,16 @@ def test_a_replaced_reloader_is_used(way: list[str], monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(running, "ChangeReload", replacement)
     run(reload=True)
     replacement.return_value.run.assert_called_once_with()
+
+
+def test_run_gives_sigterm_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A program that goes on after `run()` finds SIGTERM as it left it."""
+
+    def serve(self: Any, sockets: Any = None) -> None:
+        self.started = True
+        assert signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL
+
+    monkeypatch.setattr(Server, "run", serve)
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    running.run(APP)
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL

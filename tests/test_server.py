@@ -310,3 +310,65 @@ async def test_supervised_auto_shuts_its_workers_down_before_it_asks_for_process
         await server.serve()
     assert excinfo.value.code == 4
     assert app.events[-1] == "pounce-worker-0 stops"
+
+
+class LongGoodbye:
+    """An app whose lifespan shutdown waits until it is let go."""
+
+    def __init__(self) -> None:
+        self.leaving = asyncio.Event()
+        self.may_go = asyncio.Event()
+        self.gone = False
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        assert scope["type"] == "lifespan"
+        await receive()
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        self.leaving.set()
+        await self.may_go.wait()
+        await send({"type": "lifespan.shutdown.complete"})
+        self.gone = True
+
+
+async def test_the_loop_is_alive_during_a_long_lifespan_shutdown() -> None:
+    """A supervisor that looks at heartbeats must not take an app that cleans up for a stuck one."""
+    app = LongGoodbye()
+    server = a_server(app)
+    async with serving(server):
+        server.should_exit = True
+        async with asyncio.timeout(5):
+            await app.leaving.wait()
+            for _ in range(3):
+                server._worker.heartbeat -= 100  # type: ignore[union-attr]
+                while server.heartbeats()[0][1] > 50:
+                    await asyncio.sleep(0.01)
+        app.may_go.set()
+    assert app.gone
+
+
+async def test_a_forced_exit_ends_a_lifespan_shutdown_that_does_not_end() -> None:
+    """The second Ctrl+C means now."""
+    app = LongGoodbye()
+    server = a_server(app)
+    async with serving(server) as task:
+        server.should_exit = True
+        async with asyncio.timeout(5):
+            await app.leaving.wait()
+            server.force_exit = True
+            await asyncio.wait({task})
+    assert not app.gone
+
+
+async def test_web_concurrency_does_not_move_an_embedded_server_to_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`await Server(config).serve()` runs the app on the caller's loop unless its author asked for workers."""
+    monkeypatch.setenv("WEB_CONCURRENCY", "2")
+    seen: list[str] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        seen.append(threading.current_thread().name)
+        raise RuntimeError
+
+    async with serving(a_server(app)):
+        pass
+    assert seen == [threading.current_thread().name]

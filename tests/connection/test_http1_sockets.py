@@ -175,3 +175,22 @@ async def test_a_client_that_does_not_read(parser: str, loop_kind: str) -> None:
         client.close()
         await server.until(lambda: told)
         assert told == ["http.disconnect"]
+
+
+@pytest.mark.skipif(not hasattr(asyncio, "eager_task_factory"), reason="eager tasks came with Python 3.12")
+async def test_many_pipelined_requests_under_the_users_own_eager_task_factory(parser: str) -> None:
+    """An app that sets `asyncio.eager_task_factory` in its lifespan gets every request, however many come at once."""
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await answer(send, b"ok")
+
+    async with serving(parser, app) as server:
+        asyncio.get_running_loop().set_task_factory(asyncio.eager_task_factory)
+        try:
+            reader, writer = await asyncio.open_connection(*server.address)
+            writer.write(get() * 200 + get("/", "Connection: close"))
+            async with asyncio.timeout(10):
+                assert (await reader.read()).count(b"HTTP/1.1 200") == 201
+            writer.close()
+        finally:
+            asyncio.get_running_loop().set_task_factory(None)

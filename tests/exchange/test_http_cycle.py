@@ -334,3 +334,22 @@ async def test_a_500_that_cannot_be_sent() -> None:
     channel.refuses = True
     await cycle.run_asgi(app)
     assert channel.calls == ["abandon"]
+
+
+async def test_an_app_that_only_sends_to_a_client_that_left_gives_others_their_turn() -> None:
+    """What is sent after a disconnect is dropped, but not without a turn of the loop."""
+    turns = 0
+
+    async def count() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    cycle = RequestResponseCycle(FakeChannel(), None, {}, logging.getLogger(), None, True, False)  # type: ignore[arg-type]
+    cycle.on_disconnect()
+    counting = asyncio.create_task(count())
+    for _ in range(10):
+        await cycle.send({"type": "http.response.body", "body": b"", "more_body": True})
+    counting.cancel()
+    assert turns >= 10
