@@ -15,10 +15,10 @@ from typing import Any, ClassVar
 
 from gunicorn.arbiter import Arbiter
 from gunicorn.workers.base import Worker
-from pounce.server import Server
 
 from pounce.config.config import Config
 from pounce.names import LOGGER_ACCESS, LOGGER_ERROR
+from pounce.server import Server
 from pounce.worker.loops import asyncio_run
 
 #: gunicorn's TLS option to ours.

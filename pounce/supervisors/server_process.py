@@ -252,8 +252,8 @@ class Process:
         try:
             while True:
                 self.pong()
-        except (OSError, EOFError):
-            pass  # This process has been told to end, or its parent is gone: see `child`.
+        except (OSError, EOFError, TypeError):
+            pass  # This process has been told to end, or its parent is gone (see `child`); TypeError: just now.
 
     def pong(self) -> None:
         """Wait for one health check and answer it."""
