@@ -147,6 +147,8 @@ class RequestResponseCycle:
         """Run the app on this exchange. Never raises: what goes wrong is logged and answered."""
         try:
             result: Any = await app(self.scope, self.receive, self.send)  # type: ignore[func-returns-value]
+        except GeneratorExit:
+            raise  # not the app's: the coroutine is thrown away with its loop, and may not wait for anything any more
         except BaseException as exc:
             log_app_exception(self.logger, exc)
             if self.response_started:

@@ -353,3 +353,18 @@ async def test_an_app_that_only_sends_to_a_client_that_left_gives_others_their_t
         await cycle.send({"type": "http.response.body", "body": b"", "more_body": True})
     counting.cancel()
     assert turns >= 10
+
+
+async def test_a_cycle_thrown_away_with_its_loop_goes_quietly() -> None:
+    """Finalizing a suspended exchange neither logs nor answers, even where its client has left."""
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await asyncio.Event().wait()
+
+    channel = FakeChannel()
+    cycle = RequestResponseCycle(channel, app, {}, logging.getLogger(), None, True, False)  # type: ignore[arg-type]
+    running = cycle.run_asgi(app)
+    running.send(None)
+    cycle.on_disconnect()
+    running.close()
+    assert channel.calls == []
