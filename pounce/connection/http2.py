@@ -19,7 +19,6 @@ from pounce.connection.http2_stream import HttpStream
 from pounce.connection.http2_websocket import WebSocketStream, websocket_wire
 from pounce.connection.peer import get_local_addr, get_remote_addr, is_ssl
 from pounce.connection.state import ServerState
-from pounce.connection.tasks import can_start_eagerly, start_task_on
 from pounce.contracts import ConfigView
 from pounce.exchange.canned import bad_request, header_fields_too_large, service_unavailable
 from pounce.exchange.scope import http_scope
@@ -95,8 +94,7 @@ class HTTP2Protocol(asyncio.Protocol):
 
         # Requests of the segment in hand, and whether output may wait for the end of the step that made it
         self._fresh: list[HttpStream | WebSocketStream] = []
-        self._start_task = start_task_on(self.loop)
-        self._eager = can_start_eagerly(self.loop)
+        self._eager, self._start_task = server_state.task_starter(self.loop)
         self._context: contextvars.Context | None = None
         self._holds_output = isinstance(self.loop, asyncio.AbstractEventLoop)
         self._writes_vectors = can_write_vectors(self.loop)
