@@ -18,6 +18,7 @@ from typing import Any, ClassVar
 
 from pounce.asgi import ASGI3Application
 from pounce.connection.flow import HIGH_WATER_LIMIT, FlowControl, can_write_vectors
+from pounce.connection.held_output import REVIEWED
 from pounce.connection.peer import get_local_addr, get_remote_addr, is_ssl
 from pounce.connection.state import ServerState
 from pounce.contracts import ConfigView
@@ -58,6 +59,7 @@ class HTTP1Protocol(asyncio.Protocol):
         "_context",
         "_eager",
         "_head_size",
+        "_held_output",
         "_holds_output",
         "_input_ended",
         "_out",
@@ -161,6 +163,7 @@ class HTTP1Protocol(asyncio.Protocol):
         self._writes_vectors = can_write_vectors(self.loop)
         self._context: contextvars.Context | None = None
         self._holds_output = isinstance(self.loop, asyncio.AbstractEventLoop)
+        self._held_output = server_state.held_output
         self._out: list[bytes] = []
 
         # A trusted peer is trusted for the whole connection, so the middleware need not be awaited through.
@@ -381,7 +384,7 @@ class HTTP1Protocol(asyncio.Protocol):
             if len(self._out) > _MAX_HELD_PARTS:
                 self.flush()
         self._advancing = False
-        if self._out:
+        if self._out and not self._held_output.patient:
             self.flush()
         if self._active is None:
             if pipeline:  # type: ignore[unreachable]
@@ -421,9 +424,7 @@ class HTTP1Protocol(asyncio.Protocol):
             status, headers, self.server_state.default_headers, cycle.scope["method"] == "HEAD", cycle.keep_alive
         )
         if self._holds_output:
-            self._out.append(data)
-            if not self._advancing:
-                self.server_state.flush_soon(self, self.loop)
+            self._hold(data)
         else:
             self.transport.write(data)
 
@@ -436,13 +437,18 @@ class HTTP1Protocol(asyncio.Protocol):
             return
         data = self.wire.body(body, more_body)
         out = self._out
-        if self._advancing and not more_body and self._holds_output:
-            out.append(data)
+        if not more_body and self._holds_output and self._held_output.patient:
+            self._hold(data)
         elif out:
             out.append(data)
             self.flush()
         elif data:
             self.transport.write(data)
+
+    def _hold(self, data: bytes) -> None:
+        if not self._out and (self._held_output.patient or not self._advancing):
+            self._held_output.add(self, self.loop)
+        self._out.append(data)
 
     def _write_pieces(self, pieces: list[bytes]) -> None:
         if self._out:
@@ -467,7 +473,10 @@ class HTTP1Protocol(asyncio.Protocol):
 
     def on_response_complete(self, cycle: RequestResponseCycle) -> None:
         """See `HttpChannel.on_response_complete`."""
-        self.server_state.total_requests += 1
+        state = self.server_state
+        state.total_requests = total = state.total_requests + 1
+        if not total % REVIEWED:
+            self._held_output.review()
         self._active = None
         wire = self.wire
         if wire.close_after_response or not cycle.keep_alive:
@@ -506,6 +515,10 @@ class HTTP1Protocol(asyncio.Protocol):
         if out:
             self._out = []
             self.transport.write(out[0] if len(out) == 1 else b"".join(out))
+
+    def abort(self) -> None:
+        """End the connection at once."""
+        self.transport.abort()
 
     def _let_go(self) -> None:
         """Break the reference cycles: this connection shall be freed at once, not by the garbage collector."""

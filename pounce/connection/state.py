@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any
 
+from pounce.connection.held_output import HeldOutput
 from pounce.connection.tasks import TaskStarter, can_start_eagerly, start_task_on
 from pounce.wire.http1_head import HeaderCache
 
@@ -30,8 +31,8 @@ class ServerState:
 
         self._starter_loop: asyncio.AbstractEventLoop | None = None
         self._starter: tuple[bool, TaskStarter] | None = None
-        #: Connections with a response head that waits for its body until the end of this turn of the loop.
-        self._held: list[Any] = []
+        #: Connections whose output waits for the end of this turn of the loop.
+        self.held_output = HeldOutput()
 
     def task_starter(self, loop: asyncio.AbstractEventLoop) -> tuple[bool, TaskStarter]:
         """Whether tasks start eagerly on this worker's loop, and what starts them; found out once per loop."""
@@ -39,20 +40,6 @@ class ServerState:
             self._starter_loop = loop
             self._starter = (can_start_eagerly(loop), start_task_on(loop))
         return self._starter
-
-    def flush_soon(self, connection: Any, loop: asyncio.AbstractEventLoop) -> None:
-        """Have `connection.flush()` called at the end of this turn: one callback serves all connections of a turn."""
-        if not self._held:
-            loop.call_soon(self._flush_held)
-        self._held.append(connection)
-
-    def _flush_held(self) -> None:
-        held, self._held = self._held, []
-        for connection in held:
-            try:
-                connection.flush()
-            except Exception:  # one broken transport is not the others' affair
-                connection.transport.abort()
 
     def is_at_limit(self, limit: int) -> bool:
         """Whether `limit_concurrency` connections, or as many tasks, exist in this process."""
