@@ -5,12 +5,14 @@ Exit code 0: measured (a server that failed a case is a result); 1: pounce itsel
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import platform
 import shlex
 import signal
 import sys
 import tempfile
+import time
 from collections.abc import Iterable, Sequence
 from datetime import date
 from pathlib import Path
@@ -83,6 +85,7 @@ def run(
             for peer in takers[case.name]:
                 report.row(case.name, peer.server.name)  # in the order of the servers, whoever is measured first
             for number in range(rounds):
+                began = time.time()
                 first = number % len(takers[case.name]) if takers[case.name] else 0
                 for peer in takers[case.name][first:] + takers[case.name][:first]:
                     row = report.row(case.name, peer.server.name)
@@ -90,7 +93,8 @@ def run(
                     progress.render_progress()
                     if row.failure is None:
                         try:
-                            row.samples.append(measure(case, peer, seconds, cores, certificate))
+                            sample = measure(case, peer, seconds, cores, certificate)
+                            row.samples.append(dataclasses.replace(sample, round=began))
                         except LoadError as exc:
                             row.failure = str(exc)
                     progress.update(1)
@@ -118,7 +122,7 @@ def finish(report: Report, json_file: Path | None, svg_file: Path | None) -> NoR
     known = report.facts
     click.echo(
         f"{known.get('python', '')} · {known.get('machine', '')} · medians of {known.get('rounds', '?')} rounds of "
-        f"{known.get('seconds', 0):g} s · ratios are to {BASELINE}\n"
+        f"{known.get('seconds', 0):g} s · ratios are to {BASELINE}, medians of the rounds' own ratios\n"
         + ", ".join(f"{server} {version}" for server, version in known.get("servers", {}).items())
         + "\n"
     )

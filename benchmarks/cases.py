@@ -33,7 +33,7 @@ class Case:
     workers: int = 1
     access_log: bool = False
     tls: bool = False
-    has_floor: bool = False
+    floor: str = ""  # which kind of apps/floor.py answers it; empty: none
 
     @property
     def batch(self) -> int:
@@ -50,7 +50,7 @@ class Case:
     def takes(self, server: Server) -> bool:
         """Whether that server belongs in this case."""
         if server.reference:
-            return self.has_floor
+            return bool(self.floor)
         if self.workers > 1 and not server.many_workers:
             return False
         if self.streams:
@@ -70,7 +70,7 @@ _DOWNLOAD = payload.CHUNK * payload.CHUNKS
 _EVENTS = b"".join(payload.EVENTS)
 
 CASES: tuple[Case, ...] = (
-    Case("hello", "Bare hello", "plain:hello", has_floor=True),
+    Case("hello", "Bare hello", "plain:hello", floor="hello"),
     Case(
         "json-starlette", "JSON 1 KiB, Starlette", "starlette_app:app", _is_records, path="/records/7",
         least_bytes=1000,
@@ -79,29 +79,34 @@ CASES: tuple[Case, ...] = (
     Case(
         "post-echo", "POST 64 KiB, echoed", "plain:echo", lambda body: body == _UPLOAD,
         load=("post", str(payload.ECHO_SIZE)), upload=_UPLOAD, least_bytes=payload.ECHO_SIZE,
+        floor="post-echo",
     ),
     Case(
         "download", "Download, 16 x 64 KiB", "plain:download", lambda body: body == _DOWNLOAD, connections=8,
-        least_bytes=len(_DOWNLOAD),
+        least_bytes=len(_DOWNLOAD), floor="download",
     ),
     Case(
-        "sse", "100 server-sent events", "plain:events", lambda body: body == _EVENTS, least_bytes=len(_EVENTS)
+        "sse", "100 server-sent events", "plain:events", lambda body: body == _EVENTS, least_bytes=len(_EVENTS),
+        floor="sse",
     ),
     Case(
         "404-access-log", "404, access log on", "plain:missing", lambda body: body == payload.MISSING, status=404,
         access_log=True, least_bytes=len(payload.MISSING),
     ),
-    Case("connections", "A connection per request", "plain:hello", load=("close",)),
-    Case("pipelined", "Pipelined x 16", "plain:hello", load=("pipeline", "16")),
+    Case("connections", "A connection per request", "plain:hello", load=("close",), floor="connections"),
+    Case("pipelined", "Pipelined x 16", "plain:hello", load=("pipeline", "16"), floor="pipelined"),
     Case("tls", "Hello over TLS", "plain:hello", tls=True),
     Case("h2c-hello", "HTTP/2 hello, 4 x 32 streams", "plain:hello", connections=4, streams=32),
     Case(
         "h2-tls-hello", "HTTP/2 hello over TLS, 10 x 100 streams", "plain:hello", connections=10, streams=100,
         tls=True,
     ),
-    Case("ws-128", "WebSocket echo, 128 B", "plain:websocket_echo", message_size=128),
-    Case("ws-64k", "WebSocket echo, 64 KiB", "plain:websocket_echo", message_size=65536, connections=8),
-    Case("idle-active", "256 idle + 32 active", "plain:hello", idle=256, has_floor=True),
+    Case("ws-128", "WebSocket echo, 128 B", "plain:websocket_echo", message_size=128, floor="websocket"),
+    Case(
+        "ws-64k", "WebSocket echo, 64 KiB", "plain:websocket_echo", message_size=65536, connections=8,
+        floor="websocket",
+    ),
+    Case("idle-active", "256 idle + 32 active", "plain:hello", idle=256, floor="hello"),
     Case("cpu-bound", "CPU-bound handler", "plain:cpu_bound"),
     Case("workers-hello", "Bare hello, 2 workers", "plain:hello", workers=2, connections=64),
     Case(

@@ -109,6 +109,7 @@ def measure(case: Case, installed: Installed, seconds: float, cores: Cores, cert
         websocket=bool(case.message_size),
         pipelined=case.batch > 1,
         http2=bool(case.streams),
+        floor=case.floor,
         keep_alive=KEEP_ALIVE if case.idle else None,
         certificate=certificate.chain if certificate and case.tls else None,
         key=certificate.key if certificate and case.tls else None,

@@ -6,8 +6,9 @@ children used (cutime + cstime): a child that ends between two readings is not l
 
 from __future__ import annotations
 
+import contextlib
 import os
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 
 PROC = Path("/proc")
@@ -21,6 +22,15 @@ class Stat:
     ticks: int
 
 
+@dataclass(frozen=True)
+class Memory:
+    """In bytes: proportional and resident set size, and the part of the latter that belongs to no file."""
+
+    pss: int
+    rss: int
+    anonymous: int
+
+
 def parse_stat(text: str) -> Stat:
     """From /proc/PID/stat. The command's name may hold blanks and parentheses: what counts begins after the last."""
     fields = text[text.rindex(")") + 1 :].split()
@@ -29,11 +39,16 @@ def parse_stat(text: str) -> Stat:
 
 def parse_pss(text: str) -> int:
     """Proportional memory in bytes, from /proc/PID/smaps_rollup. Raises ValueError where the line is missing."""
+    return parse_rollup(text, "Pss")
+
+
+def parse_rollup(text: str, wanted: str) -> int:
+    """That line of /proc/PID/smaps_rollup, in bytes. Raises ValueError where it is missing."""
     for line in text.splitlines():
         name, _, value = line.partition(":")
-        if name == "Pss":
+        if name == wanted:
             return int(value.split()[0]) * 1024
-    raise ValueError("no Pss line")
+    raise ValueError(f"no {wanted} line")
 
 
 def parse_busy(text: str) -> int:
@@ -67,8 +82,8 @@ def _stats() -> dict[int, Stat]:
 def cpu_seconds(root: int) -> float:
     """Processor time that the tree below `root` has used so far."""
     stats = _stats()
-    tree = descendants(root, {pid: stat.parent for pid, stat in stats.items()})
-    return sum(stats[pid].ticks for pid in tree if pid in stats) / os.sysconf("SC_CLK_TCK")
+    found = descendants(root, {pid: stat.parent for pid, stat in stats.items()})
+    return sum(stats[pid].ticks for pid in found if pid in stats) / os.sysconf("SC_CLK_TCK")
 
 
 def busy_seconds() -> float:
@@ -76,13 +91,32 @@ def busy_seconds() -> float:
     return parse_busy((PROC / "stat").read_text()) / os.sysconf("SC_CLK_TCK")
 
 
+def tree(root: int) -> set[int]:
+    """`root` and all processes below it."""
+    return descendants(root, {pid: stat.parent for pid, stat in _stats().items()})
+
+
 def memory(root: int) -> int:
     """Proportional set size of the tree, in bytes: pages that several share count once in all."""
-    tree = descendants(root, {pid: stat.parent for pid, stat in _stats().items()})
-    total = 0
-    for pid in tree:
+    return usage(root).pss
+
+
+def usage(root: int) -> Memory:
+    """Of the tree in all. In `pss`, pages that several share count once; in the others, once in each."""
+    found = [Memory(0, 0, 0)]
+    for pid in tree(root):
         try:
-            total += parse_pss((PROC / str(pid) / "smaps_rollup").read_text())
+            text = (PROC / str(pid) / "smaps_rollup").read_text()
+            found.append(Memory(*(parse_rollup(text, name) for name in ("Pss", "Rss", "Anonymous"))))
         except (OSError, ValueError):  # it ended meanwhile, or has no memory any more
             continue
+    return Memory(*(sum(column) for column in zip(*map(astuple, found), strict=True)))
+
+
+def open_files(root: int) -> int:
+    """Descriptors that the tree has open."""
+    total = 0
+    for pid in tree(root):
+        with contextlib.suppress(OSError):  # it ended meanwhile
+            total += len(list((PROC / str(pid) / "fd").iterdir()))
     return total

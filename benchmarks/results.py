@@ -1,4 +1,4 @@
-"""What was measured: samples, their medians, and the report that is saved, loaded and put together as JSON."""
+"""What was measured: samples, medians, ratios, and the report that is saved, loaded and put together as JSON."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ class Sample:
     """One measurement, or the median of several.
 
     Latencies in milliseconds (None: not known), processor time in µs, memory in bytes. `foreign` is the share (0 to 1)
-    of all processors that went to neither the server nor the load.
+    of all processors that went to neither the server nor the load. `round` is when its round began, in seconds since
+    the epoch: samples that have it in common were measured next to each other (None: from before this was saved).
     """
 
     requests_per_second: float
@@ -27,6 +28,7 @@ class Sample:
     p999: float | None
     memory: float
     foreign: float = 0.0
+    round: float | None = None
 
 
 @dataclass
@@ -44,6 +46,25 @@ class Row:
         columns = list(zip(*(dataclasses.astuple(sample) for sample in self.samples), strict=True))
         medians: list[Any] = [None if None in column else median(column) for column in columns]
         return Sample(*medians)
+
+    def ratio(self, base: Row, figure: str) -> float | None:
+        """How often this row has the base's figure (`requests_per_second`, `cpu_us`); None where one has none.
+
+        The median of the rounds' own ratios: what slows the machine down for a while slows both down and falls out.
+        Where no round has both, the ratio of the medians.
+        """
+        if self.median is None or base.median is None:
+            return None
+        pairs = self._measured_with(base) or [(self.median, base.median)]
+        ratios = [getattr(mine, figure) / getattr(other, figure) for mine, other in pairs if getattr(other, figure)]
+        return median(ratios) if ratios else None
+
+    def _measured_with(self, base: Row) -> list[tuple[Sample, Sample]]:
+        """Samples of the same rounds. Reports without rounds have them in their order, if as many of both."""
+        if all(sample.round is None for sample in (*self.samples, *base.samples)):
+            return list(zip(self.samples, base.samples, strict=True)) if len(self.samples) == len(base.samples) else []
+        others = {sample.round: sample for sample in base.samples if sample.round is not None}
+        return [(sample, others[sample.round]) for sample in self.samples if sample.round in others]
 
 
 @dataclass

@@ -16,7 +16,7 @@ HOST = "127.0.0.1"
 
 @dataclass(frozen=True)
 class Launch:
-    """What a case asks of a server. `keep_alive` is in seconds; None leaves the server's own."""
+    """What a case asks of a server. `keep_alive` is in seconds; None leaves the server's own. `floor`: which kind."""
 
     python: Path
     app: str
@@ -26,6 +26,7 @@ class Launch:
     websocket: bool = False
     pipelined: bool = False
     http2: bool = False
+    floor: str = ""
     keep_alive: int | None = None
     certificate: Path | None = None
     key: Path | None = None
@@ -44,7 +45,7 @@ class Server:
     websocket: bool = True  # takes part in the WebSocket cases
     http2: bool = False  # takes part in the HTTP/2 cases
     many_workers: bool = True  # has --workers
-    reference: bool = False  # no server, but what bounds one: only where its fixed bytes are an answer
+    reference: bool = False  # no server, but what bounds one: only in cases that say which kind of it answers
     by_default: bool = True  # measured unless --servers says otherwise
 
 
@@ -122,7 +123,8 @@ def _bengal(launch: Launch) -> list[str]:
 
 def _floor(loop: str) -> Callable[[Launch], list[str]]:
     def command(launch: Launch) -> list[str]:
-        return [str(launch.python), str(Path(__file__).parent / "apps" / "floor.py"), str(launch.port), loop]
+        script = Path(__file__).parent / "apps" / "floor.py"
+        return [str(launch.python), str(script), str(launch.port), loop, launch.floor]
 
     return command
 

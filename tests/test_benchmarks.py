@@ -395,7 +395,8 @@ def test_every_server_is_told_what_the_case_asks() -> None:
     "case, server, takes",
     [
         ("hello", "floor", True),
-        ("post-echo", "floor", False),
+        ("post-echo", "floor", True),
+        ("tls", "floor", False),
         ("ws-128", "pounce-wsproto", True),
         ("hello", "pounce-wsproto", False),
         ("ws-128", "pounce-h11", False),

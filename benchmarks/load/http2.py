@@ -33,7 +33,7 @@ def parse(output: str, log: Iterable[str], least_bytes: int, connections: int, s
     Raises LoadError where h2load could not connect, for requests that failed, were cut off by a connection's end or
     timed out, for another status than 2xx, bodies below `least_bytes`, and connections left unserved for `TURN`.
     """
-    totals = _counts(output, "requests")
+    totals = counts(output, "requests")
     if not all(name in totals for name in _TOTALS):
         raise LoadError("h2load gave no result")
     done = totals["done"]
@@ -46,7 +46,7 @@ def parse(output: str, log: Iterable[str], least_bytes: int, connections: int, s
     if (lost := totals["started"] - done - connections * streams) > 0:
         raise LoadError(f"{lost} requests were lost, {done} were answered")
     # A status is counted when it comes, its answer when it ends: at the end there are more of the former.
-    codes = _counts(output, "status codes")
+    codes = counts(output, "status codes")
     if wrong := max(done - codes.get("2xx", 0), sum(count for code, count in codes.items() if code != "2xx")):
         raise LoadError(f"{wrong} of {done} answers were not 2xx")
     data = re.search(r"^traffic: .*\((\d+)\) data$", output, re.MULTILINE)
@@ -66,7 +66,7 @@ def parse(output: str, log: Iterable[str], least_bytes: int, connections: int, s
     return Outcome(done, seconds, p50, p99, p999)
 
 
-def _counts(output: str, name: str) -> dict[str, int]:
+def counts(output: str, name: str) -> dict[str, int]:
     """From the line `name: 12 this, 34 that`; empty where there is none."""
     line = re.search(rf"^{name}: (.*)$", output, re.MULTILINE)
     return {what: int(count) for count, what in re.findall(r"(\d+) (\w+)", line[1])} if line else {}
