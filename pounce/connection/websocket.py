@@ -13,7 +13,7 @@ import logging
 from collections.abc import Awaitable, Iterable
 from typing import Any, ClassVar
 
-from pounce.connection.flow import HIGH_WATER_LIMIT, FlowControl
+from pounce.connection.flow import HIGH_WATER_LIMIT, FlowControl, can_write_vectors
 from pounce.connection.peer import get_local_addr, get_remote_addr, is_ssl
 from pounce.connection.ping import PingTimer
 from pounce.connection.state import ServerState
@@ -29,6 +29,9 @@ from pounce.wire.ws import (
     UpgradeRequest,
     WebSocketWire,
 )
+
+#: A message of this size is written in pieces: to join a header to it costs more.
+_LARGE_MESSAGE_SIZE = 16 * 1024
 
 
 class WebSocketProtocol(asyncio.Protocol):
@@ -75,6 +78,7 @@ class WebSocketProtocol(asyncio.Protocol):
             self.loop, config.ws_ping_interval, config.ws_ping_timeout, self._send_ping, self._on_pong_overdue
         )
         self._pongs: list[bytes] = []
+        self._writes_vectors = False
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.state.value} client={self.client}>"
@@ -134,6 +138,7 @@ class WebSocketProtocol(asyncio.Protocol):
         self.connections.add(self)
         self.transport = transport  # type: ignore[assignment]
         self.flow = FlowControl(self.transport)
+        self._writes_vectors = can_write_vectors(self.loop)
         self.server = get_local_addr(transport)
         self.client = get_remote_addr(transport)
         self.scheme = "wss" if is_ssl(transport) else "ws"
@@ -287,10 +292,18 @@ class WebSocketProtocol(asyncio.Protocol):
             self.transport.close()
 
     def send_text(self, text: str) -> None:
-        self.transport.write(self.wire.text(text))
+        if self._writes_vectors and len(text) >= _LARGE_MESSAGE_SIZE:
+            self.transport.writelines(self.wire.text_pieces(text))
+        else:
+            self.transport.write(self.wire.text(text))
 
     def send_bytes(self, data: bytes) -> None:
-        self.transport.write(self.wire.binary(data))
+        if self._writes_vectors and len(data) >= _LARGE_MESSAGE_SIZE:
+            if type(data) is not bytes:
+                data = bytes(memoryview(data))  # the app may change its buffer after send()
+            self.transport.writelines(self.wire.binary_pieces(data))
+        else:
+            self.transport.write(self.wire.binary(data))
 
     def start_close(self, code: int | None, reason: str) -> None:
         output = self.wire.close(code, reason)

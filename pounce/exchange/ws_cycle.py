@@ -114,6 +114,7 @@ class WebSocketCycle:
         #: Whether a waiting `receive()` was woken since the connection last set this to False.
         self.woken = False
         self._waiters: deque[asyncio.Future[None]] = deque()
+        self._paused = False  # reading, for a message that is not received
         self._closed_by_app = False
         self._lost = False
 
@@ -126,6 +127,7 @@ class WebSocketCycle:
             self._wake()
         elif not self.woken:
             # One unread message is enough. An app that was just woken runs before the next read.
+            self._paused = True
             self.channel.pause_reading()
 
     def on_disconnect(self, code: int, reason: str | None = None) -> None:
@@ -187,7 +189,8 @@ class WebSocketCycle:
                     self._wake()  # it may have been this one's turn
                 raise
         message = queue.popleft()
-        if not queue:
+        if self._paused and not queue:
+            self._paused = False
             self.channel.resume_reading()
         return message
 

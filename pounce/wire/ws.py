@@ -7,10 +7,11 @@ clock and no app; exceptions of the parser's library end in it. Answers to: RFC 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+import sys
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from struct import pack
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 Header = tuple[bytes, bytes]
 
@@ -30,6 +31,12 @@ _MAX_REASON_SIZE = 123
 _END_OF_HEAD = re.compile(rb"\n\r?\n")
 
 _FORBIDDEN_IN_HEADER = re.compile(rb"[\r\n\0]")
+
+#: From this size on, a view of bytes costs less than a copy of them.
+_WORTH_A_VIEW = 4096
+
+#: Smaller pieces of a frame that is cut are joined as they come, or each of any number of them would cost an object.
+_WORTH_KEEPING = 512
 
 BAD_REQUEST = b"HTTP/1.1 400 Bad Request\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
 
@@ -118,6 +125,12 @@ class WebSocketWire(Protocol):
     def binary(self, data: bytes) -> bytes:
         """A binary message as one frame."""
 
+    def text_pieces(self, text: str) -> list[bytes]:
+        """The same as `text` in pieces that are written together; where it can be, the payload is not copied."""
+
+    def binary_pieces(self, data: bytes) -> list[bytes]:
+        """The same as `binary`, in such pieces."""
+
     def ping(self, payload: bytes) -> bytes:
         """A ping frame."""
 
@@ -166,11 +179,7 @@ class HandshakeGate:
 
 
 class FrameBoundary:
-    """Whether the bytes that a parser was fed end between two frames, known by adding up their lengths.
-
-    Where they do, a segment that is exactly one small frame, the commonest there is, needs no parser: see
-    `start_of_payload`. Everything else goes to the library, which judges it.
-    """
+    """Whether the bytes that a parser was fed end between two frames, known by adding up their lengths."""
 
     __slots__ = ("_head", "_missing", "between_frames")
 
@@ -201,29 +210,180 @@ class FrameBoundary:
         self.between_frames = at == end
 
 
+class PlainFrames:
+    """What both wires do without their library: frames that are whole messages without extensions, in and out.
+
+    Incoming ones, the commonest there are, are taken where the library stands between two messages, one by one as long
+    as they last; one that is cut is collected. Everything else goes to the library, which judges it.
+    """
+
+    #: XORs a payload, of any type with the buffer protocol, with a mask of four bytes.
+    _unmask: Callable[[Any, Any], bytes]
+
+    #: Whether the library judges a text as it comes: one that is cut is left to it.
+    _checks_cut_text: ClassVar[bool]
+
+    def __init__(self, largest: int | None) -> None:
+        """Messages of more than `largest` bytes are the library's; None: there is no limit."""
+        self._parsing = False  # frames are expected: after the handshake, before a close frame or an error
+        self._plain = False  # no extensions: messages may be framed here
+        self._in_message = False  # the library has read some fragments of a message, not the last one
+        self._boundary = FrameBoundary()
+        self._largest = sys.maxsize if largest is None else largest
+        self._cut: list[bytes | bytearray] = []  # the beginning of a frame, header included
+        self._cut_start = 0  # where its payload starts
+        self._missing = 0  # bytes that it lacks
+
+    # In
+
+    def receive_data(self, data: bytes) -> None:
+        """See `WebSocketWire.receive_data`."""
+        at = 0
+        if not self._parsing:
+            self._receive_handshake(data)
+            return
+        if not self._missing:
+            if self._boundary.between_frames and not self._in_message:
+                start = start_of_payload(data)
+                size = len(data)
+                if start and size - start <= self._largest:
+                    # As in `_take`: a call less for the commonest of all.
+                    payload = data[start:] if size < _WORTH_A_VIEW else memoryview(data)[start:]
+                    self._on_message(data[0] == WHOLE_TEXT, self._unmask(payload, data[start - 4 : start]))
+                    return
+        else:
+            at = self._complete(data)
+        end = len(data)
+        while at < end and self._parsing:
+            if self._boundary.between_frames and not self._in_message:
+                start, stop = measure(data, at)
+                if start and stop - start <= self._largest:
+                    if stop <= end:
+                        self._take(data, at, start, stop)
+                        at = stop
+                        continue
+                    if data[at] == WHOLE_BINARY or not self._checks_cut_text:
+                        self._cut.append(data[at:])
+                        self._cut_start, self._missing = start - at, stop - end
+                        return
+            rest = data[at:]
+            self._boundary.follow(rest)
+            self._parse(rest)
+            return
+
+    def _complete(self, data: bytes) -> int:
+        """Go on with the frame that is cut. Where in `data` the next one starts."""
+        missing, size, cut = self._missing, len(data), self._cut
+        if missing > size:
+            self._missing = missing - size
+            if size >= _WORTH_KEEPING:
+                cut.append(data)
+            elif type(cut[-1]) is bytearray:
+                cut[-1] += data
+            else:
+                cut.append(bytearray(data))
+            return size
+        cut.append(data[:missing])
+        whole = b"".join(cut)
+        cut.clear()
+        self._missing = 0
+        self._take(whole, 0, self._cut_start, len(whole))
+        return missing
+
+    def _take(self, data: bytes, at: int, start: int, stop: int) -> None:
+        payload = data[start:stop] if stop - start < _WORTH_A_VIEW else memoryview(data)[start:stop]
+        self._on_message(data[at] == WHOLE_TEXT, self._unmask(payload, data[start - 4 : start]))
+
+    def _receive_handshake(self, data: bytes) -> None:
+        """Bytes before the 101, or after the end."""
+        raise NotImplementedError
+
+    def _parse(self, data: bytes) -> None:
+        """Have the library read frames."""
+        raise NotImplementedError
+
+    def _on_message(self, is_text: bool, payload: bytes) -> None:
+        """A message within the limit."""
+        raise NotImplementedError
+
+    # Out
+
+    def text(self, text: str) -> bytes:
+        """See `WebSocketWire.text`."""
+        return whole_frame(WHOLE_TEXT, text.encode()) if self._plain else self._framed(text)
+
+    def binary(self, data: bytes) -> bytes:
+        """See `WebSocketWire.binary`."""
+        return whole_frame(WHOLE_BINARY, data) if self._plain else self._framed(data)
+
+    def text_pieces(self, text: str) -> list[bytes]:
+        """See `WebSocketWire.text_pieces`."""
+        if self._plain:
+            payload = text.encode()
+            return [frame_head(WHOLE_TEXT, len(payload)), payload]
+        return [self._framed(text)]
+
+    def binary_pieces(self, data: bytes) -> list[bytes]:
+        """See `WebSocketWire.binary_pieces`."""
+        return [frame_head(WHOLE_BINARY, len(data)), data] if self._plain else [self._framed(data)]
+
+    def _framed(self, message: str | bytes) -> bytes:
+        """A message as the library frames it."""
+        raise NotImplementedError
+
+
 def start_of_payload(data: bytes) -> int:
     """Where the payload begins, if `data` is one masked frame that is a whole message without extensions; else 0.
 
-    The mask is the four bytes before. Frames of 64 KiB and more are left to the parser.
+    The mask is the four bytes before.
     """
     size = len(data)
     if size < 6 or data[0] not in (WHOLE_TEXT, WHOLE_BINARY):
         return 0
     if size < 132:
         return 6 if data[1] == 0x80 | (size - 6) else 0
-    if data[1] == 0xFE and size >= 134 and int.from_bytes(data[2:4], "big") == size - 8:
-        return 8
+    if data[1] == 0xFE:
+        return 8 if size >= 134 and int.from_bytes(data[2:4], "big") == size - 8 else 0
+    if data[1] == 0xFF:
+        return 14 if size >= 65550 and int.from_bytes(data[2:10], "big") == size - 14 else 0
     return 0
+
+
+def measure(data: bytes, at: int) -> tuple[int, int]:
+    """Where payload and frame of the frame at `at` begin and end, or (0, 0): see `start_of_payload`.
+
+    Not for a header that is cut, or one whose length does not take the shortest form: the parser has its opinion.
+    """
+    available = len(data) - at
+    if available < 6 or data[at] not in (WHOLE_TEXT, WHOLE_BINARY):
+        return 0, 0
+    size = data[at + 1] - 0x80
+    start = at + 6
+    if size == 126:
+        start = at + 8
+        size = int.from_bytes(data[at + 2 : at + 4], "big")
+        if size < 126 or available < 8:
+            return 0, 0
+    elif size == 127:
+        start = at + 14
+        size = int.from_bytes(data[at + 2 : at + 10], "big")
+        if size < 65536 or available < 14:
+            return 0, 0
+    return (start, start + size) if size >= 0 else (0, 0)
+
+
+def frame_head(first_byte: int, size: int) -> bytes:
+    """The header of an unmasked frame with a payload of that size."""
+    if size < 126:
+        return pack("!BB", first_byte, size)
+    if size < 65536:
+        return pack("!BBH", first_byte, 126, size)
+    return pack("!BBQ", first_byte, 127, size)
 
 
 def whole_frame(first_byte: int, payload: bytes) -> bytes:
     """An unmasked frame that is a message by itself, without extensions."""
-    size = len(payload)
-    if size < 126:
-        return pack("!BB", first_byte, size) + payload
-    if size < 65536:
-        return pack("!BBH", first_byte, 126, size) + payload
-    return pack("!BBQ", first_byte, 127, size) + payload
+    return frame_head(first_byte, len(payload)) + payload
 
 
 def shorten_reason(reason: str) -> str:

@@ -7,12 +7,11 @@ Answers to: RFC 6455, RFC 7692. Knows nothing of: transports, clocks, apps.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable
 from email.utils import formatdate
 from http import HTTPStatus
 from struct import pack
-from typing import Any
+from typing import Any, ClassVar
 
 from websockets.datastructures import Headers
 from websockets.exceptions import WebSocketException
@@ -36,26 +35,23 @@ from pounce.wire.ws import (
     PING,
     PONG,
     TEXT,
-    WHOLE_BINARY,
     WHOLE_CLOSE,
-    WHOLE_TEXT,
-    FrameBoundary,
     HandshakeGate,
     Header,
+    PlainFrames,
     UpgradeRequest,
     WebSocketSink,
     is_safe_header,
     shorten_reason,
-    start_of_payload,
     whole_frame,
 )
 
-#: What `receive_data` does with its bytes: up to the 101, up to a close frame or an error, after that.
-_HANDSHAKE, _FRAMES, _OVER = range(3)
 
-
-class WebsocketsWire:
+class WebsocketsWire(PlainFrames):
     """See `pounce.wire.ws.WebSocketWire`."""
+
+    _unmask = staticmethod(apply_mask)
+    _checks_cut_text: ClassVar[bool] = False
 
     def __init__(self, sink: WebSocketSink, max_size: int | None, per_message_deflate: bool, logger: Any) -> None:
         extensions = []
@@ -67,18 +63,16 @@ class WebsocketsWire:
                 )
             )
         self.conn = ServerProtocol(extensions=extensions, max_size=max_size, logger=logger)
+        # With debug logging the library sees, and logs, every message.
+        super().__init__(-1 if self.conn.debug else max_size)
         self._sink = sink
         self._gate = HandshakeGate()
-        self._phase = _HANDSHAKE
+        self._answered = False  # the 101 is made
         self._response: Response | None = None  # the library's 101, until the app answers
         self._refusal: tuple[int, Headers] | None = None
         self._refusal_body = bytearray()
         self._is_text = False
         self._fragments: bytearray | None = None
-        self._boundary = FrameBoundary()
-        # The largest message taken without the library. With debug logging it sees, and logs, all of them.
-        self._short_cut = -1 if self.conn.debug else sys.maxsize if max_size is None else max_size
-        self._plain = False  # neither extensions nor debug logging: messages may be framed here
 
     @property
     def held_size(self) -> int:
@@ -86,27 +80,21 @@ class WebsocketsWire:
 
     # Reading
 
-    def receive_data(self, data: bytes) -> None:
+    def _receive_handshake(self, data: bytes) -> None:
+        if not self._answered:
+            head = self._gate.pass_head(data)
+            if head:
+                self._receive_head(head)
+
+    def _parse(self, data: bytes) -> None:
         conn = self.conn
-        if self._phase != _FRAMES:
-            if self._phase == _HANDSHAKE:
-                head = self._gate.pass_head(data)
-                if head:
-                    self._receive_head(head)
-            return
-        if self._boundary.between_frames and self._fragments is None:
-            start = start_of_payload(data)
-            if start and len(data) - start <= self._short_cut:
-                self._on_message(data[0] == WHOLE_TEXT, apply_mask(data[start:], data[start - 4 : start]))
-                return
-        self._boundary.follow(data)
         conn.receive_data(data)
         events = conn.events
         if events:
             conn.events = []
             for frame in events:
                 self._on_frame(frame)
-                if self._phase == _OVER:
+                if not self._parsing:
                     return
         if conn.parser_exc is not None:
             self._on_parser_error(conn.parser_exc)
@@ -153,9 +141,11 @@ class WebsocketsWire:
                     return
                 data = bytes(self._fragments)
                 self._fragments = None
+                self._in_message = False
             else:
                 self._is_text = opcode == TEXT
                 if not frame.fin:
+                    self._in_message = True
                     # One growing buffer: a list would keep an object for each of any number of empty fragments.
                     self._fragments = bytearray(data)
                     return
@@ -167,7 +157,7 @@ class WebsocketsWire:
         elif opcode == PONG:
             self._sink.on_pong(data)
         elif opcode == CLOSE:
-            self._phase = _OVER
+            self._parsing = False
             close = self.conn.close_rcvd
             assert close is not None
             self._sink.on_close(int(close.code), close.reason, self._output())
@@ -180,13 +170,13 @@ class WebsocketsWire:
             text = data.decode()
         except UnicodeDecodeError:
             # Framed here: the library may have read on, even past a close frame, and would refuse.
-            self._phase = _OVER
+            self._parsing = False
             self._sink.on_failure(INVALID_DATA, "", whole_frame(WHOLE_CLOSE, pack("!H", INVALID_DATA)))
         else:
             self._sink.on_text(text)
 
     def _on_parser_error(self, exc: Exception) -> None:
-        self._phase = _OVER
+        self._parsing = False
         close = self.conn.close_sent
         code, reason = (int(close.code), close.reason) if close is not None else (ABNORMAL_CLOSURE, str(exc))
         self._sink.on_failure(code, reason, self._output())
@@ -209,7 +199,7 @@ class WebsocketsWire:
         response.headers = answer
         self.conn.send_response(response)
         output = self._output()
-        self._phase = _FRAMES
+        self._answered = self._parsing = True
         self._plain = not self.conn.extensions and not self.conn.debug
         return output
 
@@ -249,17 +239,11 @@ class WebsocketsWire:
 
     # Frames
 
-    def text(self, text: str) -> bytes:
-        payload = text.encode()
-        if self._plain:
-            return whole_frame(WHOLE_TEXT, payload)
-        self.conn.send_text(payload)
-        return self._output()
-
-    def binary(self, data: bytes) -> bytes:
-        if self._plain:
-            return whole_frame(WHOLE_BINARY, data)
-        self.conn.send_binary(data)
+    def _framed(self, message: str | bytes) -> bytes:
+        if isinstance(message, str):
+            self.conn.send_text(message.encode())
+        else:
+            self.conn.send_binary(message)
         return self._output()
 
     def ping(self, payload: bytes) -> bytes:
@@ -274,7 +258,7 @@ class WebsocketsWire:
         return self._output()
 
     def fail(self, code: int, reason: str) -> bytes:
-        self._phase = _OVER
+        self._parsing = False
         self.conn.fail(code, shorten_reason(reason))
         return self._output()
 

@@ -11,12 +11,12 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterable
 from io import StringIO
-from typing import Any
+from typing import Any, ClassVar
 
 from wsproto import ConnectionType, WSConnection
 from wsproto.events import AcceptConnection, RejectConnection, RejectData, Request
 from wsproto.extensions import PerMessageDeflate
-from wsproto.frame_protocol import CloseReason, FrameProtocol, ParseFailed, RsvBits
+from wsproto.frame_protocol import CloseReason, FrameProtocol, ParseFailed, RsvBits, XorMaskerSimple
 from wsproto.utilities import RemoteProtocolError
 
 from pounce.errors import MisusedByApp
@@ -32,17 +32,16 @@ from pounce.wire.ws import (
     PING,
     PONG,
     TEXT,
-    WHOLE_BINARY,
-    WHOLE_TEXT,
-    FrameBoundary,
     HandshakeGate,
     Header,
+    PlainFrames,
     UpgradeRequest,
     WebSocketSink,
     is_safe_header,
-    start_of_payload,
-    whole_frame,
 )
+
+#: From this size on, the library's way to unmask is the faster one.
+_LARGE_PAYLOAD_SIZE = 4096
 
 
 class BoundedDeflate(PerMessageDeflate):
@@ -103,10 +102,23 @@ class BoundedDeflate(PerMessageDeflate):
         return inflated
 
 
-class WsprotoWire:
+def unmasked(payload: Any, mask: Any) -> bytes:
+    """The payload XORed with the mask."""
+    size = len(payload)
+    if size >= _LARGE_PAYLOAD_SIZE:
+        return bytes(XorMaskerSimple(mask).process(payload))
+    key = (mask * (size // 4 + 1))[:size]
+    return (int.from_bytes(payload, "big") ^ int.from_bytes(key, "big")).to_bytes(size, "big")
+
+
+class WsprotoWire(PlainFrames):
     """See `pounce.wire.ws.WebSocketWire`."""
 
+    _unmask = staticmethod(unmasked)
+    _checks_cut_text: ClassVar[bool] = True
+
     def __init__(self, sink: WebSocketSink, max_size: int | None, per_message_deflate: bool, logger: Any) -> None:
+        super().__init__(max_size)
         self.conn = WSConnection(ConnectionType.SERVER)  # the handshake only
         self._sink = sink
         self._max_size = max_size
@@ -115,10 +127,6 @@ class WsprotoWire:
         self._asked = False
         self._head_sent = False
         self._frames: FrameProtocol | None = None
-        self._parsing = False
-        self._plain = False  # no extension: messages may be framed here
-        self._boundary = FrameBoundary()
-        self._in_message = False  # some of a message was read, not its end
         self._message_size = 0
         self._bytes: bytearray | None = None
         self._text: StringIO | None = None
@@ -129,21 +137,15 @@ class WsprotoWire:
 
     # Reading
 
-    def receive_data(self, data: bytes) -> None:
-        frames = self._frames
-        if frames is None:
+    def _receive_handshake(self, data: bytes) -> None:
+        if self._frames is None:
             head = self._gate.pass_head(data)
             if head and not self._asked:
                 self._receive_head(head)
-            return
-        if not self._parsing:
-            return
-        if self._boundary.between_frames and not self._in_message:
-            start = start_of_payload(data)
-            if start:
-                self._on_whole_frame(data[0], _unmasked(data[start:], data[start - 4 : start]))
-                return
-        self._boundary.follow(data)
+
+    def _parse(self, data: bytes) -> None:
+        frames = self._frames
+        assert frames is not None
         frames.receive_bytes(data)
         received = frames.received_frames()
         while self._parsing:
@@ -183,10 +185,8 @@ class WsprotoWire:
         except Exception:
             return BAD_REQUEST
 
-    def _on_whole_frame(self, first_byte: int, payload: bytes) -> None:
-        if not self._fits(len(payload)):
-            return
-        if first_byte == WHOLE_BINARY:
+    def _on_message(self, is_text: bool, payload: bytes) -> None:
+        if not is_text:
             self._sink.on_bytes(payload)
             return
         try:
@@ -317,17 +317,9 @@ class WsprotoWire:
 
     # Frames
 
-    def text(self, text: str) -> bytes:
-        if self._plain:
-            return whole_frame(WHOLE_TEXT, text.encode())
+    def _framed(self, message: str | bytes) -> bytes:
         assert self._frames is not None
-        return bytes(self._frames.send_data(text))
-
-    def binary(self, data: bytes) -> bytes:
-        if self._plain:
-            return whole_frame(WHOLE_BINARY, data)
-        assert self._frames is not None
-        return bytes(self._frames.send_data(data))
+        return bytes(self._frames.send_data(message))
 
     def ping(self, payload: bytes) -> bytes:
         assert self._frames is not None
@@ -353,12 +345,6 @@ def _upgrade_request(request: Request) -> UpgradeRequest:
     headers = [(b"host", request.host.encode())]
     headers += [(name.lower(), value) for name, value in request.extra_headers]
     return UpgradeRequest(request.target, headers, list(request.subprotocols))
-
-
-def _unmasked(payload: bytes, mask: bytes) -> bytes:
-    size = len(payload)
-    key = (mask * (size // 4 + 1))[:size]
-    return (int.from_bytes(payload, "big") ^ int.from_bytes(key, "big")).to_bytes(size, "big")
 
 
 def _checked(headers: Iterable[Header]) -> list[Header]:

@@ -28,6 +28,7 @@ from tests.wire.ws_frames import (
     deflated,
     frame,
     handshake,
+    server_frames,
 )
 
 pytestmark = pytest.mark.anyio
@@ -341,6 +342,54 @@ async def test_deflate(protocol_class: ProtocolClass) -> None:
         [(first, payload)] = connection.frames()
         assert first == 0xC1
         assert len(payload) < 100
+
+
+@pytest.mark.parametrize("vectors", [True, False])
+async def test_large_messages_are_not_copied(
+    protocol_class: ProtocolClass, vectors: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the transport takes vectors, a large message is written behind its header and not joined to it."""
+    monkeypatch.setattr("pounce.connection.websocket.can_write_vectors", lambda _loop: vectors)
+    data, text = bytes(70_000), "ä" * 20_000
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        await send({"type": "websocket.accept"})
+        await send({"type": "websocket.send", "bytes": data})
+        await send({"type": "websocket.send", "text": text})
+        await send({"type": "websocket.send", "bytes": b"small"})
+        await receive()
+
+    async with Connection(protocol_class, app) as connection:
+        output = await connection.open()
+        assert server_frames(output.partition(b"\r\n\r\n")[2]) == [
+            (0x82, data),
+            (0x81, text.encode()),
+            (0x82, b"small"),
+        ]
+        assert [pieces[1] is data for pieces in connection.transport.vectors] == [True, False] * vectors
+
+
+async def test_large_buffer_may_change_after_send(
+    protocol_class: ProtocolClass, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the app does to its buffer after `send()` does not change what is sent."""
+    monkeypatch.setattr("pounce.connection.websocket.can_write_vectors", lambda _loop: True)
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        await send({"type": "websocket.accept"})
+        assert (await receive())["bytes"] == b"go"
+        for buffer in (bytearray(20_000), memoryview(bytearray(20_000))):
+            await send({"type": "websocket.send", "bytes": buffer})
+            buffer[:] = b"x" * 20_000
+        await receive()
+
+    async with Connection(protocol_class, app) as connection:
+        await connection.open()
+        connection.feed(frame(BINARY, b"go"))
+        await settle()
+        assert connection.frames() == [(0x82, bytes(20_000))] * 2
 
 
 async def test_waiting_app_costs_no_pause(protocol_class: ProtocolClass) -> None:

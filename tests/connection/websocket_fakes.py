@@ -16,6 +16,7 @@ class FakeTransport:
 
     def __init__(self) -> None:
         self.writes: list[bytes] = []
+        self.vectors: list[list[bytes]] = []
         self.closed = False
         self.reading = True
         self.pauses = 0
@@ -26,6 +27,12 @@ class FakeTransport:
     def write(self, data: bytes) -> None:
         assert not self.closed, "written after close"
         self.writes.append(bytes(data))
+
+    def writelines(self, pieces: list[bytes]) -> None:
+        assert not self.closed, "written after close"
+        assert all(pieces), "an empty piece"
+        self.vectors.append(pieces)
+        self.writes += pieces
 
     def close(self) -> None:
         self.closed = True

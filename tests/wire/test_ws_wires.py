@@ -199,6 +199,140 @@ def test_whole_message_within_a_fragmented_one(wire_class: WireClass) -> None:
     assert sink.calls == [("failure", 1002)]
 
 
+@pytest.mark.parametrize("seed", range(30))
+def test_what_the_library_does_not_see_makes_no_difference(wire_class: WireClass, seed: int) -> None:
+    """Whole messages are told as they are when the library alone reads them, whatever comes between and after them."""
+    random_source = random.Random(seed)
+    parts = []
+    for _ in range(30):
+        size = random_source.choice([0, 1, 125, 126, 600, 4200, 65535, 65536])
+        text, payload = b"a" * size, random_source.randbytes(size)
+        parts += random_source.choice(
+            [
+                [frame(TEXT, text)],
+                [frame(BINARY, payload)],
+                [frame(BINARY, payload)] * 3,
+                [frame(PING, payload[:125])],
+                [frame(PONG, payload[:125])],
+                [frame(BINARY, payload, fin=False), frame(PING, b"between"), frame(CONT, payload)],
+            ]
+        )
+    ends = [
+        frame(TEXT, b"\xff" * 700),
+        frame(BINARY, b"x" * 70_001),
+        frame(TEXT, b"x", rsv=1),
+        close(1000),
+        frame(CONT),
+    ]
+    stream = b"".join([*parts, random_source.choice(ends), frame(BINARY, b"after the end")])
+    wire, sink = opened(wire_class, max_size=70_000)
+    reference, told = opened(wire_class, max_size=70_000)
+    reference._largest = -1  # type: ignore[attr-defined]
+    while stream:
+        size = random_source.choice([1, 5, 100, 511, 512, 1448, 5000, 65550, 200_000])
+        wire.receive_data(stream[:size])
+        reference.receive_data(stream[:size])
+        stream = stream[size:]
+    assert sink.calls == told.calls
+    assert sink.calls[-1][0] in ("failure", "close")
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        frame(BINARY, b"1", fin=False) + frame(CONT, b"2"),
+        frame(PING, b"x"),
+        frame(BINARY, b"1") + frame(PONG, b"x"),
+        frame(BINARY, b"1" * 1000) + frame(PING, b"x"),
+    ],
+    ids=["fragments", "ping", "message and pong", "long message and ping"],
+)
+@pytest.mark.parametrize("cut", [3, 500])
+def test_whole_messages_need_no_library(wire_class: WireClass, data: bytes, cut: int) -> None:
+    """As soon as what the library has to read is over, whole messages are taken without it again."""
+    wire, sink = opened(wire_class)
+    wire.receive_data(data[:cut])
+    wire.receive_data(data[cut:])
+    sink.calls.clear()
+    wire._parse = None  # type: ignore[union-attr]  # not called, or this fails
+    wire.receive_data(frame(BINARY, b"y") * 3 + frame(TEXT, b"z" * 70_000)[:-1] * (wire_class is WebsocketsWire))
+    assert sink.calls == [("bytes", b"y")] * 3
+
+
+def test_library_logs_every_message(caplog: pytest.LogCaptureFixture) -> None:
+    """With debug logging `websockets` sees all frames, in and out, and logs them."""
+    caplog.set_level(logging.DEBUG, "tests.debug")
+    sink = RecordingSink()
+    wire = WebsocketsWire(sink, 2**20, False, logging.getLogger("tests.debug"))
+    wire.receive_data(handshake())
+    wire.accept(None, [])
+    wire.receive_data(frame(TEXT, b"from the client"))
+    wire.text("from the server")
+    assert sink.calls == [("text", "from the client")]
+    assert "< TEXT 'from the client'" in caplog.text
+    assert "> TEXT 'from the server'" in caplog.text
+
+
+def test_nothing_after_a_text_that_is_none(wire_class: WireClass) -> None:
+    """The first of several messages in a segment that breaks the rules is the last one told."""
+    wire, sink = opened(wire_class)
+    wire.receive_data(frame(BINARY, b"1") + frame(TEXT, b"\xff") + frame(BINARY, b"2"))
+    assert sink.calls == [("bytes", b"1"), ("failure", 1007)]
+
+
+def test_too_large_a_frame_is_refused_before_it_is_there(wire_class: WireClass) -> None:
+    """A frame beyond the limit is not collected until its end."""
+    wire, sink = opened(wire_class, max_size=100_000)
+    data = frame(BINARY, b"x" * 1_000_000)
+    for at in range(0, 150_000, 10_000):
+        wire.receive_data(data[at : at + 10_000])
+    assert sink.calls == [("failure", 1009)]
+
+
+def test_text_is_checked_as_it_comes() -> None:
+    """wsproto refuses a text at its first wrong byte, before the frame is complete."""
+    wire, sink = opened(WsprotoWire)
+    wire.receive_data(frame(TEXT, b"a" * 200 + b"\xff" + b"a" * 1000)[:700])
+    assert sink.calls == [("failure", 1007)]
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"\x82\xfe\x00\x01maskx",
+        b"\x82\xff" + (1).to_bytes(8, "big") + b"maskx",
+        b"\x82\xff" + (200).to_bytes(8, "big") + b"maskx" + bytes(199),
+    ],
+    ids=["two bytes", "eight bytes", "eight bytes of a longer one"],
+)
+def test_length_in_too_many_bytes(wire_class: WireClass, data: bytes) -> None:
+    """Whether a length may take a longer form than it needs is the library's to say: wsproto refuses it."""
+    for segment in (data, data + frame(BINARY, b"y"), frame(BINARY, b"y") + data):
+        wire, sink = opened(wire_class)
+        wire.receive_data(segment)
+        assert (("failure", 1002) in sink.calls) is (wire_class is WsprotoWire)
+        seen = [payload[:1] for kind, payload in sink.calls if kind == "bytes"]
+        assert (b"\x15" in seen) is (wire_class is WebsocketsWire)
+
+
+@pytest.mark.parametrize("size", [1, 500])
+def test_frame_in_tiny_pieces_is_kept_small(wire_class: WireClass, size: int) -> None:
+    """A frame that is cut into small pieces costs the memory of its bytes, not an object for each piece."""
+    wire, sink = opened(wire_class)
+    data = frame(BINARY, b"x" * 100_000)
+    wire.receive_data(data[:1000])
+    tracemalloc.start()
+    try:
+        for at in range(1000, 100_000, size):
+            wire.receive_data(data[at : at + size])
+        current, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert current < 130_000
+    wire.receive_data(data[100_000:])
+    assert sink.calls == [("bytes", b"x" * 100_000)]
+
+
 @pytest.mark.parametrize("seed", range(20))
 def test_boundary_at_random_cuts(seed: int) -> None:
     """The boundary is known after each segment, wherever the cuts are."""
@@ -455,6 +589,26 @@ def test_frames_out(wire_class: WireClass, size: int) -> None:
     assert len(text) - size == (2 if size < 126 else 4 if size < 65536 else 10)
     assert server_frames(wire.binary(b"a" * size)) == [(0x80 | BINARY, b"a" * size)]
     assert server_frames(wire.binary(bytearray(b"a" * size))) == [(0x80 | BINARY, b"a" * size)]
+
+
+@pytest.mark.parametrize("size", [0, 126, 65535, 65536])
+def test_frames_out_in_pieces(wire_class: WireClass, size: int) -> None:
+    """The pieces of a frame are its header and the payload itself, not a copy."""
+    wire, _ = opened(wire_class)
+    data = b"a" * size
+    pieces = wire.binary_pieces(data)
+    assert pieces[1] is data
+    assert b"".join(pieces) == wire.binary(data)
+    assert b"".join(wire.text_pieces("ä" * size)) == wire.text("ä" * size)
+
+
+def test_pieces_are_compressed_too(wire_class: WireClass) -> None:
+    """Where an extension is agreed on, the library frames the message."""
+    wire, _ = opened(wire_class, deflate=True)
+    for pieces in (wire.binary_pieces(b"a" * 70_000), wire.text_pieces("a" * 70_000)):
+        [(first, payload)] = server_frames(b"".join(pieces))
+        assert first in (0xC1, 0xC2)
+        assert len(payload) < 1000
 
 
 def test_long_close_reason_is_cut_between_characters(wire_class: WireClass) -> None:
