@@ -122,6 +122,9 @@ class ConfigView(Protocol):
     def load_app(self) -> Any:
         """Import the app and return it, without calling or wrapping it."""
 
+    def preload(self) -> None:
+        """Import protocol classes ahead of the `load` of worker threads. Not the app; see `load_app`."""
+
     def load(self) -> None:
         """Import app and protocol classes, build TLS context and headers. Once per config."""
 

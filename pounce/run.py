@@ -5,18 +5,16 @@ Runs on the main thread of the process that was started. Answers to: uvicorn's `
 
 from __future__ import annotations
 
-import asyncio
+import importlib
 import logging
 import os
 import signal
 import sys
 import threading
 from collections.abc import Callable, Mapping
-from configparser import RawConfigParser
-from ssl import SSLContext
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
-from pounce import names, supervisors
+from pounce import names
 from pounce.asgi import ASGIApplication
 from pounce.config import defaults
 from pounce.config.config import Config
@@ -30,9 +28,24 @@ from pounce.config.registry import (
 from pounce.contracts import WorkerClassType
 from pounce.errors import STARTUP_FAILURE
 from pounce.logs import LOGGING_CONFIG
-from pounce.server import Server
-from pounce.supervisors import Multiprocess
+from pounce.supervisors.late_server import LateServer
 from pounce.wire.http2_limits import Http2Limits
+
+if TYPE_CHECKING:
+    import asyncio
+    from configparser import RawConfigParser
+    from ssl import SSLContext
+
+    from pounce.server import Server as Server
+    from pounce.supervisors import ChangeReload as ChangeReload, Multiprocess as Multiprocess
+
+#: What serves: imported when it is the one that will, since a supervisor needs no server and a server no supervisor.
+#: `_serve` asks this module for it, so that a replacement that somebody has set here counts.
+_HOME = {
+    "ChangeReload": "pounce.supervisors",
+    "Multiprocess": "pounce.supervisors",
+    "Server": "pounce.server",
+}
 
 logger = logging.getLogger(names.LOGGER_ERROR)
 
@@ -121,22 +134,21 @@ def _serve(config: Config) -> None:
     else:
         config.load_app()
 
-    server = Server(config=config)
-    server.owns_process = True
+    ours = sys.modules[__name__]
     failed = False
     # A supervisor's socket that cannot be bound may be somebody else's, and stays.
     sockets = [config.bind_socket()] if supervised else []
     takes_sigterm = _exit_cleanly_on_sigterm()
     try:
         if config.should_reload:
-            # Looked up here, so that only reloading imports the watcher, and a replacement set on this module counts.
-            reloader = sys.modules[__name__].ChangeReload
-            reloader(config, target=server.run, sockets=sockets).run()
+            server = _own(Server(config=config)) if "Server" in globals() else LateServer(config)
+            ours.ChangeReload(config, target=server.run, sockets=sockets).run()
         elif supervised:
-            supervisor = Multiprocess(config, sockets=sockets)
+            supervisor = ours.Multiprocess(config, sockets=sockets)
             supervisor.run()
             failed = supervisor.startup_failed
         else:
+            server = _own(ours.Server(config=config))
             server.run()
             failed = not server.started
     except KeyboardInterrupt:
@@ -148,6 +160,11 @@ def _serve(config: Config) -> None:
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
     if failed:
         sys.exit(STARTUP_FAILURE)
+
+
+def _own(server: Server) -> Server:
+    server.owns_process = True
+    return server
 
 
 def _exit_cleanly_on_sigterm() -> bool:
@@ -165,6 +182,6 @@ def _exit_cleanly_on_sigterm() -> bool:
 
 
 def __getattr__(name: str) -> Any:
-    if name == "ChangeReload":
-        return supervisors.ChangeReload
+    if name in _HOME:
+        return getattr(importlib.import_module(_HOME[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -143,6 +143,7 @@ class Server:
             return
         if self.config.worker_class == "thread" and not self._gil_watch.was_off:
             logger.warning("Worker threads on an interpreter with a GIL take turns: they will not run in parallel.")
+        self.config.preload()
         self._pool = WorkerPool(self.config)
         self.server_state = self._pool.state
 

@@ -25,6 +25,7 @@ cli = importlib.import_module("pounce.cli")
 pytestmark = pytest.mark.usefixtures("isolated_logging")
 
 APP = "tests.config.apps:asgi3"
+ROOT = Path(__file__).parents[1]
 
 
 def invoke(*args: str, **environment: str) -> Result:
@@ -225,3 +226,42 @@ def test_help_imports_no_server() -> None:
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert "--worker-class" in shown.stdout
     assert shown.stdout.endswith("HEAVY []\n")
+
+
+@pytest.mark.parametrize(
+    "arguments,supervisor",
+    [
+        (["--workers", "2", "--worker-class", "thread"], "processes:Multiprocess"),
+        (["--workers", "2", "--worker-class", "process"], "processes:Multiprocess"),
+        (["--reload"], "reload:BaseReload"),
+    ],
+)
+def test_a_supervisor_imports_no_server(arguments: list[str], supervisor: str) -> None:
+    """Nothing of what serves is in the parent's memory: no loop, TLS, parser, or layer that a request goes through."""
+    heavy = {"asyncio", "ssl", "concurrent.futures", "email", "h11", "httptools", "uvloop", "wsproto", "websockets"}
+    ours = {f"pounce.{name}" for name in ("connection", "exchange", "middleware", "pool", "server", "worker")}
+    module, _, name = supervisor.partition(":")
+    code = (
+        "import sys\n"
+        # What the watcher of files imports is its own affair.
+        "sys.modules['watchfiles'] = None\n"
+        "from pounce.cli import main\n"
+        f"from pounce.supervisors.{module} import {name}\n"
+        f"{name}.run = lambda self: print('HEAVY', sorted(set(sys.modules) & {heavy | ours!r}))\n"
+        f"main({[APP, '--port', '0', *arguments]!r})\n"
+    )
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert shown.stdout == "HEAVY []\n"
+
+
+def test_one_worker_needs_no_supervisor() -> None:
+    """A server that runs in the command's own process does without multiprocessing."""
+    code = (
+        "import sys\n"
+        "from pounce.server import Server\n"
+        "Server.run = lambda self: print('multiprocessing' in sys.modules) or setattr(self, 'started', True)\n"
+        "from pounce.cli import main\n"
+        f"main({[APP]!r})\n"
+    )
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert shown.stdout == "False\n"

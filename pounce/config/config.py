@@ -7,20 +7,20 @@ parameters, attributes and methods these are; `worker_class` is pounce's own.
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import logging
 import os
 import socket
 import sys
 from collections.abc import Awaitable, Callable, Mapping
-from configparser import RawConfigParser
 from pathlib import Path
-from ssl import SSLContext
 from typing import IO, TYPE_CHECKING, Any, Literal, Self, get_args
 
 from pounce import names
 from pounce.asgi import ASGIApplication
-from pounce.config import app_loading, defaults, logging_setup, sockets, tls
+from pounce.config import app_import, defaults, logging_setup, sockets
+from pounce.config.environment import integer_from_environment, load_env_file
 from pounce.config.registry import (
     HTTP_PROTOCOLS,
     LIFESPAN,
@@ -46,6 +46,8 @@ from pounce.wire.http2_limits import Http2Limits
 
 if TYPE_CHECKING:
     import asyncio
+    from configparser import RawConfigParser
+    from ssl import SSLContext
 
 logger = logging.getLogger(names.LOGGER_ERROR)
 
@@ -185,9 +187,9 @@ class Config:
         self._set_reload_paths(reload_dirs, reload_includes, reload_excludes)
 
         if env_file is not None:
-            _load_env_file(env_file)
+            load_env_file(env_file)
         if workers is None and "WEB_CONCURRENCY" in os.environ:
-            self.workers = _integer_from_environment("WEB_CONCURRENCY")
+            self.workers = integer_from_environment("WEB_CONCURRENCY")
             self.workers_from_environment = True
         self.forwarded_allow_ips: list[str] | str = (
             os.environ.get("FORWARDED_ALLOW_IPS", "127.0.0.1,::1")
@@ -238,7 +240,7 @@ class Config:
 
     def load_app(self) -> Any:
         """Import the app and return it as it is. Exits with code 3 if it is not where the import string says."""
-        return app_loading.import_app(self.app)
+        return app_import.import_app(self.app)
 
     def check(self) -> None:
         """Find, in a parent process, mistakes that its children would otherwise find one by one.
@@ -250,13 +252,33 @@ class Config:
             require_http2()
         for flag, name in (("--http", self.http), ("--ws", self.ws), ("--loop", self.loop)):
             require_package(flag, name)
-        tls.check(self)
+        if self.is_ssl:
+            # Here, since a parent without TLS needs no OpenSSL.
+            from pounce.config import tls
+
+            tls.check(self)
         if self.should_reload or not isinstance(self.app, str):
             return
-        problem = app_loading.app_is_missing(self.app)
+        problem = app_import.app_is_missing(self.app)
         if problem is not None:
             logger.error("Error loading ASGI app. %s", problem)
             sys.exit(STARTUP_FAILURE)
+
+    def preload(self) -> None:
+        """Import, before worker threads start, what their `load` would: without the GIL each thread has its own heap.
+
+        Our own modules only, with what they need; what is wrong with them, `load` says.
+        """
+        with contextlib.suppress(ImportError):
+            if is_built_in(self.http, HTTP_PROTOCOLS):
+                http_protocol_class = resolve("--http", self.http, HTTP_PROTOCOLS)
+                if self.http2:
+                    with_http2(http_protocol_class)
+        with contextlib.suppress(ImportError):
+            if is_built_in(self.ws, WS_PROTOCOLS):
+                resolve("--ws", self.ws, WS_PROTOCOLS)
+        for needed in (LIFESPAN[self.lifespan], "pounce.config.app_loading:wrapped", "pounce.config.tls:context_from"):
+            import_from_string(needed)
 
     def load(self) -> None:
         """Import app, protocol and lifespan classes; build TLS context, default headers and middleware. Once only.
@@ -264,6 +286,8 @@ class Config:
         Exits with code 3 if the app cannot be found or its factory called; what the app's own code raises comes out.
         """
         assert not self.loaded
+        # Here, since a supervisor loads nothing: the middleware and OpenSSL bring asyncio in.
+        from pounce.config import app_loading, tls
 
         self.http_protocol_class = resolve("--http", self.http, HTTP_PROTOCOLS)
         if self.http2:
@@ -367,27 +391,6 @@ class Config:
                 )
             self.reload_dirs = [Path.cwd()]
         logger.info("Will watch for changes in these directories: %s", sorted(map(str, self.reload_dirs)))
-
-
-def _load_env_file(path: str | os.PathLike[str]) -> None:
-    try:
-        from dotenv import load_dotenv
-    except ModuleNotFoundError as exc:
-        raise explain(exc, "--env-file needs the python-dotenv package: pip install python-dotenv")
-    logger.info("Loading environment from '%s'", path)
-    try:
-        load_dotenv(dotenv_path=path)
-    except (OSError, ValueError) as exc:
-        raise explain(exc, f"Cannot read the environment file '{os.fspath(path)}': {exc}")
-
-
-def _integer_from_environment(variable: str) -> int:
-    value = os.environ[variable]
-    try:
-        return int(value)
-    except ValueError:
-        line = f"The environment variable {variable} must be an integer, not '{value}'"
-        raise explain(ValueError(line), line)
 
 
 def _checked_worker_class(given: str | None) -> WorkerClassType:

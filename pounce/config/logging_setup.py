@@ -7,10 +7,8 @@ because callers replace them.
 
 from __future__ import annotations
 
-import configparser
 import importlib.util
 import io
-import json
 import logging
 import logging.config
 import os
@@ -54,6 +52,8 @@ def _apply(log_config: Any, use_colors: Any) -> None:
         return
     try:
         if isinstance(log_config, str) and log_config.endswith(".json"):
+            import json  # few use it, and every process would have it
+
             with open(log_config) as file:
                 loaded = json.load(file)
             logging.config.dictConfig(_with_own_formatters(loaded))
@@ -107,6 +107,8 @@ def _ini_with_own_formatters(source: Any) -> Any:
     """The same for what `fileConfig` takes: a path, an open file or a parser."""
     if not _uvicorn_is_missing():
         return source
+    import configparser  # as json above
+
     if isinstance(source, configparser.RawConfigParser):
         text = io.StringIO()
         source.write(text)

@@ -1,7 +1,8 @@
 """The parents of server processes: `Multiprocess` keeps them running, `ChangeReload` restarts one when a file changes.
 
-`ChangeReload` is the watchfiles one where that package is installed, else the one that looks at modification times. It
-is resolved on first use: importing watchfiles costs time and may switch the GIL back on, also in every child.
+`ChangeReload` is the watchfiles one where that package is installed, else the one that looks at modification times.
+Each is imported when it is first asked for. A child, which imports this package too, needs neither of them; and
+importing watchfiles costs time and may switch the GIL back on.
 """
 
 from __future__ import annotations
@@ -9,9 +10,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from pounce.supervisors.processes import Multiprocess
-
 if TYPE_CHECKING:
+    from pounce.supervisors.processes import Multiprocess as Multiprocess
     from pounce.supervisors.reload import BaseReload
 
     ChangeReload: type[BaseReload]
@@ -20,11 +20,15 @@ __all__ = ["ChangeReload", "Multiprocess"]
 
 
 def __getattr__(name: str) -> Any:
-    if name != "ChangeReload":
+    chosen: Any
+    if name == "Multiprocess":
+        chosen = import_module("pounce.supervisors.processes").Multiprocess
+    elif name == "ChangeReload":
+        try:
+            chosen = import_module("pounce.supervisors.reload_watch").WatchFilesReload
+        except ImportError:
+            chosen = import_module("pounce.supervisors.reload_stat").StatReload
+    else:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    try:
-        chosen = import_module("pounce.supervisors.reload_watch").WatchFilesReload
-    except ImportError:
-        chosen = import_module("pounce.supervisors.reload_stat").StatReload
     globals()[name] = chosen
     return chosen

@@ -1,7 +1,7 @@
 """How a child process of a supervisor is made, and the first code of ours that runs in it.
 
 `get_subprocess` runs in the parent, on the supervisor's thread; `subprocess_started` is the child's main thread. Knows
-nothing of: which server the child runs (`target`), health checks, reload.
+nothing of: which server the child runs (`target`), how it is launched (`launch`), health checks, reload.
 Answers to: uvicorn's `_subprocess` (spawn start method, stdin handed on, logging configured again, a silent Ctrl+C).
 """
 
@@ -14,11 +14,11 @@ import sys
 import threading
 from collections.abc import Callable
 from multiprocessing import connection
-from multiprocessing.context import SpawnProcess
 from socket import socket
 from typing import Any
 
 from pounce.contracts import ConfigView
+from pounce.supervisors.launch import SpawnContext, SpawnProcess
 
 __all__ = ["SpawnProcess", "get_subprocess", "spawn", "subprocess_started"]
 
@@ -28,7 +28,7 @@ TIMEOUT_ORPHAN = 30.0
 ORPHAN_MARGIN = 10.0
 
 multiprocessing.allow_connection_pickling()
-spawn = multiprocessing.get_context("spawn")
+spawn = SpawnContext()
 
 
 def get_subprocess(config: ConfigView, target: Callable[..., None], sockets: list[socket]) -> SpawnProcess:

@@ -24,8 +24,8 @@ from typing import Any, NamedTuple
 from pounce.contracts import ConfigView, EffectiveWorkerClass
 from pounce.errors import STARTUP_FAILURE
 from pounce.names import LOGGER_ERROR
-from pounce.server import Server
 from pounce.supervisors.child import get_subprocess
+from pounce.supervisors.late_server import LateServer
 
 logger = logging.getLogger(LOGGER_ERROR)
 
@@ -228,7 +228,7 @@ class Process:
     def server(self) -> Any:
         """The server this process runs; made when first asked for."""
         if self._server is None:
-            self._server = Server(config=self.config)
+            self._server = LateServer(self.config).make()
         return self._server
 
     def target(self, sockets: list[socket] | None = None) -> None:

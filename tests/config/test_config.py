@@ -8,6 +8,7 @@ import logging
 import os
 import pickle
 import re
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from pounce.wire.http2_limits import Http2Limits
 from tests.config import apps
 
 APP = "tests.config.apps:asgi3"
+ROOT = Path(__file__).parents[2]
 
 
 def made(app: Any = apps.asgi3, **settings: Any) -> Config:
@@ -467,3 +469,26 @@ def test_a_custom_protocol_that_is_not_there_is_explained() -> None:
     with pytest.raises(ImportFromStringError) as caught:
         loaded(http="tests.config.apps:Nothing")
     assert (explanation(caught.value) or ("",))[0].startswith("Cannot use --http tests.config.apps:Nothing. ")
+
+
+@pytest.mark.parametrize("settings", ["", "http2=True", "http='h11', ws='none', lifespan='off'"])
+def test_a_worker_thread_finds_everything_imported(settings: str) -> None:
+    """After `preload` a thread's `for_worker` imports nothing more: each thread would keep it in a heap of its own."""
+    code = (
+        "import sys\n"
+        "from pounce.config.config import Config\n"
+        f"config = Config('tests.config.apps:asgi3', {settings})\n"
+        "config.load_app()\n"
+        "config.preload()\n"
+        "before = set(sys.modules)\n"
+        "config.for_worker()\n"
+        "print(sorted(set(sys.modules) - before))\n"
+    )
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert shown.stdout == "[]\n"
+
+
+def test_preload_leaves_the_complaint_to_load(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A library that is missing is reported once, by the worker that needs it; a user's own class is not touched."""
+    monkeypatch.setitem(sys.modules, "wsproto", None)
+    made(ws="wsproto", http="no_such_module:Protocol").preload()

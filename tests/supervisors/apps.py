@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import signal
 import sys
 import threading
 import time
 import traceback
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import shared_memory
 from pathlib import Path
 from socket import socket
 from types import FrameType
@@ -68,3 +71,45 @@ def record_start(sockets: list[socket] | None) -> None:
     signal.pause()
     while Path("deaf").exists():
         signal.pause()
+
+
+def name_process(file: Path, sockets: list[socket]) -> None:
+    """A target that leaves its process's name."""
+    file.write_text(multiprocessing.current_process().name)
+
+
+def use_multiprocessing(file: Path, method: str, sockets: list[socket]) -> None:
+    """A target that does what an app may do with other processes; leaves what came of it."""
+    context = multiprocessing.get_context(method)
+    block = shared_memory.SharedMemory(create=True, size=16)
+    queue = context.Queue()
+    block.buf[:6] = b"shared"
+    other = context.Process(target=read_shared_memory, args=(block.name, queue))
+    other.start()
+    with ProcessPoolExecutor(1, mp_context=context) as pool:
+        found = [str(pool.submit(abs, -3).result(30)), queue.get(timeout=30), queue.get(timeout=30)]
+    other.join(30)
+    block.close()
+    block.unlink()
+    file.write_text(" ".join(found))
+
+
+def read_shared_memory(name: str, queue: Any) -> None:
+    block = shared_memory.SharedMemory(name)
+    queue.put(bytes(block.buf[:6]).decode())
+    queue.put("queued")
+    block.close()
+
+
+def hold_shared_memory(file: Path, sockets: list[socket]) -> None:
+    """A target that creates a block of shared memory and stays. Leaves the block's name."""
+    block = shared_memory.SharedMemory(create=True, size=16)
+    half_written = file.with_suffix(".new")
+    half_written.write_text(block.name)
+    half_written.rename(file)
+    signal.pause()
+
+
+def visit_shared_memory(file: Path, sockets: list[socket]) -> None:
+    """A target that opens that block and ends."""
+    shared_memory.SharedMemory(file.read_text()).close()

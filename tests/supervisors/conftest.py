@@ -7,12 +7,13 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from pounce.supervisors.signals import SIGNALS
+from tests.isolated_logging import isolated_logging as isolated_logging
 
 Eventually = Callable[..., None]
 
 
 @pytest.fixture(autouse=True)
-def keep_signal_handlers() -> Iterator[None]:
+def keep_signal_handlers(isolated_logging: None) -> Iterator[None]:
     """Supervisors take over the signals of this process; give them back after each test."""
     former = {sig: signal.getsignal(sig) for sig in SIGNALS}
     yield

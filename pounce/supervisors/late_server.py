@@ -1,0 +1,31 @@
+"""`LateServer`: a server by name, for a parent that starts one in a child and never runs one itself.
+
+Made and pickled in the parent, on the supervisor's thread; the server is made on the child's main thread.
+"""
+
+from __future__ import annotations
+
+from socket import socket
+from typing import Any
+
+from pounce.contracts import ConfigView
+
+
+class LateServer:
+    """Makes the server where it runs: the parent keeps free of asyncio, OpenSSL and all else that a server imports."""
+
+    def __init__(self, config: ConfigView) -> None:
+        self.config = config
+
+    def make(self) -> Any:
+        """The server of this process. Child side."""
+        # Here and not above: it is most of a parent's memory (12 MiB on 3.14t).
+        from pounce.server import Server
+
+        return Server(config=self.config)
+
+    def run(self, sockets: list[socket] | None = None) -> None:
+        """Make a server that has the process to itself, and run it. Child side."""
+        server = self.make()
+        server.owns_process = True
+        server.run(sockets)

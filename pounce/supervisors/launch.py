@@ -1,0 +1,95 @@
+"""Starts child processes as multiprocessing's "spawn" does, with one difference: its resource tracker starts on demand.
+
+multiprocessing puts a process of its own next to the first child, which removes the shared memory and the semaphores
+of processes that were killed. Few apps have any, and it takes as much memory as an interpreter (11 MiB on 3.14t). Here
+every child gets the pipe to that process, but the process is started when the first of them writes into the pipe.
+It stays one tracker for all: with one each, the end of a child would take shared memory away from its siblings.
+
+Parent side: `SpawnProcess.start` on the supervisor's thread, the wait for the first word to the tracker on a daemon
+thread. On Windows there is no tracker, and nothing to change. Answers to: CPython's `multiprocessing.popen_spawn_posix`
+and `multiprocessing.resource_tracker` (3.11 to 3.14).
+"""
+
+from __future__ import annotations
+
+import sys
+from multiprocessing import context
+
+__all__ = ["SpawnContext", "SpawnProcess"]
+
+if sys.platform == "win32":
+    SpawnContext = context.SpawnContext
+    SpawnProcess = context.SpawnProcess
+else:
+    import io
+    import os
+    import signal
+    import subprocess
+    import threading
+    from multiprocessing import connection, popen_spawn_posix, reduction, resource_tracker, spawn, util
+    from typing import Any
+
+    class SpawnProcess(context.SpawnProcess):
+        """A process of the spawn method. Its class's name is part of its own name, which people log."""
+
+        @staticmethod
+        def _Popen(process_obj: Any) -> Any:
+            return _Launched(process_obj)
+
+    class SpawnContext(context.SpawnContext):
+        """`multiprocessing.get_context("spawn")` with such processes."""
+
+        Process = SpawnProcess
+
+    class _Launched(popen_spawn_posix.Popen):
+        """A running child."""
+
+        _fds: list[int]
+
+        def _launch(self, process_obj: Any) -> None:
+            message = io.BytesIO()
+            context.set_spawning_popen(self)  # what is pickled meanwhile adds its files to `_fds`
+            try:
+                reduction.dump(spawn.get_preparation_data(process_obj.name), message)
+                reduction.dump(process_obj, message)
+            finally:
+                context.set_spawning_popen(None)
+            tracker = _tracker_pipe()
+            # Either end of the first pipe tells the other side that this one is gone, and so does the second one's.
+            self.sentinel, child_alive = os.pipe()
+            reader, parent_alive = os.pipe()
+            self.finalizer = util.Finalize(self, _close, (self.sentinel, parent_alive))
+            try:
+                command: list[Any] = spawn.get_command_line(tracker_fd=tracker, pipe_handle=reader)
+                handed_down = [*self._fds, tracker, reader, child_alive]
+                self.pid = util.spawnv_passfds(os.fsencode(spawn.get_executable()), command, handed_down)
+            finally:
+                _close(reader, child_alive)
+            with open(parent_alive, "wb", closefd=False) as pipe:
+                pipe.write(message.getbuffer())
+
+    def _tracker_pipe() -> int:
+        """The pipe to the tracker that all children share, and this process with them."""
+        shared: Any = resource_tracker._resource_tracker
+        if shared._fd is None:  # else this process has used it already
+            reader, shared._fd = os.pipe()
+            threading.Thread(
+                target=_start_tracker_on_demand, args=(reader,), name="pounce-tracker-start", daemon=True
+            ).start()
+        return int(shared._fd)
+
+    def _start_tracker_on_demand(reader: int) -> None:
+        connection.wait([reader])
+        # Inherited: the tracker lets them in again once it ignores them.
+        signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
+        executable = spawn.get_executable()
+        options = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]
+        code = f"from multiprocessing.resource_tracker import main;main({reader})"
+        try:
+            util.spawnv_passfds(os.fsencode(executable), [executable, *options, "-c", code], [reader])
+        finally:
+            os.close(reader)  # A process that then finds no reader at the other end starts a tracker of its own.
+
+    def _close(*descriptors: int) -> None:
+        for descriptor in descriptors:
+            os.close(descriptor)
