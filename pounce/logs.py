@@ -111,7 +111,9 @@ class ColourizedFormatter(logging.Formatter):
 
     def formatMessage(self, record: logging.LogRecord) -> str:
         """One line, with `levelprefix` filled in."""
-        record = _copy(record)
+        return self._format_copy(_copy(record))
+
+    def _format_copy(self, record: logging.LogRecord) -> str:
         fields = record.__dict__
         name = record.levelname
         padding = " " * (8 - len(name))
@@ -164,4 +166,4 @@ class AccessFormatter(ColourizedFormatter):
             request_line=style(request_line, bold=True) if self.use_colors else request_line,
             status_code=self.get_status_code(int(status_code)),  # type: ignore[arg-type]
         )
-        return super().formatMessage(record)
+        return self._format_copy(record)

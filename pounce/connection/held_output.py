@@ -41,13 +41,13 @@ class Connection(Protocol):
 class HeldOutput:
     """The connections of one worker that hold output back, and whether whole responses may wait at all."""
 
-    __slots__ = ("_connections", "_pause", "_reviewed", "_rows", "_scheduled", "_since", "patient")
+    __slots__ = ("_connections", "_pause", "_reviewed", "_rows", "_scheduled_on", "_since", "patient")
 
     def __init__(self) -> None:
         #: Whether a whole response may wait for the end of the turn. Else it is written when the app sends it.
         self.patient = False
         self._connections: list[Connection] = []
-        self._scheduled = False
+        self._scheduled_on: asyncio.AbstractEventLoop | None = None
         self._since = 0.0
         self._rows = 0
         self._reviewed = 0.0
@@ -59,8 +59,8 @@ class HeldOutput:
         connections.append(connection)
         if len(connections) == 1:
             self._since = monotonic()
-            if not self._scheduled:
-                self._scheduled = True
+            if self._scheduled_on is not loop:
+                self._scheduled_on = loop
                 loop.call_soon(self._end_turn)
         elif len(connections) >= _MOST or monotonic() - self._since > _LONGEST_WAIT:
             self._flush()
@@ -84,7 +84,7 @@ class HeldOutput:
         self._pause = _PAUSE
 
     def _end_turn(self) -> None:
-        self._scheduled = False
+        self._scheduled_on = None
         if self._connections:
             self._flush()
 

@@ -10,25 +10,20 @@ first waits leaves in one write. Answers to: RFC 9112 section 9; uvicorn's H11Pr
 from __future__ import annotations
 
 import asyncio
-import contextvars
-import logging
 from collections import deque
 from collections.abc import Iterable
 from typing import Any, ClassVar
 
-from pounce.asgi import ASGI3Application
-from pounce.connection.flow import HIGH_WATER_LIMIT, FlowControl, can_write_vectors
+from pounce.connection.base import HttpConnection
+from pounce.connection.flow import HIGH_WATER_LIMIT
 from pounce.connection.held_output import REVIEWED
-from pounce.connection.peer import get_local_addr, get_remote_addr, is_ssl
 from pounce.connection.state import ServerState
 from pounce.contracts import ConfigView
 from pounce.errors import BadRequest
 from pounce.exchange.canned import service_unavailable
 from pounce.exchange.http_cycle import RequestResponseCycle
 from pounce.exchange.scope import http_scope
-from pounce.logs import TRACE_LOG_LEVEL
-from pounce.middleware.proxy_headers import ProxyHeadersMiddleware
-from pounce.names import LOGGER_ACCESS, LOGGER_ERROR, distribution
+from pounce.names import distribution
 from pounce.wire.http1 import INVALID_REQUEST, Headers, Http1Wire
 
 #: Bytes of a request head, for parsers that have no limit of their own.
@@ -44,57 +39,22 @@ _MAX_HELD_PARTS = 64
 #: Pipelined requests that are answered in a row before other connections have their turn.
 _REQUESTS_PER_TURN = 64
 
-# Once, not for every connection: looking a logger up takes a lock that all threads share.
-_error_logger = logging.getLogger(LOGGER_ERROR)
-_access_logger = logging.getLogger(LOGGER_ACCESS)
 
-
-class HTTP1Protocol(asyncio.Protocol):
+class HTTP1Protocol(HttpConnection):
     """asyncio's view of one HTTP/1.1 connection, and the `HttpChannel` of its cycles."""
 
-    # Slots, since attribute access is fastest there and a class with more than 30 attributes has nothing better.
     __slots__ = (
         "_active",
         "_advancing",
-        "_context",
-        "_eager",
         "_head_size",
         "_held_output",
-        "_holds_output",
         "_input_ended",
         "_out",
-        "_proxy",
         "_refusal",
-        "_start_task",
-        "_sweeps_idle",
-        "_trusts_peer",
         "_upgrade",
-        "_writes_vectors",
-        "access_log",
-        "access_logger",
-        "app",
-        "app_state",
-        "asgi_version",
-        "client",
-        "config",
-        "connections",
         "cycle",
-        "flow",
-        "idle",
-        "limit_concurrency",
-        "logger",
-        "loop",
         "pipeline",
-        "retiring",
-        "root_path",
-        "scheme",
         "scope",
-        "server",
-        "server_state",
-        "tasks",
-        "timeout_keep_alive",
-        "timeout_keep_alive_task",
-        "transport",
         "wire",
         "ws_protocol_class",
     )
@@ -104,10 +64,6 @@ class HTTP1Protocol(asyncio.Protocol):
     #: Whether the wire parses a pipelined request only when the response before it is complete (`start_next`).
     holds_requests_back: ClassVar[bool] = True
 
-    #: Idle for the sweeper (`Worker`): BUSY, or NEWLY_IDLE, or the time at which the sweeper saw it idle first.
-    BUSY: ClassVar[float] = 0.0
-    NEWLY_IDLE: ClassVar[float] = -1.0
-
     def __init__(
         self,
         config: ConfigView,
@@ -115,41 +71,15 @@ class HTTP1Protocol(asyncio.Protocol):
         app_state: dict[str, Any],
         _loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
-        """Parameters as uvicorn's protocol classes have them, since users pass classes of their own as `http=`."""
-        if not config.loaded:
-            config.load()
-        self.config = config
-        self.app: ASGI3Application = config.loaded_app
-        self.loop = _loop or asyncio.get_event_loop()
-        self.logger = _error_logger
-        self.access_logger = _access_logger
-        self.access_log = _access_logger.hasHandlers()
+        """See `HttpConnection`."""
+        super().__init__(config, server_state, app_state, _loop)
         self.ws_protocol_class = config.ws_protocol_class
-        self.root_path = config.root_path
-        self.asgi_version = config.asgi_version
-        self.limit_concurrency = config.limit_concurrency
-        self.timeout_keep_alive = config.timeout_keep_alive
-        self.timeout_keep_alive_task: asyncio.TimerHandle | None = None
-        self.idle = self.BUSY
-        #: The worker is being replaced: the response to the next request closes the connection.
-        self.retiring = False
-        self.app_state = app_state
-        self.server_state = server_state
-        self.connections = server_state.connections
-        self.tasks = server_state.tasks
 
-        # The connection
-        self.transport: asyncio.Transport = None  # type: ignore[assignment]
-        self.flow: FlowControl = None  # type: ignore[assignment]
-        self.server: tuple[str, int | None] | None = None
-        self.client: tuple[str, int] | None = None
-        self.scheme = "http"
         self.wire: Http1Wire = self.wire_class(self, server_state.header_cache, config.h11_max_incomplete_event_size)
         self._head_size = 0  # of a head in several segments, or of what surrounds chunks; -1: this one brought body
         self._refusal: BadRequest | None = None
         self._upgrade: tuple[str, bytes, Headers, list[bytes]] | None = None  # the list: what came behind its head
         self._input_ended = False  # closed, or a refusal or an upgrade waits until earlier requests are answered
-        self._sweeps_idle = server_state.sweeps_idle and config.timeout_keep_alive >= 1
 
         # The requests: the latest one parsed, those not begun, and the one being answered
         self.scope: Any = None
@@ -158,17 +88,9 @@ class HTTP1Protocol(asyncio.Protocol):
         self._active: RequestResponseCycle | None = None
         self._advancing = False
 
-        # How tasks start, and whether output may wait for the end of the step that made it
-        self._eager, self._start_task = server_state.task_starter(self.loop)
-        self._writes_vectors = can_write_vectors(self.loop)
-        self._context: contextvars.Context | None = None
-        self._holds_output = isinstance(self.loop, asyncio.AbstractEventLoop)
-        self._held_output = server_state.held_output
+        # What is written at the end of the step, or of the turn of the loop
         self._out: list[bytes] = []
-
-        # A trusted peer is trusted for the whole connection, so the middleware need not be awaited through.
-        self._proxy = self.app if type(self.app) is ProxyHeadersMiddleware else None
-        self._trusts_peer = False
+        self._held_output = server_state.held_output
 
     def __repr__(self) -> str:
         state = "ACTIVE" if self._active else "IDLE"
@@ -179,18 +101,7 @@ class HTTP1Protocol(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """A client has connected."""
-        self.connections.add(self)
-        self.transport = transport
-        self.flow = FlowControl(transport)
-        self.server = get_local_addr(transport)
-        self.client = get_remote_addr(transport)
-        if is_ssl(transport):
-            self.scheme = "https"
-        if not self.config.reset_contextvars:
-            # Every request starts from the server's own context, never from that of the request before it.
-            self._context = contextvars.copy_context()
-        if self._proxy is not None:
-            self._trusts_peer = self._proxy.trusts(self.client[0] if self.client else None)
+        super().connection_made(transport)
         self._trace("HTTP connection made")
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -208,9 +119,6 @@ class HTTP1Protocol(asyncio.Protocol):
         if self.flow is not None:
             self.flow.resume_writing()
         self._let_go()
-
-    def eof_received(self) -> None:
-        """The client sends no more: asyncio closes the transport, as with uvicorn."""
 
     def data_received(self, data: bytes) -> None:
         """Bytes from the client."""
@@ -236,14 +144,6 @@ class HTTP1Protocol(asyncio.Protocol):
             self._on_drained()
         if wire.target:
             self._limit_head(len(data))
-
-    def pause_writing(self) -> None:
-        """The transport's write buffer is over its high-water mark."""
-        self.flow.pause_writing()
-
-    def resume_writing(self) -> None:
-        """The transport's write buffer has room again."""
-        self.flow.resume_writing()
 
     # Told by the wire
 
@@ -365,19 +265,7 @@ class HTTP1Protocol(asyncio.Protocol):
         left = _REQUESTS_PER_TURN
         while True:
             self._active = cycle = pipeline.popleft()
-            context = self._context
-            if context is None:
-                # uvicorn: asyncio lets context variables leak from one task into the next (CPython issue 140947).
-                task = self._start_task(cycle.run_asgi(cycle.app), contextvars.Context())
-            elif self._eager:
-                task = self._start_task(cycle.run_asgi(cycle.app), context.copy())
-            else:
-                # Not through the `context` argument, which a task factory or loop of the user's may not know. A copy,
-                # since `_advance_soon` runs in the original.
-                task = context.copy().run(self._start_task, cycle.run_asgi(cycle.app), None)
-            if not (self._eager and task.done()):
-                self.tasks.add(task)
-                task.add_done_callback(self.tasks.discard)
+            self._start_app(cycle.run_asgi(cycle.app))
             if not pipeline or not left or self._active is not None:
                 break
             left -= 1  # type: ignore[unreachable]  # the app may have run and answered meanwhile
@@ -411,10 +299,7 @@ class HTTP1Protocol(asyncio.Protocol):
             self.handle_websocket_upgrade()
         else:
             self.flow.resume_reading()
-            if self.timeout_keep_alive_task is None:
-                self.timeout_keep_alive_task = self.loop.call_later(
-                    self.timeout_keep_alive, self.timeout_keep_alive_handler
-                )
+            self._start_keepalive()
 
     # Told by the cycle
 
@@ -446,9 +331,10 @@ class HTTP1Protocol(asyncio.Protocol):
             self.transport.write(data)
 
     def _hold(self, data: bytes) -> None:
-        if not self._out and (self._held_output.patient or not self._advancing):
-            self._held_output.add(self, self.loop)
-        self._out.append(data)
+        out = self._out
+        out.append(data)
+        if len(out) == 1 and (self._held_output.patient or not self._advancing):
+            self._held_output.add(self, self.loop)  # which may write it at once
 
     def _write_pieces(self, pieces: list[bytes]) -> None:
         if self._out:
@@ -516,10 +402,6 @@ class HTTP1Protocol(asyncio.Protocol):
             self._out = []
             self.transport.write(out[0] if len(out) == 1 else b"".join(out))
 
-    def abort(self) -> None:
-        """End the connection at once."""
-        self.transport.abort()
-
     def _let_go(self) -> None:
         """Break the reference cycles: this connection shall be freed at once, not by the garbage collector."""
         self.cycle = self._active = self.scope = None
@@ -585,11 +467,6 @@ class HTTP1Protocol(asyncio.Protocol):
 
     # Keep-alive, upgrade, shutdown
 
-    def _unset_keepalive_if_required(self) -> None:
-        if self.timeout_keep_alive_task is not None:
-            self.timeout_keep_alive_task.cancel()
-            self.timeout_keep_alive_task = None
-
     def timeout_keep_alive_handler(self) -> None:
         """The connection was idle for `timeout_keep_alive` seconds."""
         self.close()
@@ -636,11 +513,6 @@ class HTTP1Protocol(asyncio.Protocol):
         if self.cycle is not None and not self.cycle.response_complete:
             self.cycle.keep_alive = False
         self.retiring = True
-
-    def _trace(self, event: str) -> None:
-        if self.logger.level <= TRACE_LOG_LEVEL:
-            prefix = "{}:{} - ".format(*self.client) if self.client else ""
-            self.logger.log(TRACE_LOG_LEVEL, "%s%s", prefix, event)
 
 
 def _head_too_large() -> BadRequest:

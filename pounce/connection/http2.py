@@ -8,24 +8,17 @@ uvicorn's ZttpH2Protocol for attributes, log lines and what a shutdown does.
 from __future__ import annotations
 
 import asyncio
-import contextvars
-import logging
 import time
 from typing import Any, ClassVar
 
-from pounce.asgi import ASGI3Application
-from pounce.connection.flow import FlowControl, can_write_vectors
+from pounce.connection.base import HttpConnection
 from pounce.connection.http2_stream import HttpStream
 from pounce.connection.http2_websocket import WebSocketStream, websocket_wire
-from pounce.connection.peer import get_local_addr, get_remote_addr, is_ssl
 from pounce.connection.state import ServerState
 from pounce.contracts import ConfigView
 from pounce.exchange.canned import bad_request, header_fields_too_large, service_unavailable
 from pounce.exchange.scope import http_scope
 from pounce.exchange.stream_cycle import StreamCycle
-from pounce.logs import TRACE_LOG_LEVEL
-from pounce.middleware.proxy_headers import ProxyHeadersMiddleware
-from pounce.names import LOGGER_ACCESS, LOGGER_ERROR
 from pounce.wire.http2 import Http2Wire
 from pounce.wire.http2_frames import ENHANCE_YOUR_CALM, ConnectionFault
 from pounce.wire.http2_headers import RequestHead
@@ -39,14 +32,10 @@ _TURN_SIZE = 262144
 _MAX_UNREAD_FRAMES = 65536
 
 
-class HTTP2Protocol(asyncio.Protocol):
+class HTTP2Protocol(HttpConnection):
     """asyncio's view of one HTTP/2 connection, and the `Http2Sink` of its wire."""
 
     alpn_protocols: ClassVar[list[str]] = ["h2"]
-
-    #: See `HTTP1Protocol`.
-    BUSY: ClassVar[float] = 0.0
-    NEWLY_IDLE: ClassVar[float] = -1.0
 
     def __init__(
         self,
@@ -55,54 +44,22 @@ class HTTP2Protocol(asyncio.Protocol):
         app_state: dict[str, Any],
         _loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
-        """Parameters as uvicorn's protocol classes have them."""
-        if not config.loaded:
-            config.load()
-        self.config = config
-        self.app: ASGI3Application = config.loaded_app
-        self.loop = _loop or asyncio.get_event_loop()
-        self.logger = logging.getLogger(LOGGER_ERROR)
-        self.access_logger = logging.getLogger(LOGGER_ACCESS)
-        self.access_log = self.access_logger.hasHandlers()
+        """See `HttpConnection`."""
+        super().__init__(config, server_state, app_state, _loop)
         self.ws_wire_class = websocket_wire(config.ws_protocol_class)
-        self.root_path = config.root_path
-        self.asgi_version = config.asgi_version
-        self.limit_concurrency = config.limit_concurrency
-        self.timeout_keep_alive = config.timeout_keep_alive
-        self.timeout_keep_alive_task: asyncio.TimerHandle | None = None
-        self.idle = self.BUSY
-        self.retiring = False
-        self.app_state = app_state
-        self.server_state = server_state
-        self.connections = server_state.connections
-        self.tasks = server_state.tasks
-
-        self.transport: asyncio.Transport = None  # type: ignore[assignment]
-        self.flow: FlowControl = None  # type: ignore[assignment]
-        self.server: tuple[str, int | None] | None = None
-        self.client: tuple[str, int] | None = None
-        self.scheme = "http"
         self.limits = Http2Limits.of(config.http2_limits)
         self.wire = Http2Wire(self, self.limits, self.ws_wire_class is not None)
         #: No stream is taken any more, and the connection ends with the last one.
         self.shutdown_requested = False
-        self._sweeps_idle = server_state.sweeps_idle and config.timeout_keep_alive >= 1
         self._stall_timer: asyncio.TimerHandle | None = None
         self._stalled_at = 0
         self._ended = False  # nothing is parsed any more
         self._unread_frames = 0
 
-        # Requests of the segment in hand, and whether output may wait for the end of the step that made it
+        # Requests of the segment in hand, and when their output is written
         self._fresh: list[HttpStream | WebSocketStream] = []
-        self._eager, self._start_task = server_state.task_starter(self.loop)
-        self._context: contextvars.Context | None = None
-        self._holds_output = isinstance(self.loop, asyncio.AbstractEventLoop)
-        self._writes_vectors = can_write_vectors(self.loop)
         self._in_step = False
         self._write_is_due = False
-
-        self._proxy = self.app if type(self.app) is ProxyHeadersMiddleware else None
-        self._trusts_peer = False
 
     def __repr__(self) -> str:
         peer = f"{self.client[0]}:{self.client[1]}" if self.client else "?"
@@ -118,17 +75,7 @@ class HTTP2Protocol(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """A client has connected, and will speak HTTP/2."""
-        self.connections.add(self)
-        self.transport = transport
-        self.flow = FlowControl(transport)
-        self.server = get_local_addr(transport)
-        self.client = get_remote_addr(transport)
-        if is_ssl(transport):
-            self.scheme = "https"
-        if self._eager and not self.config.reset_contextvars:
-            self._context = contextvars.copy_context()
-        if self._proxy is not None:
-            self._trusts_peer = self._proxy.trusts(self.client[0] if self.client else None)
+        super().connection_made(transport)
         self.wire.start()
         if self.retiring:
             self.wire.announce_end()
@@ -154,9 +101,6 @@ class HTTP2Protocol(asyncio.Protocol):
             self.flow.resume_writing()
         if exc is None:
             self.transport.close()
-
-    def eof_received(self) -> None:
-        """The client sends no more: asyncio closes the transport."""
 
     def data_received(self, data: bytes) -> None:
         """Bytes from the client."""
@@ -184,12 +128,12 @@ class HTTP2Protocol(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         """The transport's write buffer is over its high-water mark: bodies wait in their streams."""
-        self.flow.pause_writing()
+        super().pause_writing()
         self.wire.paused = True
 
     def resume_writing(self) -> None:
         """The transport's write buffer has room again."""
-        self.flow.resume_writing()
+        super().resume_writing()
         self.wire.paused = False
         self._unread_frames = 0
         self.flow.resume_reading()
@@ -281,16 +225,7 @@ class HTTP2Protocol(asyncio.Protocol):
         for stream in fresh:
             if not stream.local_open:
                 continue  # reset in the same segment
-            context = self._context
-            if context is not None:
-                context = context.copy()
-            elif self.config.reset_contextvars:
-                context = contextvars.Context()
-            task = self._start_task(stream.run(), context)
-            if not (self._eager and task.done()):
-                stream.task = task
-                self.tasks.add(task)
-                task.add_done_callback(self.tasks.discard)
+            stream.task = self._start_app(stream.run())
 
     def write_soon(self) -> None:
         """There may be something to write: at the end of this step, or in the next turn of the loop."""
@@ -366,15 +301,8 @@ class HTTP2Protocol(asyncio.Protocol):
     def _on_idle(self) -> None:
         if self._sweeps_idle:
             self.idle = -1.0  # NEWLY_IDLE
-        elif self.timeout_keep_alive_task is None and not self.transport.is_closing():
-            self.timeout_keep_alive_task = self.loop.call_later(
-                self.timeout_keep_alive, self.timeout_keep_alive_handler
-            )
-
-    def _unset_keepalive_if_required(self) -> None:
-        if self.timeout_keep_alive_task is not None:
-            self.timeout_keep_alive_task.cancel()
-            self.timeout_keep_alive_task = None
+        elif not self.transport.is_closing():
+            self._start_keepalive()
 
     def timeout_keep_alive_handler(self) -> None:
         """There was no stream and no frame for `timeout_keep_alive` seconds."""
@@ -412,8 +340,3 @@ class HTTP2Protocol(asyncio.Protocol):
         self.retiring = True
         self.wire.announce_end()
         self.write_soon()
-
-    def _trace(self, event: str) -> None:
-        if self.logger.level <= TRACE_LOG_LEVEL:
-            prefix = f"{self.client[0]}:{self.client[1]} - " if self.client else ""
-            self.logger.log(TRACE_LOG_LEVEL, "%s%s", prefix, event)

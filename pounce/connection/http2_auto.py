@@ -10,6 +10,7 @@ import asyncio
 from functools import cache
 from typing import Any, ClassVar
 
+from pounce.connection.base import Idle
 from pounce.connection.http2 import HTTP2Protocol
 from pounce.connection.peer import is_ssl
 from pounce.connection.state import ServerState
@@ -17,15 +18,11 @@ from pounce.contracts import ConfigView
 from pounce.wire.http2_frames import PREFACE
 
 
-class Negotiator(asyncio.Protocol):
+class Negotiator(asyncio.Protocol, Idle):
     """A connection whose protocol is not known yet. Subclasses (`negotiator`) name the class for HTTP/1.1."""
 
     alpn_protocols: ClassVar[list[str]] = ["h2", "http/1.1"]
     http1_class: ClassVar[type[Any]]
-
-    #: See `HTTP1Protocol`.
-    BUSY: ClassVar[float] = 0.0
-    NEWLY_IDLE: ClassVar[float] = -1.0
 
     def __init__(
         self,

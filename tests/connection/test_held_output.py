@@ -177,6 +177,41 @@ async def test_responses_of_a_turn_are_written_in_a_row(waits: bool, parser: str
     await settle()
 
 
+@pytest.mark.parametrize("seconds", [0.0, 0.0006, 0.002, 0.01])
+@pytest.mark.parametrize("count", [3, 40])
+async def test_every_response_is_written_however_long_apps_take(
+    count: int, seconds: float, parser: str, clock: Clock
+) -> None:
+    """Those that are written before the turn ends and those that are not, the one that made it too late included."""
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        clock.now += seconds
+        await answer(send, b"done")
+
+    connections = [Connection(parser, app, loop=asyncio.get_running_loop()) for _ in range(count)]
+    for connection in connections:
+        connection.protocol._held_output = connections[0].state.held_output
+        connection.protocol._held_output.patient = True
+        connection.protocol.data_received(get())
+    await settle()
+    assert [connection.responses()[0].body for connection in connections] == [b"done"] * count
+    for connection in connections:
+        connection.protocol.transport.close()
+    await settle()
+
+
+async def test_another_loop_takes_over(clock: Clock) -> None:
+    """A loop that was stopped before its turn ended leaves nothing that would keep the next loop from flushing."""
+    held, first, second = HeldOutput(), Writer(), Writer()
+    stopped = asyncio.new_event_loop()
+    held.add(first, stopped)
+    stopped.close()
+    held._connections.clear()
+    held.add(second, asyncio.get_running_loop())
+    await asyncio.sleep(0)
+    assert second.flushed == 1
+
+
 async def test_load_makes_patience_and_blocking_ends_it(parser: str, clock: Clock) -> None:
     """On a connection: many quick requests in a row begin it, one app that blocks the loop ends it."""
 

@@ -1,0 +1,193 @@
+"""What a connection that speaks HTTP knows and does in any version: its worker, its two ends, its tasks, its idle time.
+
+Runs on the worker's loop. Answers to: uvicorn's protocol classes, for the constructor and the attributes that observers
+read.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import logging
+from collections.abc import Coroutine
+from typing import Any, ClassVar
+
+from pounce.asgi import ASGI3Application
+from pounce.connection.flow import FlowControl, can_write_vectors
+from pounce.connection.peer import get_local_addr, get_remote_addr, is_ssl
+from pounce.connection.state import ServerState
+from pounce.contracts import ConfigView
+from pounce.logs import TRACE_LOG_LEVEL
+from pounce.middleware.proxy_headers import ProxyHeadersMiddleware
+from pounce.names import LOGGER_ACCESS, LOGGER_ERROR
+
+# Once, not for every connection: looking a logger up takes a lock that all threads share.
+_error_logger = logging.getLogger(LOGGER_ERROR)
+_access_logger = logging.getLogger(LOGGER_ACCESS)
+
+
+class Idle:
+    """What `idle` says to the sweeper (`Worker`); else it is the time at which the sweeper saw the connection idle."""
+
+    __slots__ = ()
+
+    BUSY: ClassVar[float] = 0.0
+    NEWLY_IDLE: ClassVar[float] = -1.0
+
+
+class HttpConnection(asyncio.Protocol, Idle):
+    """asyncio's view of one connection. Subclasses parse what comes and write what goes."""
+
+    # Slots, since attribute access is fastest there and a class with more than 30 attributes has nothing better.
+    __slots__ = (
+        "_context",
+        "_eager",
+        "_holds_output",
+        "_proxy",
+        "_start_task",
+        "_sweeps_idle",
+        "_trusts_peer",
+        "_writes_vectors",
+        "access_log",
+        "access_logger",
+        "app",
+        "app_state",
+        "asgi_version",
+        "client",
+        "config",
+        "connections",
+        "flow",
+        "idle",
+        "limit_concurrency",
+        "logger",
+        "loop",
+        "retiring",
+        "root_path",
+        "scheme",
+        "server",
+        "server_state",
+        "tasks",
+        "timeout_keep_alive",
+        "timeout_keep_alive_task",
+        "transport",
+    )
+
+    def __init__(
+        self,
+        config: ConfigView,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        """Parameters as uvicorn's protocol classes have them, since users pass classes of their own as `http=`."""
+        if not config.loaded:
+            config.load()
+        self.config = config
+        self.app: ASGI3Application = config.loaded_app
+        self.loop = loop = _loop or asyncio.get_event_loop()
+        self.logger = _error_logger
+        self.access_logger = _access_logger
+        self.access_log = _access_logger.hasHandlers()
+        self.root_path = config.root_path
+        self.asgi_version = config.asgi_version
+        self.limit_concurrency = config.limit_concurrency
+        self.timeout_keep_alive = config.timeout_keep_alive
+        self.timeout_keep_alive_task: asyncio.TimerHandle | None = None
+        self.idle = 0.0  # BUSY
+        #: The worker is being replaced: the response to the next request closes the connection.
+        self.retiring = False
+        self.app_state = app_state
+        self.server_state = server_state
+        self.connections = server_state.connections
+        self.tasks = server_state.tasks
+        self._sweeps_idle = server_state.sweeps_idle and config.timeout_keep_alive >= 1
+
+        # Known when it is made
+        self.transport: asyncio.Transport = None  # type: ignore[assignment]
+        self.flow: FlowControl = None  # type: ignore[assignment]
+        self.server: tuple[str, int | None] | None = None
+        self.client: tuple[str, int] | None = None
+        self.scheme = "http"
+
+        # How tasks start, and whether output may wait for the end of the step that made it
+        self._eager, self._start_task = server_state.task_starter(loop)
+        self._context: contextvars.Context | None = None
+        self._holds_output = isinstance(loop, asyncio.AbstractEventLoop)
+        self._writes_vectors = can_write_vectors(loop)
+
+        # A trusted peer is trusted for the whole connection, so the middleware need not be awaited through.
+        self._proxy = self.app if type(self.app) is ProxyHeadersMiddleware else None
+        self._trusts_peer = False
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """A client has connected."""
+        self.connections.add(self)
+        self.transport = transport
+        self.flow = FlowControl(transport)
+        self.server = get_local_addr(transport)
+        self.client = get_remote_addr(transport)
+        if is_ssl(transport):
+            self.scheme = "https"
+        if not self.config.reset_contextvars:
+            # Every request starts from the server's own context, never from that of the request before it.
+            self._context = contextvars.copy_context()
+        if self._proxy is not None:
+            self._trusts_peer = self._proxy.trusts(self.client[0] if self.client else None)
+
+    def eof_received(self) -> None:
+        """The client sends no more: asyncio closes the transport, as with uvicorn."""
+
+    def pause_writing(self) -> None:
+        """The transport's write buffer is over its high-water mark."""
+        self.flow.pause_writing()
+
+    def resume_writing(self) -> None:
+        """The transport's write buffer has room again."""
+        self.flow.resume_writing()
+
+    def abort(self) -> None:
+        """End the connection at once."""
+        self.transport.abort()
+
+    def _start_app(self, coro: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Run an exchange in a task of its own, as far as it gets now where tasks start eagerly."""
+        context = self._context
+        if context is None:
+            # uvicorn: asyncio lets context variables leak from one task into the next (CPython issue 140947).
+            task = self._start_task(coro, contextvars.Context())
+        elif self._eager:
+            task = self._start_task(coro, context.copy())
+        else:
+            # Not through the `context` argument, which a task factory or loop of the user's may not know. A copy, since
+            # what the loop calls may run in the original.
+            task = context.copy().run(self._start_task, coro, None)
+        if not (self._eager and task.done()):
+            self.tasks.add(task)
+            task.add_done_callback(self.tasks.discard)
+        return task
+
+    def _start_keepalive(self) -> None:
+        """The idle time begins, where no sweeper looks after it."""
+        if self.timeout_keep_alive_task is None:
+            self.timeout_keep_alive_task = self.loop.call_later(
+                self.timeout_keep_alive, self.timeout_keep_alive_handler
+            )
+
+    def _unset_keepalive_if_required(self) -> None:
+        if self.timeout_keep_alive_task is not None:
+            self.timeout_keep_alive_task.cancel()
+            self.timeout_keep_alive_task = None
+
+    def timeout_keep_alive_handler(self) -> None:
+        """The connection was idle for `timeout_keep_alive` seconds."""
+        raise NotImplementedError
+
+    def _trace(self, event: str) -> None:
+        trace(self.logger, self.client, event)
+
+
+def trace(logger: logging.Logger, client: tuple[str, int] | None, event: str) -> None:
+    """Log an event of a connection, at the level below DEBUG."""
+    if logger.level <= TRACE_LOG_LEVEL:
+        prefix = f"{client[0]}:{client[1]} - " if client else ""
+        logger.log(TRACE_LOG_LEVEL, "%s%s", prefix, event)
