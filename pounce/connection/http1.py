@@ -39,6 +39,9 @@ _MAX_HELD_PARTS = 64
 #: Pipelined requests that are answered in a row before other connections have their turn.
 _REQUESTS_PER_TURN = 64
 
+# Numbers, since `b"#" in target` raises and drops an exception inside of Python first (3.14).
+_HASH, _SLASH, _QUESTION_MARK = b"#/?"
+
 
 class HTTP1Protocol(HttpConnection):
     """asyncio's view of one HTTP/1.1 connection, and the `HttpChannel` of its cycles."""
@@ -166,9 +169,9 @@ class HTTP1Protocol(HttpConnection):
                 self._input_ended = True
                 return True
             self._unsupported_upgrade_warning()
-        if target[0] != 0x2F or b"#" in target:  # not in origin form (RFC 9112 section 3.2)
+        if target[0] != _SLASH or _HASH in target:  # not in origin form (RFC 9112 section 3.2)
             raw_path, query_string = self.wire.split_target(target)
-        elif b"?" in target:
+        elif _QUESTION_MARK in target:
             raw_path, _, query_string = target.partition(b"?")
         else:
             raw_path, query_string = target, b""

@@ -1,4 +1,7 @@
-"""Who is at the two ends of a transport: client, server, and whether TLS is between them."""
+"""Who is at the two ends of a transport: client, server, and whether TLS is between them.
+
+What the transport remembers is asked first: on uvloop, its socket object is made anew for every question.
+"""
 
 from __future__ import annotations
 
@@ -9,30 +12,31 @@ from typing import Any
 
 def get_remote_addr(transport: asyncio.BaseTransport) -> tuple[str, int] | None:
     """The client's `(host, port)`, or None where there is none to tell (unix sockets, a peer that is already gone)."""
-    sock: socket.socket | None = transport.get_extra_info("socket")
-    if sock is not None:
+    name: Any = transport.get_extra_info("peername")
+    if not _is_address(name):
+        sock: socket.socket | None = transport.get_extra_info("socket")
+        if sock is None:
+            return None
         try:
             name = sock.getpeername()
         except OSError:
             return None
-        return (str(name[0]), int(name[1])) if isinstance(name, tuple) else None
-    name = transport.get_extra_info("peername")
-    return (str(name[0]), int(name[1])) if _is_pair(name) else None
+        if not isinstance(name, tuple):
+            return None
+    return str(name[0]), int(name[1])
 
 
 def get_local_addr(transport: asyncio.BaseTransport) -> tuple[str, int | None] | None:
     """The server's `(host, port)`, `(path, None)` on a unix socket, or None."""
-    sock: socket.socket | None = transport.get_extra_info("socket")
-    name: Any
-    if sock is not None:
+    name: Any = transport.get_extra_info("sockname")
+    if not _is_address(name) and not isinstance(name, str):
+        sock: socket.socket | None = transport.get_extra_info("socket")
+        if sock is None:
+            return None
         name = sock.getsockname()
-        if isinstance(name, tuple):
-            return (str(name[0]), int(name[1]))
-    else:
-        name = transport.get_extra_info("sockname")
-        if _is_pair(name):
-            return (str(name[0]), int(name[1]))
-    return (name, None) if isinstance(name, str) else None
+    if isinstance(name, str):
+        return name, None
+    return (str(name[0]), int(name[1])) if isinstance(name, list | tuple) else None
 
 
 def is_ssl(transport: asyncio.BaseTransport) -> bool:
@@ -40,5 +44,6 @@ def is_ssl(transport: asyncio.BaseTransport) -> bool:
     return bool(transport.get_extra_info("sslcontext"))
 
 
-def _is_pair(name: Any) -> bool:
-    return isinstance(name, list | tuple) and len(name) == 2
+def _is_address(name: Any) -> bool:
+    # Of IPv4, or of IPv6, where flow and scope follow.
+    return isinstance(name, list | tuple) and len(name) in (2, 4)

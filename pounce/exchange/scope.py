@@ -27,7 +27,7 @@ def http_scope(
     Raises UnicodeDecodeError for a path that is not ASCII.
     """
     path = raw_path.decode("ascii")
-    if b"%" in raw_path:
+    if "%" in path:
         path = unquote(path)
     if root_path:
         path = root_path + path
