@@ -123,6 +123,10 @@ class HTTP1Protocol(HttpConnection):
             self.flow.resume_writing()
         self._let_go()
 
+    def eof_received(self) -> None:
+        """The client sends no more: asyncio closes the transport, as with uvicorn. What is held leaves before that."""
+        self.flush()
+
     def data_received(self, data: bytes) -> None:
         """Bytes from the client."""
         self.idle = 0.0  # BUSY

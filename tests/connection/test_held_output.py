@@ -200,6 +200,24 @@ async def test_every_response_is_written_however_long_apps_take(
     await settle()
 
 
+async def test_a_client_that_half_closes_gets_its_response(parser: str, clock: Clock) -> None:
+    """Behind its request comes the end of its side, in the same turn: asyncio closes then, so it is written first."""
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await answer(send, b"done")
+
+    connection = Connection(parser, app, loop=asyncio.get_running_loop())
+    connection.protocol._held_output.patient = True
+    connection.protocol.data_received(get())
+    if not connection.protocol._eager:
+        await asyncio.sleep(0)  # the app's step; the turn is not over
+    assert not connection.transport.written
+    connection.protocol.eof_received()
+    connection.transport.close()
+    assert connection.responses()[0].body == b"done"
+    await settle()
+
+
 async def test_another_loop_takes_over(clock: Clock) -> None:
     """A loop that was stopped before its turn ended leaves nothing that would keep the next loop from flushing."""
     held, first, second = HeldOutput(), Writer(), Writer()
