@@ -9,6 +9,7 @@ here is locked. Knows nothing of what it writes.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from time import monotonic
 from typing import Protocol
 
@@ -97,4 +98,5 @@ class HeldOutput:
             try:
                 connection.flush()
             except Exception:  # one broken transport is not the others' affair
-                connection.abort()
+                with contextlib.suppress(Exception):
+                    connection.abort()

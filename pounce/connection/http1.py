@@ -39,6 +39,11 @@ _MAX_HELD_PARTS = 64
 #: Pipelined requests that are answered in a row before other connections have their turn.
 _REQUESTS_PER_TURN = 64
 
+#: Bytes of a request that is kept to be compared with the next one.
+_MAX_REPEATED_SIZE = 4096
+
+_END_OF_HEAD = b"\r\n\r\n"
+
 # Numbers, since `b"#" in target` raises and drops an exception inside of Python first (3.14).
 _HASH, _SLASH, _QUESTION_MARK = b"#/?"
 
@@ -54,6 +59,8 @@ class HTTP1Protocol(HttpConnection):
         "_input_ended",
         "_out",
         "_refusal",
+        "_repeated",
+        "_seen",
         "_upgrade",
         "cycle",
         "pipeline",
@@ -64,6 +71,8 @@ class HTTP1Protocol(HttpConnection):
 
     wire_class: ClassVar[Any]
     sends_length_of_500: ClassVar[bool] = False
+    #: Whether a request that was sent before may begin without the parser: it must not be where responses come from.
+    knows_repeated_heads: ClassVar[bool] = False
     #: Whether the wire parses a pipelined request only when the response before it is complete (`start_next`).
     holds_requests_back: ClassVar[bool] = True
 
@@ -83,6 +92,8 @@ class HTTP1Protocol(HttpConnection):
         self._refusal: BadRequest | None = None
         self._upgrade: tuple[str, bytes, Headers, list[bytes]] | None = None  # the list: what came behind its head
         self._input_ended = False  # closed, or a refusal or an upgrade waits until earlier requests are answered
+        self._seen: bytes | None = None  # the last segment, if it was one whole request without a body
+        self._repeated: dict[str, Any] | None = None  # the scope of that request, once it came twice in a row
 
         # The requests: the latest one parsed, those not begun, and the one being answered
         self.scope: Any = None
@@ -135,13 +146,10 @@ class HTTP1Protocol(HttpConnection):
         if self._input_ended:
             self._on_data_behind_end(data)
             return
-        wire = self.wire
-        try:
-            wire.feed(data)
-        except BadRequest as exc:
-            self._on_bad_request(exc)
-        except Exception as exc:
-            self._on_feed_error(exc, data)
+        if self._repeated is not None and data == self._seen:
+            self._on_repeated_request(self._repeated)
+        else:
+            self._parse(data)
         if self.pipeline:
             if self._active is None:
                 self._advance()
@@ -149,8 +157,52 @@ class HTTP1Protocol(HttpConnection):
                 self.flow.pause_reading()
         elif self._upgrade is not None and self._active is None:
             self._on_drained()
-        if wire.target:
+        if self.wire.target:
             self._limit_head(len(data))
+
+    def _parse(self, data: bytes) -> None:
+        is_again = data == self._seen
+        self._seen = self._repeated = None
+        before = self.cycle
+        try:
+            self.wire.feed(data)
+        except BadRequest as exc:
+            self._on_bad_request(exc)
+        except Exception as exc:
+            self._on_feed_error(exc, data)
+        else:
+            if self.knows_repeated_heads and self.cycle is not before:
+                self._remember(data, is_again)
+
+    def _remember(self, data: bytes, is_again: bool) -> None:
+        """Keep a segment that was one whole request without a body, and its scope when it comes a second time in a row.
+
+        Behind the first one the parser is between two requests. So it was before it parsed the second one, and is again
+        behind that: what it makes of the third it has said already. Before the app gets the scope and may change it.
+        """
+        cycle = self.cycle
+        assert cycle is not None
+        if (
+            not cycle.more_body
+            and not cycle.body
+            and cycle.keep_alive
+            and not cycle.waiting_for_100_continue
+            and len(data) <= _MAX_REPEATED_SIZE
+            and data.find(_END_OF_HEAD) == len(data) - len(_END_OF_HEAD)
+        ):
+            self._seen = data
+            if is_again:
+                scope = cycle.scope
+                self._repeated = {**scope, "asgi": scope["asgi"].copy(), "headers": scope["headers"].copy()}
+
+    def _on_repeated_request(self, known: dict[str, Any]) -> None:
+        scope = known.copy()
+        scope["asgi"] = scope["asgi"].copy()
+        scope["headers"] = scope["headers"].copy()
+        scope["state"] = self.app_state.copy()
+        cycle = self._queue(scope, True, False)
+        cycle.more_body = False
+        cycle._something_to_tell = True
 
     # Told by the wire
 
@@ -180,7 +232,7 @@ class HTTP1Protocol(HttpConnection):
         else:
             raw_path, query_string = target, b""
         try:
-            self.scope = scope = http_scope(
+            scope = http_scope(
                 method,
                 raw_path,
                 query_string,
@@ -195,10 +247,14 @@ class HTTP1Protocol(HttpConnection):
             )
         except UnicodeDecodeError as exc:
             raise BadRequest(INVALID_REQUEST) from exc
+        if self._trusts_peer and self.app is self._proxy:
+            self._proxy.rewrite(scope)
+        self._queue(scope, keep_alive, expect_continue)
+        return False
+
+    def _queue(self, scope: Any, keep_alive: bool, expect_continue: bool) -> RequestResponseCycle:
         app = self.app
         if app is self._proxy:
-            if self._trusts_peer:
-                self._proxy.rewrite(scope)
             app = self._proxy.app
         if self.limit_concurrency is not None and self.server_state.is_at_limit(self.limit_concurrency):
             self.logger.warning("Exceeded concurrency limit.")
@@ -206,11 +262,12 @@ class HTTP1Protocol(HttpConnection):
         if self.retiring:
             keep_alive = False
         access_logger = self.access_logger if self.access_log else None
+        self.scope = scope
         self.cycle = cycle = RequestResponseCycle(
             self, app, scope, self.logger, access_logger, keep_alive, expect_continue
         )
         self.pipeline.append(cycle)
-        return False
+        return cycle
 
     def on_body(self, data: bytes) -> None:
         """See `Http1Sink.on_body`."""
@@ -411,7 +468,7 @@ class HTTP1Protocol(HttpConnection):
 
     def _let_go(self) -> None:
         """Break the reference cycles: this connection shall be freed at once, not by the garbage collector."""
-        self.cycle = self._active = self.scope = None
+        self.cycle = self._active = self.scope = self._repeated = None
         self.wire.closed()
 
     # Errors and limits

@@ -37,6 +37,7 @@ class Writer:
 
     def abort(self) -> None:
         self.aborted = True
+        raise RuntimeError("no transport either")
 
 
 @pytest.fixture
