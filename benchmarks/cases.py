@@ -71,6 +71,7 @@ _EVENTS = b"".join(payload.EVENTS)
 
 CASES: tuple[Case, ...] = (
     Case("hello", "Bare hello", "plain:hello", floor="hello"),
+    Case("hello-varied", "Bare hello, each head different", "plain:hello", load=("vary",)),
     Case(
         "json-starlette", "JSON 1 KiB, Starlette", "starlette_app:app", _is_records, path="/records/7",
         least_bytes=1000,
