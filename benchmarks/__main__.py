@@ -9,7 +9,6 @@ import dataclasses
 import os
 import platform
 import shlex
-import signal
 import sys
 import tempfile
 import time
@@ -27,6 +26,7 @@ from benchmarks.load.outcome import LoadError
 from benchmarks.machine import machine, missing_tool
 from benchmarks.measure import Certificate, Cores, measure
 from benchmarks.plot import plot
+from benchmarks.process import leave_politely
 from benchmarks.results import BASELINE, Report
 from benchmarks.servers import Server
 from benchmarks.table import tables
@@ -242,11 +242,6 @@ def fail(why: str) -> NoReturn:
     sys.exit(2)
 
 
-def _interrupted(*_: object) -> NoReturn:
-    raise KeyboardInterrupt
-
-
 if __name__ == "__main__":
-    # Ended politely from outside, we leave as with Ctrl+C: no server stays behind.
-    signal.signal(signal.SIGTERM, _interrupted)
+    leave_politely()
     main(prog_name="python -m benchmarks")

@@ -14,7 +14,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 import os
-import signal
 import sys
 import tempfile
 import time
@@ -34,7 +33,7 @@ from benchmarks.load.outcome import LoadError
 from benchmarks.load.visits import visits
 from benchmarks.machine import missing_tool
 from benchmarks.measure import Cores
-from benchmarks.process import ServerProcess, free_port, on_cores
+from benchmarks.process import ServerProcess, free_port, leave_politely, on_cores
 from benchmarks.servers import BY_NAME, HOST
 from conformance.cache import SetupError
 from conformance.environment import Interpreter
@@ -282,11 +281,6 @@ def fail(why: str) -> NoReturn:
     sys.exit(2)
 
 
-def _interrupted(*_: object) -> NoReturn:
-    raise KeyboardInterrupt
-
-
 if __name__ == "__main__":
-    # Ended politely from outside, we leave as with Ctrl+C: no server stays behind.
-    signal.signal(signal.SIGTERM, _interrupted)
+    leave_politely()
     main(prog_name="python -m benchmarks.soak")

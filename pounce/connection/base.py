@@ -1,4 +1,4 @@
-"""What a connection that speaks HTTP knows and does in any version: its worker, its two ends, its tasks, its idle time.
+"""What a connection knows and does whatever it speaks: its worker and its two ends; over HTTP, its tasks and idle time.
 
 Runs on the worker's loop. Answers to: uvicorn's protocol classes, for the constructor and the attributes that observers
 read.
@@ -35,21 +35,11 @@ class Idle:
     NEWLY_IDLE: ClassVar[float] = -1.0
 
 
-class HttpConnection(asyncio.Protocol, Idle):
-    """asyncio's view of one connection. Subclasses parse what comes and write what goes."""
+class Connection(asyncio.Protocol):
+    """asyncio's view of one connection, whatever it speaks. Subclasses parse what comes and write what goes."""
 
     # Slots, since attribute access is fastest there and a class with more than 30 attributes has nothing better.
     __slots__ = (
-        "_context",
-        "_eager",
-        "_holds_output",
-        "_proxy",
-        "_start_task",
-        "_sweeps_idle",
-        "_trusts_peer",
-        "_writes_vectors",
-        "access_log",
-        "access_logger",
         "app",
         "app_state",
         "asgi_version",
@@ -57,18 +47,12 @@ class HttpConnection(asyncio.Protocol, Idle):
         "config",
         "connections",
         "flow",
-        "idle",
-        "limit_concurrency",
         "logger",
         "loop",
-        "retiring",
         "root_path",
         "scheme",
         "server",
-        "server_state",
         "tasks",
-        "timeout_keep_alive",
-        "timeout_keep_alive_task",
         "transport",
     )
 
@@ -84,40 +68,20 @@ class HttpConnection(asyncio.Protocol, Idle):
             config.load()
         self.config = config
         self.app: ASGI3Application = config.loaded_app
-        self.loop = loop = _loop or asyncio.get_event_loop()
+        self.loop = _loop or asyncio.get_event_loop()
         self.logger = _error_logger
-        self.access_logger = _access_logger
-        self.access_log = _access_logger.hasHandlers()
         self.root_path = config.root_path
         self.asgi_version = config.asgi_version
-        self.limit_concurrency = config.limit_concurrency
-        self.timeout_keep_alive = config.timeout_keep_alive
-        self.timeout_keep_alive_task: asyncio.TimerHandle | None = None
-        self.idle = 0.0  # BUSY
-        #: The worker is being replaced: the response to the next request closes the connection.
-        self.retiring = False
         self.app_state = app_state
-        self.server_state = server_state
         self.connections = server_state.connections
         self.tasks = server_state.tasks
-        self._sweeps_idle = server_state.sweeps_idle and config.timeout_keep_alive >= 1
 
         # Known when it is made
         self.transport: asyncio.Transport = None  # type: ignore[assignment]
         self.flow: FlowControl = None  # type: ignore[assignment]
         self.server: tuple[str, int | None] | None = None
         self.client: tuple[str, int] | None = None
-        self.scheme = "http"
-
-        # How tasks start, and whether output may wait for the end of the step that made it
-        self._eager, self._start_task = server_state.task_starter(loop)
-        self._context: contextvars.Context | None = None
-        self._holds_output = isinstance(loop, asyncio.AbstractEventLoop)
-        self._writes_vectors = can_write_vectors(loop)
-
-        # A trusted peer is trusted for the whole connection, so the middleware need not be awaited through.
-        self._proxy = self.app if type(self.app) is ProxyHeadersMiddleware else None
-        self._trusts_peer = False
+        self.scheme = ""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """A client has connected."""
@@ -126,13 +90,6 @@ class HttpConnection(asyncio.Protocol, Idle):
         self.flow = FlowControl(transport)
         self.server = get_local_addr(transport)
         self.client = get_remote_addr(transport)
-        if is_ssl(transport):
-            self.scheme = "https"
-        if not self.config.reset_contextvars:
-            # Every request starts from the server's own context, never from that of the request before it.
-            self._context = contextvars.copy_context()
-        if self._proxy is not None:
-            self._trusts_peer = self._proxy.trusts(self.client[0] if self.client else None)
 
     def eof_received(self) -> None:
         """The client sends no more: asyncio closes the transport, as with uvicorn."""
@@ -144,6 +101,71 @@ class HttpConnection(asyncio.Protocol, Idle):
     def resume_writing(self) -> None:
         """The transport's write buffer has room again."""
         self.flow.resume_writing()
+
+
+class HttpConnection(Connection, Idle):
+    """A connection that speaks HTTP, of any version."""
+
+    __slots__ = (
+        "_context",
+        "_eager",
+        "_holds_output",
+        "_proxy",
+        "_start_task",
+        "_sweeps_idle",
+        "_trusts_peer",
+        "_writes_vectors",
+        "access_log",
+        "access_logger",
+        "idle",
+        "limit_concurrency",
+        "retiring",
+        "server_state",
+        "timeout_keep_alive",
+        "timeout_keep_alive_task",
+    )
+
+    def __init__(
+        self,
+        config: ConfigView,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        """See `Connection`."""
+        super().__init__(config, server_state, app_state, _loop)
+        self.scheme = "http"
+        self.access_logger = _access_logger
+        self.access_log = _access_logger.hasHandlers()
+        self.limit_concurrency = config.limit_concurrency
+        self.timeout_keep_alive = config.timeout_keep_alive
+        self.timeout_keep_alive_task: asyncio.TimerHandle | None = None
+        self.idle = 0.0  # BUSY
+        #: The worker is being replaced: the response to the next request closes the connection.
+        self.retiring = False
+        self.server_state = server_state
+        self._sweeps_idle = server_state.sweeps_idle and config.timeout_keep_alive >= 1
+
+        # How tasks start, and whether output may wait for the end of the step that made it
+        self._eager, self._start_task = server_state.task_starter(self.loop)
+        self._context: contextvars.Context | None = None
+        self._holds_output = isinstance(self.loop, asyncio.AbstractEventLoop)
+        self._writes_vectors = can_write_vectors(self.loop)
+
+        # A trusted peer is trusted for the whole connection, so the middleware need not be awaited through.
+        self._proxy = self.app if type(self.app) is ProxyHeadersMiddleware else None
+        self._trusts_peer = False
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """A client has connected."""
+        super().connection_made(transport)
+        if is_ssl(transport):
+            self.scheme = "https"
+        if not self.config.reset_contextvars:
+            # Every request starts from the server's own context, never from that of the request before it.
+            self._context = contextvars.copy_context()
+        if self._proxy is not None:
+            self._trusts_peer = self._proxy.trusts(self.client[0] if self.client else None)
 
     def abort(self) -> None:
         """End the connection at once."""
@@ -183,11 +205,6 @@ class HttpConnection(asyncio.Protocol, Idle):
         raise NotImplementedError
 
     def _trace(self, event: str) -> None:
-        trace(self.logger, self.client, event)
-
-
-def trace(logger: logging.Logger, client: tuple[str, int] | None, event: str) -> None:
-    """Log an event of a connection, at the level below DEBUG."""
-    if logger.level <= TRACE_LOG_LEVEL:
-        prefix = f"{client[0]}:{client[1]} - " if client else ""
-        logger.log(TRACE_LOG_LEVEL, "%s%s", prefix, event)
+        if self.logger.level <= TRACE_LOG_LEVEL:
+            prefix = f"{self.client[0]}:{self.client[1]} - " if self.client else ""
+            self.logger.log(TRACE_LOG_LEVEL, "%s%s", prefix, event)

@@ -22,7 +22,7 @@ from pounce.contracts import ConfigView
 from pounce.errors import BadRequest
 from pounce.exchange.canned import service_unavailable
 from pounce.exchange.http_cycle import RequestResponseCycle
-from pounce.exchange.scope import http_scope
+from pounce.exchange.scope import http_scope, http_scope_again
 from pounce.names import distribution
 from pounce.wire.http1 import INVALID_REQUEST, Headers, Http1Wire
 
@@ -192,17 +192,11 @@ class HTTP1Protocol(HttpConnection):
         ):
             self._seen = data
             if is_again:
-                scope = cycle.scope
-                self._repeated = {**scope, "asgi": scope["asgi"].copy(), "headers": scope["headers"].copy()}
+                self._repeated = http_scope_again(cycle.scope, {})
 
     def _on_repeated_request(self, known: dict[str, Any]) -> None:
-        scope = known.copy()
-        scope["asgi"] = scope["asgi"].copy()
-        scope["headers"] = scope["headers"].copy()
-        scope["state"] = self.app_state.copy()
-        cycle = self._queue(scope, True, False)
-        cycle.more_body = False
-        cycle._something_to_tell = True
+        self._queue(http_scope_again(known, self.app_state.copy()), True, False)
+        self.on_end()
 
     # Told by the wire
 
@@ -252,7 +246,7 @@ class HTTP1Protocol(HttpConnection):
         self._queue(scope, keep_alive, expect_continue)
         return False
 
-    def _queue(self, scope: Any, keep_alive: bool, expect_continue: bool) -> RequestResponseCycle:
+    def _queue(self, scope: Any, keep_alive: bool, expect_continue: bool) -> None:
         app = self.app
         if app is self._proxy:
             app = self._proxy.app
@@ -267,7 +261,6 @@ class HTTP1Protocol(HttpConnection):
             self, app, scope, self.logger, access_logger, keep_alive, expect_continue
         )
         self.pipeline.append(cycle)
-        return cycle
 
     def on_body(self, data: bytes) -> None:
         """See `Http1Sink.on_body`."""

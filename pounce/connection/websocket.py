@@ -9,18 +9,17 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-import logging
 from collections.abc import Awaitable, Iterable
 from typing import Any, ClassVar
 
-from pounce.connection.flow import HIGH_WATER_LIMIT, FlowControl, can_write_vectors
-from pounce.connection.peer import get_local_addr, get_remote_addr, is_ssl
+from pounce.connection.base import Connection
+from pounce.connection.flow import HIGH_WATER_LIMIT, can_write_vectors
+from pounce.connection.peer import is_ssl
 from pounce.connection.ping import PingTimer
 from pounce.connection.state import ServerState
 from pounce.contracts import ConfigView
 from pounce.exchange.ws_cycle import Header, WebSocketCycle, WebSocketState, websocket_scope
 from pounce.logs import TRACE_LOG_LEVEL
-from pounce.names import LOGGER_ERROR
 from pounce.wire.ws import (
     ABNORMAL_CLOSURE,
     INTERNAL_ERROR,
@@ -34,7 +33,7 @@ from pounce.wire.ws import (
 _LARGE_MESSAGE_SIZE = 16 * 1024
 
 
-class WebSocketProtocol(asyncio.Protocol):
+class WebSocketProtocol(Connection):
     """What the WebSocket protocol classes have in common. Not usable by itself: `wire_class` is missing."""
 
     wire_class: ClassVar[type[WebSocketWire]]
@@ -46,24 +45,9 @@ class WebSocketProtocol(asyncio.Protocol):
         app_state: dict[str, Any],
         _loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
-        if not config.loaded:
-            config.load()
-        self.config = config
-        self.app = config.loaded_app
-        self.loop = _loop or asyncio.get_event_loop()
-        self.logger = logging.getLogger(LOGGER_ERROR)
-        self.root_path = config.root_path
-        self.asgi_version = config.asgi_version
-        self.app_state = app_state
-        self.connections = server_state.connections
-        self.tasks = server_state.tasks
-        self.default_headers = server_state.default_headers
-
-        self.transport: asyncio.Transport = None  # type: ignore[assignment]
-        self.flow: FlowControl = None  # type: ignore[assignment]
-        self.server: tuple[str, int | None] | None = None
-        self.client: tuple[str, int] | None = None
+        super().__init__(config, server_state, app_state, _loop)
         self.scheme = "ws"
+        self.default_headers = server_state.default_headers
 
         self.state = WebSocketState.CONNECTING
         self.is_open = False
@@ -134,13 +118,9 @@ class WebSocketProtocol(asyncio.Protocol):
 
     # asyncio.Protocol
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.connections.add(self)
-        self.transport = transport  # type: ignore[assignment]
-        self.flow = FlowControl(self.transport)
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
         self._writes_vectors = can_write_vectors(self.loop)
-        self.server = get_local_addr(transport)
-        self.client = get_remote_addr(transport)
         self.scheme = "wss" if is_ssl(transport) else "ws"
         self._trace("connection made")
 
@@ -155,14 +135,8 @@ class WebSocketProtocol(asyncio.Protocol):
         if exc is None:
             self.transport.close()
 
-    def eof_received(self) -> None:
-        """The transport closes itself: a WebSocket has no half-closed state."""
-
-    def pause_writing(self) -> None:
-        self.flow.pause_writing()
-
     def resume_writing(self) -> None:
-        self.flow.resume_writing()
+        super().resume_writing()
         self._flush_pongs()
 
     def data_received(self, data: bytes) -> None:
