@@ -11,6 +11,8 @@ import logging
 import os
 import socket
 import stat
+import struct
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -23,6 +25,18 @@ logger = logging.getLogger(LOGGER_ERROR)
 #: Everybody may connect to a unix socket; who may reach it is up to its directory.
 _UDS_MODE = 0o666
 
+#: Handles that are added to a listening socket while connections come in bulk, how many must wait for that, and for how
+#: many reviews in a row there must be fewer to take them away.
+_MORE_HANDLES = 7
+_MANY_WAITING = 4
+_FEW_WAITING = 2
+_QUIET_REVIEWS = 5
+
+#: The beginning of `struct tcp_info`: eight bytes, four 32-bit numbers, then `tcpi_unacked`.
+_TCP_INFO_UNACKED = struct.Struct("=24xI")
+
+_counts_waiting = sys.platform == "linux"
+
 ProtocolFactory = Callable[[], asyncio.BaseProtocol]
 
 
@@ -32,16 +46,81 @@ async def create_listeners(
     """Listen on the running loop: on these sockets, or where the config says. Returns asyncio servers."""
     loop = asyncio.get_running_loop()
     settings: dict[str, Any] = {"ssl": config.ssl, "backlog": config.backlog}
-    if sockets is not None:
-        return [await loop.create_server(factory, sock=sock, **settings) for sock in sockets]
-    if config.fd is not None:
-        return [await loop.create_server(factory, sock=_inherited(config.fd), **settings)]
-    if config.uds is not None:
+    if sockets is None and config.uds is not None and config.fd is None:
         mode = _mode_for(config.uds)
-        server = await loop.create_unix_server(factory, path=config.uds, **settings)
+        server: Any = await loop.create_unix_server(factory, path=config.uds, **settings)
         os.chmod(config.uds, mode)
         return [server]
-    return [await loop.create_server(factory, host=config.host, port=config.port, **settings)]
+    if sockets is not None:
+        servers = [await loop.create_server(factory, sock=sock, **settings) for sock in sockets]
+    elif config.fd is not None:
+        servers = [await loop.create_server(factory, sock=_inherited(config.fd), **settings)]
+    else:
+        servers = [await loop.create_server(factory, host=config.host, port=config.port, **settings)]
+    if config.workers > 1 or not _counts_waiting or not type(loop).__module__.startswith("uvloop"):
+        return servers  # processes that share a socket should share what comes, too
+    return [BulkAcceptor(server, factory, settings) for server in servers]
+
+
+class BulkAcceptor:
+    """An asyncio server on a loop that accepts one connection per listening handle and turn (libuv).
+
+    Where each connection costs a whole turn, those that come in bulk cost up to half more, so while they queue up there
+    are more handles on the same sockets. Not always: a single connection would wake all of them (a third more).
+    """
+
+    def __init__(self, server: asyncio.Server, factory: ProtocolFactory, settings: dict[str, Any]) -> None:
+        """`factory` and `settings` are what `server` was made with."""
+        self._server = server
+        self._factory = factory
+        self._settings = settings
+        self._listeners = [sock for sock in server.sockets if sock.family in (socket.AF_INET, socket.AF_INET6)]
+        self._more: list[asyncio.Server] = []
+        self._quiet_reviews = 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._server, name)
+
+    async def review(self) -> None:
+        """Look at the queues, and have as many handles as they ask for. To be called every tenth of a second."""
+        waiting = max(map(_waiting, self._listeners), default=0)
+        if self._more:
+            self._quiet_reviews = self._quiet_reviews + 1 if waiting < _FEW_WAITING else 0
+            if self._quiet_reviews >= _QUIET_REVIEWS:
+                self._end_bulk()
+        elif waiting >= _MANY_WAITING:
+            self._quiet_reviews = 0
+            await self._start_bulk()
+
+    async def _start_bulk(self) -> None:
+        loop = asyncio.get_running_loop()
+        for fd in [sock.fileno() for sock in self._listeners] * _MORE_HANDLES:
+            try:
+                sock = socket.socket(fileno=os.dup(fd))
+            except OSError as exc:  # no descriptor is left: the connections need them more
+                logger.debug("Cannot accept in bulk: %s", exc)
+                self._end_bulk()
+                return
+            self._more.append(await loop.create_server(self._factory, sock=sock, **self._settings))
+        if not self._listeners:  # closed meanwhile
+            self._end_bulk()
+
+    def _end_bulk(self) -> None:
+        more, self._more = self._more, []
+        for server in more:
+            server.close()
+
+    def close(self) -> None:
+        """See `asyncio.Server.close`."""
+        self._listeners = []
+        self._end_bulk()
+        self._server.close()
+
+
+def _waiting(listener: socket.socket) -> int:
+    """How many connections wait to be accepted: `tcpi_unacked` of a listening socket (tcp(7), Linux)."""
+    info = listener.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO_UNACKED.size)
+    return int(_TCP_INFO_UNACKED.unpack(info)[0])
 
 
 async def listening(config: ConfigView, sockets: Sequence[socket.socket] | None) -> list[socket.socket]:

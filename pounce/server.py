@@ -27,7 +27,7 @@ from typing import Any
 from pounce.connection.state import ServerState
 from pounce.contracts import ConfigView
 from pounce.errors import NEEDS_PROCESSES, STARTUP_FAILURE
-from pounce.listeners import announce, create_listeners, listening
+from pounce.listeners import BulkAcceptor, announce, create_listeners, listening
 from pounce.logs import style
 from pounce.names import LOGGER_ERROR
 from pounce.pool.gil_watch import GilWatch
@@ -231,6 +231,9 @@ class Server:
         """What is due every tenth of a second. Returns whether the server should end."""
         if self._worker is not None:
             self._worker.tick()
+            for server in self.servers:
+                if type(server) is BulkAcceptor:
+                    await server.review()
         else:
             self._heartbeat = time.monotonic()
         if counter % 10 == 0:

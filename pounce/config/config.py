@@ -52,6 +52,9 @@ if TYPE_CHECKING:
 logger = logging.getLogger(names.LOGGER_ERROR)
 
 
+_ASGI_VERSIONS: dict[str, Literal["2.0", "3.0"]] = {"asgi2": "2.0", "asgi3": "3.0", "wsgi": "3.0"}
+
+
 class Config:
     """The settings of one server. Times in seconds, sizes in bytes; see docs/settings.md for each.
 
@@ -204,8 +207,7 @@ class Config:
     @property
     def asgi_version(self) -> Literal["2.0", "3.0"]:
         """The ASGI version that scopes carry. Only once the interface is known: after `load`, unless it was given."""
-        versions: dict[str, Literal["2.0", "3.0"]] = {"asgi2": "2.0", "asgi3": "3.0", "wsgi": "3.0"}
-        return versions[self.interface]
+        return _ASGI_VERSIONS[self.interface]
 
     @property
     def is_ssl(self) -> bool:

@@ -13,7 +13,7 @@ from collections.abc import Coroutine
 from typing import Any, ClassVar
 
 from pounce.asgi import ASGI3Application
-from pounce.connection.flow import FlowControl, can_write_vectors
+from pounce.connection.flow import FlowControl
 from pounce.connection.peer import get_local_addr, get_remote_addr, is_ssl
 from pounce.connection.state import ServerState
 from pounce.contracts import ConfigView
@@ -147,10 +147,9 @@ class HttpConnection(Connection, Idle):
         self._sweeps_idle = server_state.sweeps_idle and config.timeout_keep_alive >= 1
 
         # How tasks start, and whether output may wait for the end of the step that made it
-        self._eager, self._start_task = server_state.task_starter(self.loop)
+        traits = server_state.loop_traits(self.loop)
+        self._eager, self._start_task, self._holds_output, self._writes_vectors = traits
         self._context: contextvars.Context | None = None
-        self._holds_output = isinstance(self.loop, asyncio.AbstractEventLoop)
-        self._writes_vectors = can_write_vectors(self.loop)
 
         # A trusted peer is trusted for the whole connection, so the middleware need not be awaited through.
         self._proxy = self.app if type(self.app) is ProxyHeadersMiddleware else None

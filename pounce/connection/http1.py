@@ -12,11 +12,13 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Iterable
+from time import monotonic
 from typing import Any, ClassVar
 
 from pounce.connection.base import HttpConnection
 from pounce.connection.flow import HIGH_WATER_LIMIT
 from pounce.connection.held_output import REVIEWED
+from pounce.connection.held_streams import QUICK_SUCCESSION
 from pounce.connection.state import ServerState
 from pounce.contracts import ConfigView
 from pounce.errors import BadRequest
@@ -32,8 +34,8 @@ MAX_HEAD_SIZE = 256 * 1024
 #: Bytes from which on a body part is written as it is: copying it to join it with its head would cost more.
 _LARGE_BODY_SIZE = 16 * 1024
 
-#: Parts of responses to pipelined requests that are held for one write. More must be written, so that the transport can
-#: say that the client does not read.
+#: Parts of responses that are held for one write. More must be written, so that the transport can say that the client
+#: does not read.
 _MAX_HELD_PARTS = 64
 
 #: Pipelined requests that are answered in a row before other connections have their turn.
@@ -56,8 +58,11 @@ class HTTP1Protocol(HttpConnection):
         "_advancing",
         "_head_size",
         "_held_output",
+        "_held_parts",
+        "_held_size",
         "_input_ended",
         "_out",
+        "_part_at",
         "_refusal",
         "_repeated",
         "_seen",
@@ -104,7 +109,10 @@ class HTTP1Protocol(HttpConnection):
 
         # What is written at the end of the step, or of the turn of the loop
         self._out: list[bytes] = []
+        self._held_size = 0  # bytes of bodies' parts in it
         self._held_output = server_state.held_output
+        self._part_at = 0.0  # when a part of a body was sent that others follow (monotonic)
+        self._held_parts = -1  # parts in `_out` when the worker last looked; -1: it does not look, nothing goes on
 
     def __repr__(self) -> str:
         state = "ACTIVE" if self._active else "IDLE"
@@ -127,9 +135,11 @@ class HTTP1Protocol(HttpConnection):
         self._out.clear()
         self._refusal = self._upgrade = None
         self._input_ended = True
-        for cycle in {self._active, self.cycle}:
-            if cycle is not None:
-                cycle.on_disconnect()
+        active, latest = self._active, self.cycle
+        if active is not None and active is not latest:
+            active.on_disconnect()
+        if latest is not None:
+            latest.on_disconnect()
         if self.flow is not None:
             self.flow.resume_writing()
         self._let_go()
@@ -183,9 +193,9 @@ class HTTP1Protocol(HttpConnection):
         cycle = self.cycle
         assert cycle is not None
         if (
-            not cycle.more_body
+            cycle.keep_alive
+            and not cycle.more_body
             and not cycle.body
-            and cycle.keep_alive
             and not cycle.waiting_for_100_continue
             and len(data) <= _MAX_REPEATED_SIZE
             and data.find(_END_OF_HEAD) == len(data) - len(_END_OF_HEAD)
@@ -374,12 +384,12 @@ class HTTP1Protocol(HttpConnection):
         """See `HttpChannel.send_body`."""
         if type(body) is not bytes:
             body = bytes(memoryview(body))  # the app may change its buffer after send(); a str is refused here
-        if len(body) >= _LARGE_BODY_SIZE:
-            self._write_pieces(self.wire.large_body(body, more_body))
+        if more_body or len(body) >= _LARGE_BODY_SIZE:
+            self._send_part(body, more_body)
             return
-        data = self.wire.body(body, more_body)
+        data = self.wire.body(body, False)
         out = self._out
-        if not more_body and self._holds_output and self._held_output.patient:
+        if self._holds_output and self._held_output.patient:
             self._hold(data)
         elif out:
             out.append(data)
@@ -393,15 +403,38 @@ class HTTP1Protocol(HttpConnection):
         if len(out) == 1 and (self._held_output.patient or not self._advancing):
             self._held_output.add(self, self.loop)  # which may write it at once
 
-    def _write_pieces(self, pieces: list[bytes]) -> None:
-        if self._out:
-            pieces[:0] = self._out
-            self._out = []
-        if self._writes_vectors:
-            # asyncio never gets rid of an empty piece at the end (the answer to HEAD has one): it would spin on it.
-            self.transport.writelines([piece for piece in pieces if piece])
-        else:
-            self.transport.write(b"".join(pieces))
+    def _send_part(self, body: bytes, more_body: bool) -> None:
+        """Write a part of a body at once, unless it follows quickly: then several may leave in one write."""
+        out = self._out
+        may_wait = more_body and self._holds_output
+        if len(body) >= _LARGE_BODY_SIZE:
+            may_wait = may_wait and self._writes_vectors  # joining what is large would cost more than it saves
+            pieces = self.wire.large_body(body, more_body)
+            out += pieces
+            self._held_size += sum(map(len, pieces))
+        elif data := self.wire.body(body, more_body):
+            out.append(data)
+            self._held_size += len(data)
+        streams = self.server_state.held_streams
+        now = monotonic()
+        follows = now - self._part_at < QUICK_SUCCESSION and now >= streams.wait_from
+        self._part_at = now
+        if not (may_wait and follows) or len(out) > _MAX_HELD_PARTS or self._held_size >= self.flow.burst_size:
+            self.flush()
+        elif self._held_parts < 0:
+            self._held_parts = 0  # the worker looks before this stream's next step: it cannot have gone on by then
+            streams.add(self, self.loop)
+
+    def goes_on(self) -> bool:
+        """See `Stream.goes_on`."""
+        known = self._held_parts
+        self._held_parts = held = len(self._out)
+        return held > known
+
+    def release(self) -> None:
+        """See `Stream.release`."""
+        self._held_parts = -1
+        self.flush()
 
     def send_continue(self) -> None:
         """See `HttpChannel.send_continue`."""
@@ -457,7 +490,16 @@ class HTTP1Protocol(HttpConnection):
         out = self._out
         if out:
             self._out = []
-            self.transport.write(out[0] if len(out) == 1 else b"".join(out))
+            size, self._held_size = self._held_size, 0
+            if len(out) == 1:
+                self.transport.write(out[0])
+            elif size < _LARGE_BODY_SIZE or not self._writes_vectors:
+                self.transport.write(b"".join(out))
+            else:
+                # asyncio never gets rid of an empty piece at the end: it would spin on it.
+                self.transport.writelines([piece for piece in out if piece])
+            if size >= _LARGE_BODY_SIZE:
+                self.flow.wrote(size)
 
     def _let_go(self) -> None:
         """Break the reference cycles: this connection shall be freed at once, not by the garbage collector."""

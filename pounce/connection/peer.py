@@ -13,6 +13,8 @@ from typing import Any
 def get_remote_addr(transport: asyncio.BaseTransport) -> tuple[str, int] | None:
     """The client's `(host, port)`, or None where there is none to tell (unix sockets, a peer that is already gone)."""
     name: Any = transport.get_extra_info("peername")
+    if type(name) is tuple and len(name) == 2:  # IPv4, as the loop has it
+        return name
     if not _is_address(name):
         sock: socket.socket | None = transport.get_extra_info("socket")
         if sock is None:
@@ -29,6 +31,8 @@ def get_remote_addr(transport: asyncio.BaseTransport) -> tuple[str, int] | None:
 def get_local_addr(transport: asyncio.BaseTransport) -> tuple[str, int | None] | None:
     """The server's `(host, port)`, `(path, None)` on a unix socket, or None."""
     name: Any = transport.get_extra_info("sockname")
+    if type(name) is tuple and len(name) == 2:
+        return name
     if not _is_address(name) and not isinstance(name, str):
         sock: socket.socket | None = transport.get_extra_info("socket")
         if sock is None:

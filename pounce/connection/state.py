@@ -7,11 +7,24 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
+from pounce.connection.flow import can_write_vectors
 from pounce.connection.held_output import HeldOutput
+from pounce.connection.held_streams import HeldStreams
 from pounce.connection.tasks import TaskStarter, can_start_eagerly, start_task_on
 from pounce.wire.http1_head import HeaderCache
+
+
+class LoopTraits(NamedTuple):
+    """What a loop can do."""
+
+    #: Whether tasks start eagerly, and what starts them.
+    eager: bool
+    start_task: TaskStarter
+    #: Whether output may wait for the end of the step that made it: not on a test double that calls nothing soon.
+    holds_output: bool
+    writes_vectors: bool
 
 
 class ServerState:
@@ -29,17 +42,24 @@ class ServerState:
         #: The states of all workers of this process, this one included: limits count the whole process.
         self.siblings: Sequence[ServerState] = (self,)
 
-        self._starter_loop: asyncio.AbstractEventLoop | None = None
-        self._starter: tuple[bool, TaskStarter] | None = None
+        self._known_loop: asyncio.AbstractEventLoop | None = None
+        self._loop_traits: LoopTraits | None = None
         #: Connections whose output waits for the end of this turn of the loop.
         self.held_output = HeldOutput()
+        #: Connections that wait for their responses to go on.
+        self.held_streams = HeldStreams()
 
-    def task_starter(self, loop: asyncio.AbstractEventLoop) -> tuple[bool, TaskStarter]:
-        """Whether tasks start eagerly on this worker's loop, and what starts them; found out once per loop."""
-        if self._starter is None or loop is not self._starter_loop:
-            self._starter_loop = loop
-            self._starter = (can_start_eagerly(loop), start_task_on(loop))
-        return self._starter
+    def loop_traits(self, loop: asyncio.AbstractEventLoop) -> LoopTraits:
+        """What connections must know of the loop they are on; found out once per loop."""
+        if self._loop_traits is None or loop is not self._known_loop:
+            self._known_loop = loop
+            self._loop_traits = LoopTraits(
+                can_start_eagerly(loop),
+                start_task_on(loop),
+                isinstance(loop, asyncio.AbstractEventLoop),
+                can_write_vectors(loop),
+            )
+        return self._loop_traits
 
     def is_at_limit(self, limit: int) -> bool:
         """Whether `limit_concurrency` connections, or as many tasks, exist in this process."""

@@ -20,6 +20,8 @@ WATCHED = ("pounce.", "h11.", "httptools.", "zttp.")
 #: One for each worker, not for each connection.
 NOT_WATCHED = (
     "pounce.connection.state.ServerState",
+    "pounce.connection.state.LoopTraits",
+    "pounce.connection.held_streams.HeldStreams",
     "pounce.connection.held_output.HeldOutput",
     "pounce.wire.http1_head.HeaderCache",
 )
