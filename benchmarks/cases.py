@@ -91,6 +91,10 @@ CASES: tuple[Case, ...] = (
         floor="sse",
     ),
     Case(
+        "sse-paced", "100 server-sent events, 2 ms apart", "plain:paced_events", lambda body: body == _EVENTS,
+        least_bytes=len(_EVENTS),
+    ),
+    Case(
         "404-access-log", "404, access log on", "plain:missing", lambda body: body == payload.MISSING, status=404,
         access_log=True, least_bytes=len(payload.MISSING),
     ),

@@ -76,13 +76,24 @@ async def download(scope: Any, receive: Any, send: Any) -> None:
 
 
 async def events(scope: Any, receive: Any, send: Any) -> None:
+    """One event after the other, with a turn of the loop between two."""
     if scope["type"] == "lifespan":
         return await _lifespan(receive, send)
+    await _send_events(send, 0)
+
+
+async def paced_events(scope: Any, receive: Any, send: Any) -> None:
+    """Events so far apart that each has to leave by itself."""
+    if scope["type"] == "lifespan":
+        return await _lifespan(receive, send)
+    await _send_events(send, 0.002)
+
+
+async def _send_events(send: Any, pause: float) -> None:
     await send({"type": "http.response.start", "status": 200, "headers": EVENTS_HEADERS})
     for event in EVENTS:
         await send({"type": "http.response.body", "body": event, "more_body": True})
-        # A turn of the loop between two events, as between two real ones: none may wait for the next.
-        await asyncio.sleep(0)
+        await asyncio.sleep(pause)
     await send({"type": "http.response.body", "body": b""})
 
 

@@ -405,21 +405,31 @@ class HTTP1Protocol(HttpConnection):
 
     def _send_part(self, body: bytes, more_body: bool) -> None:
         """Write a part of a body at once, unless it follows quickly: then several may leave in one write."""
+        now = monotonic()
+        follows = now - self._part_at < QUICK_SUCCESSION
+        self._part_at = now
         out = self._out
-        may_wait = more_body and self._holds_output
-        if len(body) >= _LARGE_BODY_SIZE:
-            may_wait = may_wait and self._writes_vectors  # joining what is large would cost more than it saves
+        is_large = len(body) >= _LARGE_BODY_SIZE
+        if is_large:
             pieces = self.wire.large_body(body, more_body)
             out += pieces
             self._held_size += sum(map(len, pieces))
-        elif data := self.wire.body(body, more_body):
+        else:
+            data = self.wire.body(body, more_body)
+            if not (follows or out):
+                if data:
+                    self.transport.write(data)
+                return
             out.append(data)
             self._held_size += len(data)
         streams = self.server_state.held_streams
-        now = monotonic()
-        follows = now - self._part_at < QUICK_SUCCESSION and now >= streams.wait_from
-        self._part_at = now
-        if not (may_wait and follows) or len(out) > _MAX_HELD_PARTS or self._held_size >= self.flow.burst_size:
+        if (
+            not (follows and more_body and self._holds_output)
+            or (is_large and not self._writes_vectors)  # joining what is large would cost more than it saves
+            or self._held_size >= self.flow.burst_size
+            or len(out) > _MAX_HELD_PARTS
+            or now < streams.wait_from
+        ):
             self.flush()
         elif self._held_parts < 0:
             self._held_parts = 0  # the worker looks before this stream's next step: it cannot have gone on by then
