@@ -46,20 +46,19 @@ async def create_listeners(
     """Listen on the running loop: on these sockets, or where the config says. Returns asyncio servers."""
     loop = asyncio.get_running_loop()
     settings: dict[str, Any] = {"ssl": config.ssl, "backlog": config.backlog}
-    if sockets is None and config.uds is not None and config.fd is None:
+    if sockets is not None:
+        return [await loop.create_server(factory, sock=sock, **settings) for sock in sockets]
+    if config.fd is not None:
+        return [await loop.create_server(factory, sock=_inherited(config.fd), **settings)]
+    if config.uds is not None:
         mode = _mode_for(config.uds)
         server: Any = await loop.create_unix_server(factory, path=config.uds, **settings)
         os.chmod(config.uds, mode)
         return [server]
-    if sockets is not None:
-        servers = [await loop.create_server(factory, sock=sock, **settings) for sock in sockets]
-    elif config.fd is not None:
-        servers = [await loop.create_server(factory, sock=_inherited(config.fd), **settings)]
-    else:
-        servers = [await loop.create_server(factory, host=config.host, port=config.port, **settings)]
-    if config.workers > 1 or not _counts_waiting or not type(loop).__module__.startswith("uvloop"):
-        return servers  # processes that share a socket should share what comes, too
-    return [BulkAcceptor(server, factory, settings) for server in servers]
+    server = await loop.create_server(factory, host=config.host, port=config.port, **settings)
+    # Only on sockets of our own: processes that share one should share what comes, too.
+    is_one_by_one = type(loop).__module__.startswith("uvloop")
+    return [BulkAcceptor(server, factory, settings) if is_one_by_one and _counts_waiting else server]
 
 
 class BulkAcceptor:
@@ -74,7 +73,7 @@ class BulkAcceptor:
         self._server = server
         self._factory = factory
         self._settings = settings
-        self._listeners = [sock for sock in server.sockets if sock.family in (socket.AF_INET, socket.AF_INET6)]
+        self._listeners = list(server.sockets)
         self._more: list[asyncio.Server] = []
         self._quiet_reviews = 0
 

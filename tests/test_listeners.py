@@ -23,8 +23,7 @@ needs_uvloop = pytest.mark.skipif(
 
 def config(**settings: Any) -> Any:
     return SimpleNamespace(
-        **{"ssl": None, "backlog": 128, "uds": None, "fd": None, "host": "127.0.0.1", "port": 0, "workers": 1}
-        | settings
+        **{"ssl": None, "backlog": 128, "uds": None, "fd": None, "host": "127.0.0.1", "port": 0} | settings
     )
 
 
@@ -65,13 +64,12 @@ def nobody_served() -> None:
 
 
 @needs_uvloop
-@pytest.mark.parametrize("family", [socket.AF_INET, socket.AF_INET6])
-def test_a_queue_is_accepted_in_bulk(family: socket.AddressFamily) -> None:
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+def test_a_queue_is_accepted_in_bulk(host: str) -> None:
     """Reviewed with a queue it adds handles: several connections are made in one turn. Without, it takes them away."""
 
     async def main() -> None:
-        sock = socket.create_server(("::1" if family is socket.AF_INET6 else "127.0.0.1", 0), family=family)
-        [server] = await create_listeners(config(), Served, [sock])
+        [server] = await create_listeners(config(host=host), Served, None)
         assert isinstance(server, BulkAcceptor)
         address = server.sockets[0].getsockname()[:2]
         await server.review()
@@ -152,13 +150,14 @@ def test_no_descriptor_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("loop_name", ["asyncio", pytest.param("uvloop", marks=needs_uvloop)])
-@pytest.mark.parametrize("workers", [1, 2])
-def test_where_it_is_of_no_use(loop_name: str, workers: int) -> None:
+@pytest.mark.parametrize("shared", [False, True])
+def test_where_it_is_of_no_use(loop_name: str, shared: bool) -> None:
     """asyncio accepts all that wait; processes that share a socket should share what comes."""
 
     async def main() -> None:
-        [server] = await create_listeners(config(workers=workers), Served, None)
-        assert isinstance(server, BulkAcceptor) == (loop_name == "uvloop" and workers == 1)
+        sockets = [socket.create_server(("127.0.0.1", 0))] if shared else None
+        [server] = await create_listeners(config(), Served, sockets)
+        assert isinstance(server, BulkAcceptor) == (loop_name == "uvloop" and not shared)
         server.close()
 
     run(main(), loop_name)

@@ -55,6 +55,12 @@ class HeldStreams:
             self._since = monotonic()
         self._look_next_turn(loop)
 
+    def on_written(self, since: float) -> None:
+        """Told when what was held is written: the last part of it was sent at `since` (monotonic)."""
+        now = monotonic()
+        if now - since > _LATE:
+            self.wait_from = now + _PAUSE
+
     def _look_next_turn(self, loop: asyncio.AbstractEventLoop) -> None:
         if self._scheduled_on is not loop:
             self._scheduled_on = loop
@@ -62,10 +68,7 @@ class HeldStreams:
 
     def _look(self, loop: asyncio.AbstractEventLoop) -> None:
         self._scheduled_on = None
-        now = monotonic()
-        waited = now - self._since
-        if waited > _LATE:
-            self.wait_from = now + _PAUSE
+        waited = monotonic() - self._since
         streams, self._streams = self._streams, []
         for stream in streams:
             if waited <= _LONGEST_WAIT and stream.goes_on():

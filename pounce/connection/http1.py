@@ -389,7 +389,7 @@ class HTTP1Protocol(HttpConnection):
             return
         data = self.wire.body(body, False)
         out = self._out
-        if self._holds_output and self._held_output.patient:
+        if self._holds_output and self._held_output.patient and not self._held_size:
             self._hold(data)
         elif out:
             out.append(data)
@@ -443,8 +443,8 @@ class HTTP1Protocol(HttpConnection):
 
     def release(self) -> None:
         """See `Stream.release`."""
-        self._held_parts = -1
         self.flush()
+        self._held_parts = -1
 
     def send_continue(self) -> None:
         """See `HttpChannel.send_continue`."""
@@ -510,6 +510,8 @@ class HTTP1Protocol(HttpConnection):
                 self.transport.writelines([piece for piece in out if piece])
             if size >= _LARGE_BODY_SIZE:
                 self.flow.wrote(size)
+            if size and self._held_parts >= 0:
+                self.server_state.held_streams.on_written(self._part_at)
 
     def _let_go(self) -> None:
         """Break the reference cycles: this connection shall be freed at once, not by the garbage collector."""

@@ -105,13 +105,12 @@ async def test_each_pauses_for_itself(clock: Clock) -> None:
     assert [stream.released for stream in streams] == [1, 1, 1, 1]
 
 
-async def test_none_waits_after_the_loop_was_blocked(clock: Clock) -> None:
+def test_none_waits_after_the_loop_was_blocked(clock: Clock) -> None:
     """A part that was held for milliseconds was one too many: for a second, none is."""
-    held, stream = HeldStreams(), Stream(turns=5)
-    held.add(stream, asyncio.get_running_loop())
-    clock.now += 0.2
-    await asyncio.sleep(0)
-    assert stream.released == 1
+    held = HeldStreams()
+    held.on_written(clock.now - 0.004)
+    assert held.wait_from <= clock.now
+    held.on_written(clock.now - 0.006)
     assert held.wait_from == clock.now + 1.0
 
 
@@ -187,13 +186,15 @@ async def test_a_part_waits_for_no_more_than_a_quiet_turn(parser: str, clock: Cl
         assert connection.responses()[0].body == b"one,two,three"
 
 
-async def test_no_part_waits_after_the_loop_was_blocked(parser: str, clock: Clock) -> None:
+@pytest.mark.parametrize("turns", [0, 1])
+async def test_no_part_waits_after_the_loop_was_blocked(turns: int, parser: str, clock: Clock) -> None:
     """The app computes behind its second part: that one is late, those behind it are written at once."""
     written: list[int] = []
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
         await start(send)
         for _ in range(2):
+            await settle(turns)
             await part(send, b"tick")
         clock.now += 0.2
         await settle(2)
@@ -290,6 +291,43 @@ async def test_head_requests_hold_nothing(parser: str, clock: Clock) -> None:
         await settle()
         assert connection.responses(heads=(0,))[0].body == b""
         assert connection.protocol._held_size == 0
+
+
+async def test_a_long_turn_is_no_harm_where_nothing_waited(parser: str, clock: Clock) -> None:
+    """Other connections take their time behind a stream that has ended: it was not late."""
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await start(send)
+        for _ in range(5):
+            await part(send, b"tick")
+        await part(send, b"", False)
+        clock.now += 0.2
+
+    async with Connection(parser, app) as connection:
+        await connection.feed(get())
+        await connection.apps_done()
+        await settle()
+        assert connection.state.held_streams.wait_from == 0.0
+
+
+@pytest.mark.parametrize("patient", [False, True])
+async def test_the_end_of_a_stream_waits_for_nothing(patient: bool, parser: str, clock: Clock) -> None:
+    """Its last message takes with it what is held, under load as well."""
+    written: list[bytes] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        connection.protocol._held_output.patient = patient
+        await start(send)
+        for _ in range(3):
+            await part(send, b"tick")
+        await part(send, b"", False)
+        written.append(bytes(connection.transport.written))
+
+    async with Connection(parser, app) as connection:
+        await connection.feed(get())
+        await connection.apps_done()
+        assert written[0].count(b"tick") == 3
+        assert connection.responses()[0].complete
 
 
 # How much may be held
