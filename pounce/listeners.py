@@ -35,8 +35,6 @@ _QUIET_REVIEWS = 5
 #: The beginning of `struct tcp_info`: eight bytes, four 32-bit numbers, then `tcpi_unacked`.
 _TCP_INFO_UNACKED = struct.Struct("=24xI")
 
-_counts_waiting = sys.platform == "linux"
-
 ProtocolFactory = Callable[[], asyncio.BaseProtocol]
 
 
@@ -55,17 +53,24 @@ async def create_listeners(
         server: Any = await loop.create_unix_server(factory, path=config.uds, **settings)
         os.chmod(config.uds, mode)
         return [server]
-    server = await loop.create_server(factory, host=config.host, port=config.port, **settings)
-    # Only on sockets of our own: processes that share one should share what comes, too.
-    is_one_by_one = type(loop).__module__.startswith("uvloop")
-    return [BulkAcceptor(server, factory, settings) if is_one_by_one and _counts_waiting else server]
+    return [await loop.create_server(factory, host=config.host, port=config.port, **settings)]
+
+
+def bulk_acceptors(
+    config: ConfigView, factory: ProtocolFactory, servers: Sequence[asyncio.Server]
+) -> list[BulkAcceptor]:
+    """One for each of these servers that are this process's own and accept one connection per turn. On their loop."""
+    if sys.platform != "linux" or not type(asyncio.get_running_loop()).__module__.startswith("uvloop"):
+        return []
+    return [BulkAcceptor(server, factory, {"ssl": config.ssl, "backlog": config.backlog}) for server in servers]
 
 
 class BulkAcceptor:
-    """An asyncio server on a loop that accepts one connection per listening handle and turn (libuv).
+    """Adds handles to the listening sockets of a server, on a loop that accepts one connection per handle and turn.
 
-    Where each connection costs a whole turn, those that come in bulk cost up to half more, so while they queue up there
-    are more handles on the same sockets. Not always: a single connection would wake all of them (a third more).
+    Where each connection costs a whole turn (libuv), those that come in bulk cost up to half more; so while they queue
+    up there are more handles on the same sockets. Not always: a single connection would wake all of them (a third
+    more). Nor on a socket that processes share: they should share what comes, too.
     """
 
     def __init__(self, server: asyncio.Server, factory: ProtocolFactory, settings: dict[str, Any]) -> None:
@@ -73,16 +78,24 @@ class BulkAcceptor:
         self._server = server
         self._factory = factory
         self._settings = settings
-        self._listeners = list(server.sockets)
         self._more: list[asyncio.Server] = []
         self._quiet_reviews = 0
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._server, name)
+        self._is_of_use = True
 
     async def review(self) -> None:
         """Look at the queues, and have as many handles as they ask for. To be called every tenth of a second."""
-        waiting = max(map(_waiting, self._listeners), default=0)
+        if not self._is_of_use:
+            return
+        try:
+            if self._server.is_serving():
+                await self._adapt(max(map(_waiting, self._server.sockets), default=0))
+            else:
+                self.close()
+        except Exception as exc:  # whatever the system lacks, connections are accepted without this
+            logger.debug("Cannot accept in bulk: %s", exc)
+            self.close()
+
+    async def _adapt(self, waiting: int) -> None:
         if self._more:
             self._quiet_reviews = self._quiet_reviews + 1 if waiting < _FEW_WAITING else 0
             if self._quiet_reviews >= _QUIET_REVIEWS:
@@ -93,16 +106,14 @@ class BulkAcceptor:
 
     async def _start_bulk(self) -> None:
         loop = asyncio.get_running_loop()
-        for fd in [sock.fileno() for sock in self._listeners] * _MORE_HANDLES:
+        for fd in [sock.fileno() for sock in self._server.sockets] * _MORE_HANDLES:
             try:
                 sock = socket.socket(fileno=os.dup(fd))
             except OSError as exc:  # no descriptor is left: the connections need them more
-                logger.debug("Cannot accept in bulk: %s", exc)
+                logger.debug("Cannot accept in bulk now: %s", exc)
                 self._end_bulk()
                 return
             self._more.append(await loop.create_server(self._factory, sock=sock, **self._settings))
-        if not self._listeners:  # closed meanwhile
-            self._end_bulk()
 
     def _end_bulk(self) -> None:
         more, self._more = self._more, []
@@ -110,10 +121,9 @@ class BulkAcceptor:
             server.close()
 
     def close(self) -> None:
-        """See `asyncio.Server.close`."""
-        self._listeners = []
+        """Take the handles away for good."""
+        self._is_of_use = False
         self._end_bulk()
-        self._server.close()
 
 
 def _waiting(listener: socket.socket) -> int:

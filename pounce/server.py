@@ -27,7 +27,7 @@ from typing import Any
 from pounce.connection.state import ServerState
 from pounce.contracts import ConfigView
 from pounce.errors import NEEDS_PROCESSES, STARTUP_FAILURE
-from pounce.listeners import BulkAcceptor, announce, create_listeners, listening
+from pounce.listeners import BulkAcceptor, announce, bulk_acceptors, create_listeners, listening
 from pounce.logs import style
 from pounce.names import LOGGER_ERROR
 from pounce.pool.gil_watch import GilWatch
@@ -73,6 +73,7 @@ class Server:
         self.wants_processes = False
         self._captured_signals: list[int] = []
         self._worker: Worker | None = None
+        self._bulk_acceptors: list[BulkAcceptor] = []
         self._pool: WorkerPool | None = None
         self._thread_id = threading.get_ident()
         self._heartbeat = time.monotonic()
@@ -182,6 +183,8 @@ class Server:
             sys.exit(STARTUP_FAILURE)
         if sockets is None:
             announce(self.config, self.servers[0].sockets)
+            if self.config.fd is None and self.config.uds is None:
+                self._bulk_acceptors = bulk_acceptors(self.config, self._worker.create_protocol, self.servers)
         self._worker.heartbeat = time.monotonic()
         self.started = True
 
@@ -231,9 +234,8 @@ class Server:
         """What is due every tenth of a second. Returns whether the server should end."""
         if self._worker is not None:
             self._worker.tick()
-            for server in self.servers:
-                if type(server) is BulkAcceptor:
-                    await server.review()
+            for acceptor in self._bulk_acceptors:
+                await acceptor.review()
         else:
             self._heartbeat = time.monotonic()
         if counter % 10 == 0:
@@ -278,6 +280,8 @@ class Server:
         """Stop listening, let requests end within `timeout_graceful_shutdown`, run the app's shutdown."""
         logger.info("Shutting down")
         self._ending = True
+        for acceptor in self._bulk_acceptors:
+            acceptor.close()
         for server in self.servers:
             server.close()
         linger = SIGTERM_LINGER if signal.SIGTERM in self._captured_signals else 0.0

@@ -6,14 +6,15 @@ import asyncio
 import importlib.util
 import os
 import socket
+import struct
 import sys
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from pounce import listeners
-from pounce.listeners import BulkAcceptor, create_listeners
+from pounce import Config, Server, listeners
+from pounce.listeners import BulkAcceptor, bulk_acceptors, create_listeners
 
 needs_uvloop = pytest.mark.skipif(
     importlib.util.find_spec("uvloop") is None or sys.platform != "linux",
@@ -63,32 +64,40 @@ def nobody_served() -> None:
     Served.turns, Served.turn = [], 0
 
 
+async def listen(**settings: Any) -> tuple[Any, BulkAcceptor]:
+    [server] = await create_listeners(config(**settings), Served, None)
+    [acceptor] = bulk_acceptors(config(**settings), Served, [server])
+    return server, acceptor
+
+
+def address_of(server: Any) -> Any:
+    return server.sockets[0].getsockname()[:2]
+
+
 @needs_uvloop
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
 def test_a_queue_is_accepted_in_bulk(host: str) -> None:
     """Reviewed with a queue it adds handles: several connections are made in one turn. Without, it takes them away."""
 
     async def main() -> None:
-        [server] = await create_listeners(config(host=host), Served, None)
-        assert isinstance(server, BulkAcceptor)
-        address = server.sockets[0].getsockname()[:2]
-        await server.review()
-        assert not server._more
+        server, acceptor = await listen(host=host)
+        await acceptor.review()
+        assert not acceptor._more
 
-        clients = connect(address, 24)
-        await server.review()
-        assert len(server._more) == 7
+        clients = connect(address_of(server), 24)
+        await acceptor.review()
+        assert len(acceptor._more) == 7
         assert len(server.sockets) == 1  # what users look at
         await until_served(clients)
         assert max(Served.turns.count(turn) for turn in Served.turns) >= 4
 
         for _ in range(4):
-            await server.review()
-        assert server._more
-        await server.review()
-        assert not server._more
+            await acceptor.review()
+        assert acceptor._more
+        await acceptor.review()
+        assert not acceptor._more
         Served.turns.clear()
-        await until_served(connect(address, 1))  # the first handle is still there
+        await until_served(connect(address_of(server), 1))  # the first handle is still there
         server.close()
         await server.wait_closed()
 
@@ -97,13 +106,13 @@ def test_a_queue_is_accepted_in_bulk(host: str) -> None:
 
 @needs_uvloop
 def test_a_few_are_no_bulk() -> None:
-    """Three that wait are three turns; a hundred wasted wake-ups would cost more."""
+    """Three that wait are three turns: to wake eight handles for each would cost more."""
 
     async def main() -> None:
-        [server] = await create_listeners(config(), Served, None)
-        clients = connect(server.sockets[0].getsockname()[:2], 3)
-        await server.review()
-        assert not server._more
+        server, acceptor = await listen()
+        clients = connect(address_of(server), 3)
+        await acceptor.review()
+        assert not acceptor._more
         await until_served(clients)
         server.close()
 
@@ -111,53 +120,112 @@ def test_a_few_are_no_bulk() -> None:
 
 
 @needs_uvloop
-def test_a_closed_one_accepts_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With its further handles: whoever connects then is refused."""
+@pytest.mark.parametrize("who", ["acceptor", "server"])
+def test_it_ends_with_its_server(who: str) -> None:
+    """Whoever connects then is refused, also where it was the user who closed the server."""
 
     async def main() -> None:
-        [server] = await create_listeners(config(), Served, None)
-        address = server.sockets[0].getsockname()[:2]
+        server, acceptor = await listen()
+        address = address_of(server)
         clients = connect(address, 8)
-        await server.review()
+        await acceptor.review()
         await until_served(clients)
+        assert acceptor._more
         server.close()
-        await server.review()
-        assert not server._more
-        with pytest.raises(OSError):  # refused, or reset while the handles close
-            socket.create_connection(address, timeout=5).recv(1)
+        if who == "acceptor":
+            acceptor.close()
+        else:
+            await acceptor.review()
+        assert not acceptor._more
+        await asyncio.sleep(0)
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(address, timeout=5)
+        await acceptor.review()
 
     run(main())
 
 
 @needs_uvloop
 def test_no_descriptor_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It goes on with the handle it has."""
+    """It goes on with the handle it has, and tries again later."""
 
     async def main() -> None:
-        [server] = await create_listeners(config(), Served, None)
-        clients = connect(server.sockets[0].getsockname()[:2], 8)
+        server, acceptor = await listen()
+        clients = connect(address_of(server), 8)
 
         def fails(fd: int) -> int:
             raise OSError(24, os.strerror(24))
 
-        monkeypatch.setattr(listeners.os, "dup", fails)
-        await server.review()
-        assert not server._more
+        with monkeypatch.context() as patch:
+            patch.setattr(listeners.os, "dup", fails)
+            await acceptor.review()
+        assert not acceptor._more
+        await acceptor.review()
+        assert acceptor._more
+        await until_served(clients)
+        acceptor.close()
+        server.close()
+
+    run(main())
+
+
+@needs_uvloop
+@pytest.mark.parametrize("error", [OSError(92, "Protocol not available"), struct.error("unpack requires 28 bytes")])
+def test_a_system_that_does_not_tell_how_many_wait(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As under an emulator: it accepts one by one, and does not ask again."""
+    asked = 0
+
+    def waiting(listener: Any) -> int:
+        nonlocal asked
+        asked += 1
+        raise error
+
+    async def main() -> None:
+        server, acceptor = await listen()
+        monkeypatch.setattr(listeners, "_waiting", waiting)
+        clients = connect(address_of(server), 8)
+        for _ in range(3):
+            await acceptor.review()
+        assert (asked, acceptor._more) == (1, [])
         await until_served(clients)
         server.close()
 
     run(main())
 
 
-@pytest.mark.parametrize("loop_name", ["asyncio", pytest.param("uvloop", marks=needs_uvloop)])
-@pytest.mark.parametrize("shared", [False, True])
-def test_where_it_is_of_no_use(loop_name: str, shared: bool) -> None:
-    """asyncio accepts all that wait; processes that share a socket should share what comes."""
+def test_asyncio_needs_none() -> None:
+    """It accepts all that wait, in one turn."""
 
     async def main() -> None:
-        sockets = [socket.create_server(("127.0.0.1", 0))] if shared else None
-        [server] = await create_listeners(config(), Served, sockets)
-        assert isinstance(server, BulkAcceptor) == (loop_name == "uvloop" and not shared)
+        [server] = await create_listeners(config(), Served, None)
+        assert bulk_acceptors(config(), Served, [server]) == []
         server.close()
 
-    run(main(), loop_name)
+    run(main(), "asyncio")
+
+
+@needs_uvloop
+@pytest.mark.parametrize("shared", [False, True])
+def test_a_server_accepts_in_bulk_on_sockets_of_its_own(shared: bool) -> None:
+    """Processes that share a socket should share what comes, too."""
+    config = Config(_app, host="127.0.0.1", port=0, log_config=None, lifespan="off", loop="uvloop")
+    server = Server(config)
+    sockets = [socket.create_server(("127.0.0.1", 0))] if shared else None
+
+    async def main() -> None:
+        serving = asyncio.ensure_future(server.serve(sockets))
+        while not server.started:
+            await asyncio.sleep(0.01)
+        clients = connect(address_of(server.servers[0]), 16)
+        await server.on_tick(0)
+        assert [len(acceptor._more) for acceptor in server._bulk_acceptors] == ([] if shared else [7])
+        server.should_exit = True
+        await serving
+        for client in clients:
+            client.close()
+
+    run(main())
+
+
+async def _app(scope: Any, receive: Any, send: Any) -> None:
+    """Is never asked."""

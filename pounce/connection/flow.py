@@ -77,6 +77,8 @@ class FlowControl:
 
     def wrote(self, size: int) -> None:
         """Told by the connection: it has written this many bytes of a large response."""
+        if self.write_paused:
+            return  # by this very write, it may be
         self._unhindered += size
         if self._unhindered > self.burst_size * _PROOF_OF_SPEED and self.burst_size < _MAX_BURST_SIZE:
             self.burst_size *= 2

@@ -13,8 +13,8 @@ import contextlib
 from time import monotonic
 from typing import Protocol
 
-#: A part may wait if the stream sent the one before it at most this many seconds ago, and for as long at most (and one
-#: step of an app).
+#: A part may wait if the stream sent the one before it at most this many seconds ago, and for as long at most (and the
+#: turn of the loop in which they pass).
 QUICK_SUCCESSION = 0.001
 _LONGEST_WAIT = 0.001
 

@@ -34,9 +34,12 @@ MAX_HEAD_SIZE = 256 * 1024
 #: Bytes from which on a body part is written as it is: copying it to join it with its head would cost more.
 _LARGE_BODY_SIZE = 16 * 1024
 
-#: Parts of responses that are held for one write. More must be written, so that the transport can say that the client
+#: Pieces of responses that are held for one write. More must be written, so that the transport can say that the client
 #: does not read.
 _MAX_HELD_PARTS = 64
+
+#: Parts that are written at once after one has waited for nothing.
+_WRITTEN_AT_ONCE = 64
 
 #: Pipelined requests that are answered in a row before other connections have their turn.
 _REQUESTS_PER_TURN = 64
@@ -107,12 +110,12 @@ class HTTP1Protocol(HttpConnection):
         self._active: RequestResponseCycle | None = None
         self._advancing = False
 
-        # What is written at the end of the step, or of the turn of the loop
+        # What is written at the end of the step, or of the turn of the loop, or when a stream pauses
         self._out: list[bytes] = []
         self._held_size = 0  # bytes of bodies' parts in it
         self._held_output = server_state.held_output
-        self._part_at = 0.0  # when a part of a body was sent that others follow (monotonic)
-        self._held_parts = -1  # parts in `_out` when the worker last looked; -1: it does not look, nothing goes on
+        self._part_at = 0.0  # when the last part of this body was sent (monotonic)
+        self._held_parts = -1  # pieces in `_out` when the worker last looked; -1: it does not; less: nor will it soon
 
     def __repr__(self) -> str:
         state = "ACTIVE" if self._active else "IDLE"
@@ -372,6 +375,7 @@ class HTTP1Protocol(HttpConnection):
 
     def send_head(self, cycle: RequestResponseCycle, status: int, headers: Iterable[tuple[bytes, bytes]]) -> None:
         """See `HttpChannel.send_head`. The head waits for the end of this step, or for a body in the same step."""
+        self._part_at = 0.0  # the first part of a body is never a quick one
         data = self.wire.head(
             status, headers, self.server_state.default_headers, cycle.scope["method"] == "HEAD", cycle.keep_alive
         )
@@ -431,6 +435,9 @@ class HTTP1Protocol(HttpConnection):
             or now < streams.wait_from
         ):
             self.flush()
+        elif self._held_parts < -1:
+            self._held_parts += 1
+            self.flush()
         elif self._held_parts < 0:
             self._held_parts = 0  # the worker looks before this stream's next step: it cannot have gone on by then
             streams.add(self, self.loop)
@@ -443,8 +450,11 @@ class HTTP1Protocol(HttpConnection):
 
     def release(self) -> None:
         """See `Stream.release`."""
+        # Where a part waited for none, the next ones would, too: an app that has them from another thread, say.
+        most = 1 if self._held_size < _LARGE_BODY_SIZE else 3  # a large chunk is three pieces
+        was_alone = 0 < len(self._out) <= most and self._held_size > 0
         self.flush()
-        self._held_parts = -1
+        self._held_parts = -_WRITTEN_AT_ONCE if was_alone else -1
 
     def send_continue(self) -> None:
         """See `HttpChannel.send_continue`."""

@@ -13,7 +13,7 @@ from typing import Any
 def get_remote_addr(transport: asyncio.BaseTransport) -> tuple[str, int] | None:
     """The client's `(host, port)`, or None where there is none to tell (unix sockets, a peer that is already gone)."""
     name: Any = transport.get_extra_info("peername")
-    if type(name) is tuple and len(name) == 2:  # IPv4, as the loop has it
+    if type(name) is tuple and len(name) == 2 and type(name[0]) is str:  # IPv4, as the loop has it
         return name
     if not _is_address(name):
         sock: socket.socket | None = transport.get_extra_info("socket")
@@ -31,7 +31,7 @@ def get_remote_addr(transport: asyncio.BaseTransport) -> tuple[str, int] | None:
 def get_local_addr(transport: asyncio.BaseTransport) -> tuple[str, int | None] | None:
     """The server's `(host, port)`, `(path, None)` on a unix socket, or None."""
     name: Any = transport.get_extra_info("sockname")
-    if type(name) is tuple and len(name) == 2:
+    if type(name) is tuple and len(name) == 2 and type(name[0]) is str:
         return name
     if not _is_address(name) and not isinstance(name, str):
         sock: socket.socket | None = transport.get_extra_info("socket")
