@@ -29,8 +29,8 @@ class Stream(Protocol):
     def goes_on(self) -> bool:
         """Whether it holds more than when this was asked before."""
 
-    def release(self) -> None:
-        """Write what is held back."""
+    def release(self, goes_on: bool) -> None:
+        """Write what is held back: it has paused, or it goes on but has waited for long enough."""
 
     def abort(self) -> None:
         """End the connection at once: it cannot be written to."""
@@ -71,11 +71,12 @@ class HeldStreams:
         waited = monotonic() - self._since
         streams, self._streams = self._streams, []
         for stream in streams:
-            if waited <= _LONGEST_WAIT and stream.goes_on():
+            goes_on = stream.goes_on()
+            if goes_on and waited <= _LONGEST_WAIT:
                 self._streams.append(stream)
                 continue
             try:
-                stream.release()
+                stream.release(goes_on)
             except Exception:  # one broken transport is not the others' affair
                 with contextlib.suppress(Exception):
                     stream.abort()

@@ -448,13 +448,13 @@ class HTTP1Protocol(HttpConnection):
         self._held_parts = held = len(self._out)
         return held > known
 
-    def release(self) -> None:
+    def release(self, goes_on: bool) -> None:
         """See `Stream.release`."""
         # Where a part waited for none, the next ones would, too: an app that has them from another thread, say.
         most = 1 if self._held_size < _LARGE_BODY_SIZE else 3  # a large chunk is three pieces
-        was_alone = 0 < len(self._out) <= most and self._held_size > 0
+        was_in_vain = not goes_on and 0 < len(self._out) <= most and self._held_size > 0
         self.flush()
-        self._held_parts = -_WRITTEN_AT_ONCE if was_alone else -1
+        self._held_parts = -_WRITTEN_AT_ONCE if was_in_vain else -1
 
     def send_continue(self) -> None:
         """See `HttpChannel.send_continue`."""

@@ -40,7 +40,8 @@ class Stream:
         self.asked += 1
         return self.asked <= self.turns
 
-    def release(self) -> None:
+    def release(self, goes_on: bool) -> None:
+        self.went_on = goes_on
         self.released += 1
         if self.broken:
             raise RuntimeError("no transport")
@@ -76,7 +77,7 @@ async def test_a_stream_is_released_when_it_pauses(clock: Clock) -> None:
     await asyncio.sleep(0)
     assert stream.released == 1
     await settle()
-    assert (stream.asked, stream.released) == (4, 1)
+    assert (stream.asked, stream.released, stream.went_on) == (4, 1, False)
 
 
 async def test_a_stream_that_does_not_pause_is_released_in_time(clock: Clock) -> None:
@@ -89,7 +90,7 @@ async def test_a_stream_that_does_not_pause_is_released_in_time(clock: Clock) ->
     assert not stream.released
     clock.now += 0.0002
     await asyncio.sleep(0)
-    assert stream.released == 1
+    assert (stream.released, stream.went_on) == (1, True)
     assert held.wait_from <= clock.now
 
 
@@ -250,6 +251,31 @@ async def test_parts_that_waited_for_nothing_wait_no_more(size: int, parser: str
         await connection.apps_done()
         assert held <= 1
         assert connection.responses()[0].body == b"x" * size * 60
+
+
+@pytest.mark.parametrize("goes_on", [False, True])
+async def test_a_part_that_waited_long_enough_waited_not_in_vain(goes_on: bool, parser: str, clock: Clock) -> None:
+    """It is written because time is up, not because its stream paused: the next ones may wait again."""
+    gate = asyncio.Event()
+    in_vain: list[bool] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await start(send)
+        await part(send, b"one")
+        await asyncio.sleep(0)
+        await part(send, b"two")
+        connection.protocol.release(goes_on)
+        in_vain.append(connection.protocol._held_parts < -1)
+        gate.set()
+        await part(send, b"three")
+        await part(send, b"", False)
+
+    async with Connection(parser, app) as connection:
+        connection.transport.feed(get())
+        await gate.wait()
+        await connection.apps_done()
+        assert in_vain == [not goes_on]
+        assert connection.responses()[0].body == b"onetwothree"
 
 
 async def test_the_first_part_waits_for_nothing(parser: str, clock: Clock) -> None:
