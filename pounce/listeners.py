@@ -43,26 +43,39 @@ async def create_listeners(
 ) -> list[Any]:
     """Listen on the running loop: on these sockets, or where the config says. Returns asyncio servers."""
     loop = asyncio.get_running_loop()
-    settings: dict[str, Any] = {"ssl": config.ssl, "backlog": config.backlog}
+    settings = _settings(config)
     if sockets is not None:
         return [await loop.create_server(factory, sock=sock, **settings) for sock in sockets]
     if config.fd is not None:
         return [await loop.create_server(factory, sock=_inherited(config.fd), **settings)]
     if config.uds is not None:
         mode = _mode_for(config.uds)
-        server: Any = await loop.create_unix_server(factory, path=config.uds, **settings)
+        server = await loop.create_unix_server(factory, path=config.uds, **settings)
         os.chmod(config.uds, mode)
         return [server]
     return [await loop.create_server(factory, host=config.host, port=config.port, **settings)]
 
 
 def bulk_acceptors(
-    config: ConfigView, factory: ProtocolFactory, servers: Sequence[asyncio.Server]
+    config: ConfigView,
+    factory: ProtocolFactory,
+    sockets: Sequence[socket.socket] | None,
+    servers: Sequence[asyncio.Server],
 ) -> list[BulkAcceptor]:
-    """One for each of these servers that are this process's own and accept one connection per turn. On their loop."""
-    if sys.platform != "linux" or not type(asyncio.get_running_loop()).__module__.startswith("uvloop"):
+    """One for each server that `create_listeners` made, where it accepts one connection per turn. On their loop.
+
+    None where the sockets came from elsewhere: processes that share one should share what comes, too.
+    """
+    is_own = sockets is None and config.fd is None and config.uds is None
+    is_one_by_one = type(asyncio.get_running_loop()).__module__.startswith("uvloop")
+    if not (is_own and is_one_by_one and sys.platform == "linux"):
         return []
-    return [BulkAcceptor(server, factory, {"ssl": config.ssl, "backlog": config.backlog}) for server in servers]
+    return [BulkAcceptor(server, factory, _settings(config)) for server in servers]
+
+
+def _settings(config: ConfigView) -> dict[str, Any]:
+    """What every asyncio server here is made with."""
+    return {"ssl": config.ssl, "backlog": config.backlog}
 
 
 class BulkAcceptor:
@@ -70,7 +83,7 @@ class BulkAcceptor:
 
     Where each connection costs a whole turn (libuv), those that come in bulk cost up to half more; so while they queue
     up there are more handles on the same sockets. Not always: a single connection would wake all of them (a third
-    more). Nor on a socket that processes share: they should share what comes, too.
+    more).
     """
 
     def __init__(self, server: asyncio.Server, factory: ProtocolFactory, settings: dict[str, Any]) -> None:

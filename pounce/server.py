@@ -175,16 +175,16 @@ class Server:
         await self.lifespan.startup()
         if self.lifespan.should_exit:
             sys.exit(STARTUP_FAILURE)
+        factory = self._worker.create_protocol
         try:
-            self.servers = await create_listeners(self.config, self._worker.create_protocol, sockets)
+            self.servers = await create_listeners(self.config, factory, sockets)
         except OSError as exc:
             logger.error(exc)
             await self.lifespan.shutdown()
             sys.exit(STARTUP_FAILURE)
         if sockets is None:
             announce(self.config, self.servers[0].sockets)
-            if self.config.fd is None and self.config.uds is None:
-                self._bulk_acceptors = bulk_acceptors(self.config, self._worker.create_protocol, self.servers)
+        self._bulk_acceptors = bulk_acceptors(self.config, factory, sockets, self.servers)
         self._worker.heartbeat = time.monotonic()
         self.started = True
 

@@ -66,7 +66,7 @@ def nobody_served() -> None:
 
 async def listen(**settings: Any) -> tuple[Any, BulkAcceptor]:
     [server] = await create_listeners(config(**settings), Served, None)
-    [acceptor] = bulk_acceptors(config(**settings), Served, [server])
+    [acceptor] = bulk_acceptors(config(**settings), Served, None, [server])
     return server, acceptor
 
 
@@ -198,7 +198,7 @@ def test_asyncio_needs_none() -> None:
 
     async def main() -> None:
         [server] = await create_listeners(config(), Served, None)
-        assert bulk_acceptors(config(), Served, [server]) == []
+        assert bulk_acceptors(config(), Served, None, [server]) == []
         server.close()
 
     run(main(), "asyncio")

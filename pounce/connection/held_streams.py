@@ -2,8 +2,8 @@
 
 Every write costs the kernel's way to the reader and wakes it, many times what the part took to make. So where an app
 sends part after part, each in a turn of the loop, they wait for one another: until a turn passes in which the stream
-does not go on, and not for long. A part that comes alone is never held. Runs on the worker's loop; nothing here is
-locked. Knows nothing of what it writes.
+does not go on, and not for long. A part that follows none quickly is never held. Runs on the worker's loop; nothing
+here is locked. Knows nothing of what it writes.
 """
 
 from __future__ import annotations

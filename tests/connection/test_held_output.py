@@ -7,42 +7,23 @@ from typing import Any
 
 import pytest
 
-from pounce.connection import held_output
 from pounce.connection.held_output import REVIEWED, HeldOutput
+from tests.connection.held_fakes import Clock, Holder
 from tests.fakes import Connection, answer, get, settle
 
 pytestmark = pytest.mark.anyio
 
 
-class Clock:
-    """Stands where the monotonic clock stood."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.now = 1000.0
-        monkeypatch.setattr(held_output, "monotonic", lambda: self.now)
-
-
-class Writer:
-    """A connection that holds output back."""
+class Writer(Holder):
+    """Counts how often it was flushed."""
 
     def __init__(self, broken: bool = False) -> None:
+        super().__init__(broken)
         self.flushed = 0
-        self.broken = broken
-        self.aborted = False
 
     def flush(self) -> None:
         self.flushed += 1
-        if self.broken:
-            raise RuntimeError("no transport")
-
-    def abort(self) -> None:
-        self.aborted = True
-        raise RuntimeError("no transport either")
-
-
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    return Clock(monkeypatch)
+        self.write()
 
 
 def review(held: HeldOutput, clock: Clock, seconds: float, times: int = 1) -> None:

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from pounce.connection import held_streams, http1
 from pounce.connection.flow import FlowControl
 from pounce.connection.held_streams import HeldStreams
+from tests.connection.held_fakes import Clock, Holder
 from tests.fakes import Connection, FakeTransport, answer, get, settle
 
 pytestmark = pytest.mark.anyio
@@ -18,23 +18,13 @@ pytestmark = pytest.mark.anyio
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 
 
-class Clock:
-    """Stands where the monotonic clock stood."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.now = 1000.0
-        monkeypatch.setattr(held_streams, "monotonic", lambda: self.now)
-        monkeypatch.setattr(http1, "monotonic", lambda: self.now)
-
-
-class Stream:
+class Stream(Holder):
     """Goes on for some turns, then pauses."""
 
     def __init__(self, turns: int = 0, broken: bool = False) -> None:
+        super().__init__(broken)
         self.turns = turns
-        self.broken = broken
         self.asked = self.released = 0
-        self.aborted = False
 
     def goes_on(self) -> bool:
         self.asked += 1
@@ -43,17 +33,7 @@ class Stream:
     def release(self, goes_on: bool) -> None:
         self.went_on = goes_on
         self.released += 1
-        if self.broken:
-            raise RuntimeError("no transport")
-
-    def abort(self) -> None:
-        self.aborted = True
-        raise RuntimeError("no transport either")
-
-
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    return Clock(monkeypatch)
+        self.write()
 
 
 async def start(send: Send, *fields: tuple[bytes, bytes]) -> None:
