@@ -99,6 +99,10 @@ CASES: tuple[Case, ...] = (
         access_log=True, least_bytes=len(payload.MISSING),
     ),
     Case("connections", "A connection per request", "plain:hello", load=("close",), floor="connections"),
+    Case(
+        "connections-varied", "A connection per request, each head different", "plain:hello", load=("close", "vary"),
+        floor="connections",
+    ),
     Case("pipelined", "Pipelined x 16", "plain:hello", load=("pipeline", "16"), floor="pipelined"),
     Case("tls", "Hello over TLS", "plain:hello", tls=True),
     Case("h2c-hello", "HTTP/2 hello, 4 x 32 streams", "plain:hello", connections=4, streams=32),

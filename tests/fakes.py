@@ -125,9 +125,10 @@ class FakeTransport:
         self.reading = True
         self.undelivered: list[bytes] = []
         self.lost = False
+        self.extra: dict[str, Any] = {"sockname": ("127.0.0.1", 8000), "peername": ("127.0.0.2", 9000)}
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
-        return {"sockname": ("127.0.0.1", 8000), "peername": ("127.0.0.2", 9000)}.get(name, default)
+        return self.extra.get(name, default)
 
     def set_protocol(self, protocol: Any) -> None:
         self.protocol = protocol
@@ -202,7 +203,17 @@ def plain_task_factory(loop: Any, coro: Any, **kwargs: Any) -> asyncio.Task[Any]
 class Connection:
     """A protocol object with its app, and what its client sees. At the end of an `async with` it waits for the app."""
 
-    def __init__(self, parser: str, app: Any, *, loop: Any = None, sweeps: bool = False, **settings: Any) -> None:
+    def __init__(
+        self,
+        parser: str,
+        app: Any,
+        *,
+        loop: Any = None,
+        sweeps: bool = False,
+        state: ServerState | None = None,
+        client: str = "127.0.0.2",
+        **settings: Any,
+    ) -> None:
         config: Any = SimpleNamespace(
             loaded=True,
             loaded_app=app,
@@ -216,13 +227,14 @@ class Connection:
         )
         vars(config).update(settings)
         self.config = config
-        self.state = ServerState()
+        self.state = ServerState() if state is None else state
         self.state.sweeps_idle = sweeps
         self.state.default_headers = list(DEFAULT_HEADERS)
         self.app_state: dict[str, Any] = {"seen": 1}
         loop = asyncio.get_running_loop() if loop is None else loop
         self.protocol = PROTOCOLS[parser](config, self.state, self.app_state, _loop=loop)
         self.transport = FakeTransport()
+        self.transport.extra["peername"] = (client, 9000)
         self.transport.protocol = self.protocol
         self.protocol.connection_made(self.transport)  # type: ignore[arg-type]
 

@@ -1,16 +1,23 @@
--- Load for wrk: `wrk -s load.lua URL -- [keepalive | vary | close | pipeline N | post SIZE]`.
+-- Load for wrk: `wrk -s load.lua URL -- [keepalive | vary | close [vary] | pipeline N | post SIZE]`.
 -- At the end prints one line, "result KEY=VALUE ...", that benchmarks/load/wrk.py reads. Times in microseconds.
+
+local function vary()
+   local count = 0
+   request = function()
+      count = count + 1
+      return wrk.format(nil, wrk.path .. "?n=" .. count)
+   end
+end
 
 function init(args)
    local mode = args[1] or "keepalive"
    if mode == "close" then
       wrk.headers["Connection"] = "close"
-   elseif mode == "vary" then
-      local count = 0
-      request = function()
-         count = count + 1
-         return wrk.format(nil, wrk.path .. "?n=" .. count)
+      if args[2] == "vary" then
+         vary()
       end
+   elseif mode == "vary" then
+      vary()
    elseif mode == "post" then
       wrk.method = "POST"
       wrk.headers["Content-Type"] = "application/octet-stream"

@@ -1,7 +1,7 @@
-"""One HTTP/1.1 connection: transport, keep-alive, limits, pipelining, upgrade. A parser is a `wire_class`.
+"""One HTTP/1.1 connection: its requests, in their order; keep-alive, limits, upgrade. A parser is a `wire_class`.
 
 Runs on the worker's loop. Knows no parser and no other thread. A request's way: `data_received` feeds the wire, which
-tells `on_request`/`on_body`/`on_end`; `_advance` runs the app; its messages come back as `send_head`/`send_body`.
+tells `on_request`/`on_body`/`on_end`; `_advance` runs the app; its messages go out through `Http1Output`.
 
 The app is started when the whole segment is parsed, so that `receive()` finds what has arrived; what it sends before it
 first waits leaves in one write. Answers to: RFC 9112 section 9; uvicorn's H11Protocol and HttpToolsProtocol.
@@ -11,14 +11,12 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Iterable
-from time import monotonic
 from typing import Any, ClassVar
 
-from pounce.connection.base import HttpConnection
 from pounce.connection.flow import HIGH_WATER_LIMIT
 from pounce.connection.held_output import REVIEWED
-from pounce.connection.held_streams import QUICK_SUCCESSION
+from pounce.connection.http1_output import MAX_HELD_PARTS, Http1Output
+from pounce.connection.repeated import is_one_whole_request
 from pounce.connection.state import ServerState
 from pounce.contracts import ConfigView
 from pounce.errors import BadRequest
@@ -26,46 +24,25 @@ from pounce.exchange.canned import service_unavailable
 from pounce.exchange.http_cycle import RequestResponseCycle
 from pounce.exchange.scope import http_scope, http_scope_again
 from pounce.names import distribution
-from pounce.wire.http1 import INVALID_REQUEST, Headers, Http1Wire
+from pounce.wire.http1 import INVALID_REQUEST, Headers
 
 #: Bytes of a request head, for parsers that have no limit of their own.
 MAX_HEAD_SIZE = 256 * 1024
 
-#: Bytes from which on a body part is written as it is: copying it to join it with its head would cost more.
-_LARGE_BODY_SIZE = 16 * 1024
-
-#: Pieces of responses that are held for one write. More must be written, so that the transport can say that the client
-#: does not read.
-_MAX_HELD_PARTS = 64
-
-#: Parts that are written at once after one has waited for nothing.
-_WRITTEN_AT_ONCE = 64
-
 #: Pipelined requests that are answered in a row before other connections have their turn.
 _REQUESTS_PER_TURN = 64
-
-#: Bytes of a request that is kept to be compared with the next one.
-_MAX_REPEATED_SIZE = 4096
-
-_END_OF_HEAD = b"\r\n\r\n"
 
 # Numbers, since `b"#" in target` raises and drops an exception inside of Python first (3.14).
 _HASH, _SLASH, _QUESTION_MARK = b"#/?"
 
 
-class HTTP1Protocol(HttpConnection):
+class HTTP1Protocol(Http1Output):
     """asyncio's view of one HTTP/1.1 connection, and the `HttpChannel` of its cycles."""
 
     __slots__ = (
         "_active",
-        "_advancing",
         "_head_size",
-        "_held_output",
-        "_held_parts",
-        "_held_size",
         "_input_ended",
-        "_out",
-        "_part_at",
         "_refusal",
         "_repeated",
         "_seen",
@@ -73,11 +50,9 @@ class HTTP1Protocol(HttpConnection):
         "cycle",
         "pipeline",
         "scope",
-        "wire",
         "ws_protocol_class",
     )
 
-    wire_class: ClassVar[Any]
     sends_length_of_500: ClassVar[bool] = False
     #: Whether a request that was sent before may begin without the parser: it must not be where responses come from.
     knows_repeated_heads: ClassVar[bool] = False
@@ -95,12 +70,12 @@ class HTTP1Protocol(HttpConnection):
         super().__init__(config, server_state, app_state, _loop)
         self.ws_protocol_class = config.ws_protocol_class
 
-        self.wire: Http1Wire = self.wire_class(self, server_state.header_cache, config.h11_max_incomplete_event_size)
         self._head_size = 0  # of a head in several segments, or of what surrounds chunks; -1: this one brought body
         self._refusal: BadRequest | None = None
         self._upgrade: tuple[str, bytes, Headers, list[bytes]] | None = None  # the list: what came behind its head
         self._input_ended = False  # closed, or a refusal or an upgrade waits until earlier requests are answered
-        self._seen: bytes | None = None  # the last segment, if it was one whole request without a body
+        # The last segment, if it was one whole request without a body; empty: nothing has come yet
+        self._seen: bytes | None = b"" if self.knows_repeated_heads else None
         self._repeated: dict[str, Any] | None = None  # the scope of that request, once it came twice in a row
 
         # The requests: the latest one parsed, those not begun, and the one being answered
@@ -108,14 +83,6 @@ class HTTP1Protocol(HttpConnection):
         self.cycle: RequestResponseCycle | None = None
         self.pipeline: deque[RequestResponseCycle] = deque()
         self._active: RequestResponseCycle | None = None
-        self._advancing = False
-
-        # What is written at the end of the step, or of the turn of the loop, or when a stream pauses
-        self._out: list[bytes] = []
-        self._held_size = 0  # bytes of bodies' parts in it
-        self._held_output = server_state.held_output
-        self._part_at = 0.0  # when the last part of this body was sent (monotonic)
-        self._held_parts = -1  # pieces in `_out` when the worker last looked; -1: it does not; less: nor will it soon
 
     def __repr__(self) -> str:
         state = "ACTIVE" if self._active else "IDLE"
@@ -161,6 +128,8 @@ class HTTP1Protocol(HttpConnection):
             return
         if self._repeated is not None and data == self._seen:
             self._on_repeated_request(self._repeated)
+        elif self._seen == b"" and (known := self.server_state.single_requests.get(data)) is not None:
+            self._on_single_request(known)
         else:
             self._parse(data)
         if self.pipeline:
@@ -174,7 +143,7 @@ class HTTP1Protocol(HttpConnection):
             self._limit_head(len(data))
 
     def _parse(self, data: bytes) -> None:
-        is_again = data == self._seen
+        seen = self._seen
         self._seen = self._repeated = None
         before = self.cycle
         try:
@@ -185,30 +154,40 @@ class HTTP1Protocol(HttpConnection):
             self._on_feed_error(exc, data)
         else:
             if self.knows_repeated_heads and self.cycle is not before:
-                self._remember(data, is_again)
+                self._remember(data, seen)
 
-    def _remember(self, data: bytes, is_again: bool) -> None:
-        """Keep a segment that was one whole request without a body, and its scope when it comes a second time in a row.
+    def _remember(self, data: bytes, seen: bytes | None) -> None:
+        """Keep a segment that was one whole request without a body, and its scope if the same may come again: it came
+        twice in a row, or was its connection's first and last. Before the app gets the scope and may change it.
 
-        Behind the first one the parser is between two requests. So it was before it parsed the second one, and is again
-        behind that: what it makes of the third it has said already. Before the app gets the scope and may change it.
+        Behind the first of a row the parser is between two requests. So it was before it parsed the second one, and is
+        again behind that: what it makes of the third it has said already.
         """
         cycle = self.cycle
         assert cycle is not None
-        if (
-            cycle.keep_alive
-            and not cycle.more_body
-            and not cycle.body
-            and not cycle.waiting_for_100_continue
-            and len(data) <= _MAX_REPEATED_SIZE
-            and data.find(_END_OF_HEAD) == len(data) - len(_END_OF_HEAD)
-        ):
+        if not is_one_whole_request(cycle, data):
+            return
+        if not self._is_last:
             self._seen = data
-            if is_again:
+            if data == seen:
                 self._repeated = http_scope_again(cycle.scope, {})
+        elif seen == b"":
+            self.server_state.single_requests.add(data, cycle.scope)
 
     def _on_repeated_request(self, known: dict[str, Any]) -> None:
         self._queue(http_scope_again(known, self.app_state.copy()), True, False)
+        self.on_end()
+
+    def _on_single_request(self, known: dict[str, Any]) -> None:
+        """All that another connection brought, the parser's view of which is known: it is not even made."""
+        self._seen = None
+        scope = http_scope_again(known, self.app_state.copy())
+        scope["server"] = self.server
+        scope["client"] = self.client
+        scope["scheme"] = self.scheme
+        if self._trusts_peer and self.app is self._proxy:
+            self._proxy.rewrite(scope)
+        self._queue(scope, False, False)
         self.on_end()
 
     # Told by the wire
@@ -266,7 +245,9 @@ class HTTP1Protocol(HttpConnection):
         if self.limit_concurrency is not None and self.server_state.is_at_limit(self.limit_concurrency):
             self.logger.warning("Exceeded concurrency limit.")
             app = service_unavailable
-        if self.retiring:
+        if not keep_alive:
+            self._is_last = True
+        elif self.retiring:
             keep_alive = False
         access_logger = self.access_logger if self.access_log else None
         self.scope = scope
@@ -339,7 +320,7 @@ class HTTP1Protocol(HttpConnection):
             if not pipeline or not left or self._active is not None:
                 break
             left -= 1  # type: ignore[unreachable]  # the app may have run and answered meanwhile
-            if len(self._out) > _MAX_HELD_PARTS:
+            if len(self._out) > MAX_HELD_PARTS:
                 self.flush()
         self._advancing = False
         if self._out and not self._held_output.patient:
@@ -371,96 +352,7 @@ class HTTP1Protocol(HttpConnection):
             self.flow.resume_reading()
             self._start_keepalive()
 
-    # Told by the cycle
-
-    def send_head(self, cycle: RequestResponseCycle, status: int, headers: Iterable[tuple[bytes, bytes]]) -> None:
-        """See `HttpChannel.send_head`. The head waits for the end of this step, or for a body in the same step."""
-        self._part_at = 0.0  # the first part of a body is never a quick one
-        data = self.wire.head(
-            status, headers, self.server_state.default_headers, cycle.scope["method"] == "HEAD", cycle.keep_alive
-        )
-        if self._holds_output:
-            self._hold(data)
-        else:
-            self.transport.write(data)
-
-    def send_body(self, cycle: RequestResponseCycle, body: bytes, more_body: bool) -> None:
-        """See `HttpChannel.send_body`."""
-        if type(body) is not bytes:
-            body = bytes(memoryview(body))  # the app may change its buffer after send(); a str is refused here
-        if more_body or len(body) >= _LARGE_BODY_SIZE:
-            self._send_part(body, more_body)
-            return
-        data = self.wire.body(body, False)
-        out = self._out
-        if self._holds_output and self._held_output.patient and not self._held_size:
-            self._hold(data)
-        elif out:
-            out.append(data)
-            self.flush()
-        elif data:
-            self.transport.write(data)
-
-    def _hold(self, data: bytes) -> None:
-        out = self._out
-        out.append(data)
-        if len(out) == 1 and (self._held_output.patient or not self._advancing):
-            self._held_output.add(self, self.loop)  # which may write it at once
-
-    def _send_part(self, body: bytes, more_body: bool) -> None:
-        """Write a part of a body at once, unless it follows quickly: then several may leave in one write."""
-        now = monotonic()
-        follows = now - self._part_at < QUICK_SUCCESSION
-        self._part_at = now
-        out = self._out
-        is_large = len(body) >= _LARGE_BODY_SIZE
-        if is_large:
-            pieces = self.wire.large_body(body, more_body)
-            out += pieces
-            self._held_size += sum(map(len, pieces))
-        else:
-            data = self.wire.body(body, more_body)
-            if not (follows or out):
-                if data:
-                    self.transport.write(data)
-                return
-            out.append(data)
-            self._held_size += len(data)
-        streams = self.server_state.held_streams
-        if (
-            not (follows and more_body and self._holds_output)
-            or (is_large and not self._writes_vectors)  # joining what is large would cost more than it saves
-            or self._held_size >= self.flow.burst_size
-            or len(out) > _MAX_HELD_PARTS
-            or now < streams.wait_from
-        ):
-            self.flush()
-        elif self._held_parts < -1:
-            self._held_parts += 1
-            self.flush()
-        elif self._held_parts < 0:
-            self._held_parts = 0  # the worker looks before this stream's next step: it cannot have gone on by then
-            streams.add(self, self.loop)
-
-    def goes_on(self) -> bool:
-        """See `Stream.goes_on`."""
-        known = self._held_parts
-        self._held_parts = held = len(self._out)
-        return held > known
-
-    def release(self, goes_on: bool) -> None:
-        """See `Stream.release`."""
-        # Where a part waited for none, the next ones would, too: an app that has them from another thread, say.
-        most = 1 if self._held_size < _LARGE_BODY_SIZE else 3  # a large chunk is three pieces
-        was_in_vain = not goes_on and 0 < len(self._out) <= most and self._held_size > 0
-        self.flush()
-        self._held_parts = -_WRITTEN_AT_ONCE if was_in_vain else -1
-
-    def send_continue(self) -> None:
-        """See `HttpChannel.send_continue`."""
-        if not self.transport.is_closing():
-            self.flush()
-            self.transport.write(self.wire.continue_100())
+    # Told by the cycle, besides what is sent (`Http1Output`)
 
     def abandon(self, cycle: RequestResponseCycle) -> None:
         """See `HttpChannel.abandon`. What a child task of the app may still send is dropped."""
@@ -504,24 +396,6 @@ class HTTP1Protocol(HttpConnection):
             self._input_ended = True
             self.pipeline.clear()
             self.transport.close()
-
-    def flush(self) -> None:
-        """Write what is held back."""
-        out = self._out
-        if out:
-            self._out = []
-            size, self._held_size = self._held_size, 0
-            if len(out) == 1:
-                self.transport.write(out[0])
-            elif size < _LARGE_BODY_SIZE or not self._writes_vectors:
-                self.transport.write(b"".join(out))
-            else:
-                # asyncio never gets rid of an empty piece at the end: it would spin on it.
-                self.transport.writelines([piece for piece in out if piece])
-            if size >= _LARGE_BODY_SIZE:
-                self.flow.wrote(size)
-            if size and self._held_parts >= 0:
-                self.server_state.held_streams.on_written(self._part_at)
 
     def _let_go(self) -> None:
         """Break the reference cycles: this connection shall be freed at once, not by the garbage collector."""

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from pounce.connection.flow import can_write_vectors
 from pounce.connection.held_output import HeldOutput
 from pounce.connection.held_streams import HeldStreams
+from pounce.connection.repeated import SingleRequests
 from pounce.connection.tasks import TaskStarter, can_start_eagerly, start_task_on
 from pounce.wire.http1_head import HeaderCache
 
@@ -39,6 +40,8 @@ class ServerState:
         self.sweeps_idle = False
         #: Response fields that this worker's apps have sent before, made ready for the wire.
         self.header_cache = HeaderCache()
+        #: Requests that this worker's clients have opened a connection for before.
+        self.single_requests = SingleRequests()
         #: The states of all workers of this process, this one included: limits count the whole process.
         self.siblings: Sequence[ServerState] = (self,)
 

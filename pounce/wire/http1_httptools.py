@@ -51,9 +51,6 @@ class HttpToolsWire(ResponseEncoder):
         """`max_incomplete_size` is h11's limit and unused here: the connection limits the head (`target`)."""
         super().__init__(header_cache)
         self._sink = sink
-        # Body and end need nothing from this layer, so the parser calls the connection for them.
-        self.on_body = sink.on_body
-        self.on_message_complete = sink.on_end
         self.target = b""
         self.headers: Headers = []
         self._expect_continue = False
@@ -63,13 +60,21 @@ class HttpToolsWire(ResponseEncoder):
         self._trailing = b""
         self._doubtful = False
         self._late_host: Headers | None = None  # the list of fields that a Host is in, but not as its first
-        self._make_parser()
+        self.parser: Any = None
+        self.feed = self._feed_first  # many a connection ends without it: repeated requests are not parsed
 
     def _make_parser(self) -> None:
-        self.parser: Any = httptools.HttpRequestParser(self)
+        # Body and end need nothing from this layer, so the parser calls the connection for them.
+        self.on_body = self._sink.on_body
+        self.on_message_complete = self._sink.on_end
+        self.parser = httptools.HttpRequestParser(self)
         # uvicorn: a request pipelined behind `Connection: close` is read and left unanswered, not a parse error.
         self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
         self.feed = self.parser.feed_data
+
+    def _feed_first(self, data: bytes) -> None:
+        self._make_parser()
+        self.feed(data)
 
     # Told by httptools
 

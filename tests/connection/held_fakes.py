@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pounce.connection import held_output, held_streams, http1
+from pounce.connection import held_output, held_streams, http1_output
 
 
 class Clock:
@@ -12,7 +12,7 @@ class Clock:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = 1000.0
-        for module in (held_output, held_streams, http1):
+        for module in (held_output, held_streams, http1_output):
             monkeypatch.setattr(module, "monotonic", lambda: self.now)
 
 

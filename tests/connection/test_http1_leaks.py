@@ -23,6 +23,7 @@ NOT_WATCHED = (
     "pounce.connection.state.LoopTraits",
     "pounce.connection.held_streams.HeldStreams",
     "pounce.connection.held_output.HeldOutput",
+    "pounce.connection.repeated.SingleRequests",
     "pounce.wire.http1_head.HeaderCache",
 )
 

@@ -6,10 +6,14 @@ import asyncio
 import copy
 import random
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 
 from pounce.connection.http1_httptools import HttpToolsProtocol
+from pounce.connection.state import ServerState
+from pounce.middleware.proxy_headers import ProxyHeadersMiddleware
+from pounce.wire.http1_httptools import HttpToolsWire
 from tests.fakes import Connection, answer, chunked, get, post, settle
 
 pytestmark = pytest.mark.anyio
@@ -47,6 +51,7 @@ class Counting:
     def __init__(self, connection: Connection) -> None:
         self.fed = 0
         wire = connection.protocol.wire
+        wire._make_parser()
         feed = wire.feed
 
         def counted(data: bytes) -> None:
@@ -188,3 +193,135 @@ async def test_what_the_app_sees_is_what_a_parser_says(seed: int, monkeypatch: p
             fed.append(counting.fed)
     assert fed[0] <= fed[1]
     assert outputs[0] == outputs[1]
+
+
+def closing(path: str = "/a%20b?c=d", *fields: str, **options: Any) -> bytes:
+    """The only request of its connection."""
+    return get(path, *fields, "Connection: close", **options)
+
+
+class Clients:
+    """Connections to one worker, one after the other."""
+
+    def __init__(self, app: Any = None) -> None:
+        self.app = Recorder() if app is None else app
+        self.state = ServerState()
+        self.parsed: list[bool] = []
+        self.written: list[bytes] = []
+
+    async def connect(self, *segments: bytes, client: str = "127.0.0.2", **options: Any) -> None:
+        """Open a connection, send, and note what came back and whether there was a parser."""
+        with patch.object(HttpToolsWire, "_make_parser", autospec=True, side_effect=HttpToolsWire._make_parser) as made:
+            await self._exchange(
+                Connection("httptools", self.app, state=self.state, client=client, **options), segments
+            )
+        self.parsed.append(made.called)
+
+    async def _exchange(self, connection: Connection, segments: tuple[bytes, ...]) -> None:
+        async with connection:
+            for segment in segments:
+                if not connection.closed:
+                    await connection.feed(segment)
+            await connection.apps_done()
+            assert connection.closed
+            self.written.append(connection.take())
+
+
+async def test_a_request_that_other_connections_brought_needs_no_parser(loop: Any) -> None:
+    """The first and last request of a connection is known to those after it; their ends are their own."""
+    clients = Clients()
+    for host in ("127.0.0.2", "10.0.0.1", "127.0.0.2"):
+        await clients.connect(closing(), client=host, loop=loop)
+    assert clients.parsed == [True, False, False]
+    assert clients.written[0] == clients.written[1] == clients.written[2]
+    assert b"\r\nconnection: close\r\n" in clients.written[0]
+    first, second, third = clients.app.scopes
+    assert first == third
+    assert second == {**first, "client": ("10.0.0.1", 9000)}
+    assert first["path"] == "/a b"
+
+
+SEVERAL_TIMES_PARSED = {
+    "another": [closing("/1"), closing("/2"), closing("/3")],
+    "HTTP/1.0": [get("/a", version="1.0")] * 3,
+    "a body": [get("/a", "Connection: close", "Content-Length: 1", method="POST") + b"x"] * 3,
+    "expects": [closing("/a", "Expect: 100-continue")] * 3,
+    "large": [closing("/a", "X-Large: " + "x" * 5000)] * 3,
+    "two requests": [closing("/a") + closing("/a")] * 3,
+    "broken": [b"GET / HTTP/1.1\r\nConnection: close\r\nBro ken: x\r\n\r\n"] * 3,
+}
+
+
+@pytest.mark.parametrize("name", SEVERAL_TIMES_PARSED)
+async def test_only_plain_single_requests_are_known(name: str) -> None:
+    clients = Clients()
+    for request in SEVERAL_TIMES_PARSED[name]:
+        await clients.connect(request)
+    assert clients.parsed == [True] * 3
+
+
+async def test_a_request_behind_another_is_no_single_one() -> None:
+    """What ends a connection that had more requests is not kept, and what is kept is not asked for behind others."""
+    clients = Clients()
+    await clients.connect(get("/a"), closing("/a"))
+    await clients.connect(closing("/a"))
+    await clients.connect(get("/b"), closing("/a"))
+    await clients.connect(b"GET /b HTTP/1.1\r\nX-Odd: ", closing("/a"))
+    assert clients.parsed == [True] * 4
+    assert [scope["path"] for scope in clients.app.scopes] == ["/a", "/a", "/a", "/b", "/a", "/b"]
+    assert [name for name, _ in clients.app.scopes[-1]["headers"]] == [b"x-odd", b"host", b"connection"]
+
+
+async def test_a_worker_being_replaced_makes_no_single_requests() -> None:
+    """That it closes the connection is its own doing: the client has not said that it would."""
+    clients = Clients()
+    for _ in range(2):
+        async with Connection("httptools", clients.app, state=clients.state) as connection:
+            connection.protocol.shutdown_when_idle()
+            await connection.feed(get("/a"))
+            assert connection.closed
+    assert clients.state.single_requests.get(get("/a")) is None
+
+
+@pytest.mark.parametrize("behind", [b"rubbish\r\n\r\n", get("/b"), closing(), b"x"])
+async def test_what_follows_a_single_request_is_not_answered(behind: bytes) -> None:
+    """Nor does it matter whether the request was parsed (RFC 9112 section 9.6)."""
+    gate = asyncio.Event()
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await gate.wait()
+        await answer(send)
+
+    clients = Clients(app)
+    for _ in range(2):
+        gate.clear()
+        asyncio.get_running_loop().call_later(0.01, gate.set)
+        await clients.connect(closing(), behind)
+    assert clients.written[0] == clients.written[1]
+    assert clients.written[0].count(b"HTTP/1.1 ") == 1
+    assert clients.written[0].startswith(b"HTTP/1.1 200 ")
+
+
+async def test_forwarded_addresses_depend_on_the_peer() -> None:
+    """A known request is another client's where a trusted proxy says so, and only there."""
+    app = Recorder()
+    proxied: Any = ProxyHeadersMiddleware(app, trusted_hosts="127.0.0.1")
+    clients = Clients(proxied)
+    request = closing("/", "X-Forwarded-For: 1.2.3.4", "X-Forwarded-Proto: https")
+    for host in ("127.0.0.1", "10.0.0.1", "127.0.0.1"):
+        await clients.connect(request, client=host)
+    assert clients.parsed == [True, False, False]
+    assert [(scope["client"][0], scope["scheme"]) for scope in app.scopes] == [
+        ("1.2.3.4", "https"),
+        ("10.0.0.1", "http"),
+        ("1.2.3.4", "https"),
+    ]
+
+
+async def test_single_requests_are_bounded() -> None:
+    """Clients that send something else every time fill no memory."""
+    clients = Clients()
+    for number in range(300):
+        await clients.connect(closing(f"/{number}"))
+        assert len(clients.state.single_requests) <= 64
+    assert clients.parsed == [True] * 300

@@ -63,10 +63,12 @@ async def serving(parser: str, app: Any) -> AsyncIterator[Server]:
     loop.set_exception_handler(lambda _, context: server.errors.append(context))
     listener = await loop.create_server(server.make, LOCALHOST, 0)
     server.address = listener.sockets[0].getsockname()
-    yield server
-    listener.close()
-    for connection in list(server.state.connections):
-        connection.transport.abort()
+    try:
+        yield server
+    finally:  # uvloop would wait for ever with what a failed test leaves open
+        listener.close()
+        for connection in list(server.state.connections):
+            connection.transport.abort()
     await server.until(lambda: not server.state.connections and not server.state.tasks)
     assert server.errors == []
 
