@@ -193,7 +193,7 @@ def main(
     """
     if listing:
         click.echo("\n".join(["servers:", *(f"  {name}" for name in all_servers.BY_NAME), "cases:"]))
-        click.echo("\n".join(f"  {case.name:<18}{case.title}" for case in all_cases.CASES))
+        click.echo("\n".join(f"  {case.name:<20}{case.title}" for case in all_cases.CASES))
         return
     if loaded:
         report = Report()

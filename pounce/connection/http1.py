@@ -73,7 +73,8 @@ class HTTP1Protocol(Http1Output):
         self._head_size = 0  # of a head in several segments, or of what surrounds chunks; -1: this one brought body
         self._refusal: BadRequest | None = None
         self._upgrade: tuple[str, bytes, Headers, list[bytes]] | None = None  # the list: what came behind its head
-        self._input_ended = False  # closed, or a refusal or an upgrade waits until earlier requests are answered
+        # Closed, or behind the last request, or a refusal or an upgrade waits until earlier requests are answered
+        self._input_ended = False
         # The last segment, if it was one whole request without a body; empty: nothing has come yet
         self._seen: bytes | None = b"" if self.knows_repeated_heads else None
         self._repeated: dict[str, Any] | None = None  # the scope of that request, once it came twice in a row
@@ -167,11 +168,11 @@ class HTTP1Protocol(Http1Output):
         assert cycle is not None
         if not is_one_whole_request(cycle, data):
             return
-        if not self._is_last:
+        if cycle.keep_alive:
             self._seen = data
             if data == seen:
                 self._repeated = http_scope_again(cycle.scope, {})
-        elif seen == b"":
+        elif seen == b"" and not self.retiring:
             self.server_state.single_requests.add(data, cycle.scope)
 
     def _on_repeated_request(self, known: dict[str, Any]) -> None:
@@ -181,6 +182,7 @@ class HTTP1Protocol(Http1Output):
     def _on_single_request(self, known: dict[str, Any]) -> None:
         """All that another connection brought, the parser's view of which is known: it is not even made."""
         self._seen = None
+        self._input_ended = True
         scope = http_scope_again(known, self.app_state.copy())
         scope["server"] = self.server
         scope["client"] = self.client
@@ -245,9 +247,7 @@ class HTTP1Protocol(Http1Output):
         if self.limit_concurrency is not None and self.server_state.is_at_limit(self.limit_concurrency):
             self.logger.warning("Exceeded concurrency limit.")
             app = service_unavailable
-        if not keep_alive:
-            self._is_last = True
-        elif self.retiring:
+        if self.retiring:
             keep_alive = False
         access_logger = self.access_logger if self.access_log else None
         self.scope = scope
@@ -392,7 +392,7 @@ class HTTP1Protocol(Http1Output):
     def close(self) -> None:
         """Write what is held back and close the transport, once."""
         if not self.transport.is_closing():
-            self.flush()
+            self.flush_and_end()
             self._input_ended = True
             self.pipeline.clear()
             self.transport.close()
@@ -405,7 +405,7 @@ class HTTP1Protocol(Http1Output):
     # Errors and limits
 
     def _on_data_behind_end(self, data: bytes) -> None:
-        """Behind a refused request nothing counts any more. Behind a WebSocket upgrade may be its first frames."""
+        """Behind a refused request, or the last one, nothing counts any more. Behind an upgrade may be first frames."""
         if self._upgrade is not None:
             self._upgrade[3].append(data)
             self.flow.pause_reading()

@@ -30,7 +30,7 @@ MAX_HELD_PARTS = 64
 #: Parts that are written at once after one has waited for nothing.
 _WRITTEN_AT_ONCE = 64
 
-_TCP_CORK = getattr(socket, "TCP_CORK", None)  # Linux
+_TCP_CORK: Any = getattr(socket, "TCP_CORK", None)  # Linux
 
 
 class Http1Output(HttpConnection):
@@ -41,7 +41,6 @@ class Http1Output(HttpConnection):
         "_held_output",
         "_held_parts",
         "_held_size",
-        "_is_last",
         "_out",
         "_part_at",
         "_parts_at_once",
@@ -61,7 +60,6 @@ class Http1Output(HttpConnection):
         super().__init__(config, server_state, app_state, _loop)
         self.wire: Http1Wire = self.wire_class(self, server_state.header_cache, config.h11_max_incomplete_event_size)
         self._advancing = False  # the subclass starts apps, and flushes behind them
-        self._is_last = False  # the client has said that it sends no further request
 
         # What is written at the end of the step, or of the turn of the loop, or when a stream pauses
         self._out: list[bytes] = []
@@ -92,28 +90,16 @@ class Http1Output(HttpConnection):
             self._send_part(body, more_body)
             return
         data = self.wire.body(body, False)
-        if self._is_last and self.wire.close_after_response and not cycle.more_body:
-            self._cork()
         out = self._out
-        if self._holds_output and self._held_output.patient and not self._held_size:
+        if self.wire.close_after_response:
+            out.append(data)  # `close` is next, which writes it
+        elif self._holds_output and self._held_output.patient and not self._held_size:
             self._hold(data)
         elif out:
             out.append(data)
             self.flush()
         elif data:
             self.transport.write(data)
-
-    def _cork(self) -> None:
-        """Have the last bytes leave together with the end of the connection: one segment, which wakes the client once.
-
-        Only for where nothing more comes, as the client has said: unread input would make the kernel reset the
-        connection, and drop what it has not sent.
-        """
-        if _TCP_CORK is not None and self.scheme == "http" and self.client is not None:
-            sock: socket.socket | None = self.transport.get_extra_info("socket")
-            if sock is not None:
-                with contextlib.suppress(OSError):  # the client has gone, or this is another kind of socket
-                    sock.setsockopt(socket.IPPROTO_TCP, _TCP_CORK, 1)
 
     def _hold(self, data: bytes) -> None:
         out = self._out
@@ -194,3 +180,40 @@ class Http1Output(HttpConnection):
                 self.flow.wrote(size)
             if size and self._held_parts >= 0:
                 self.server_state.held_streams.on_written(self._part_at)
+
+    def flush_and_end(self) -> None:
+        """Write what is held back, and end this direction in the same segment: it wakes the client once, not twice.
+
+        The connection is to be closed next. Both at once: while the kernel holds data back (TCP_CORK) nothing may come
+        between, neither the loop's other work nor input that would have the connection reset.
+        """
+        sock = self._tcp_socket() if self._out else None
+        if sock is None:
+            self.flush()
+            return
+        try:
+            with contextlib.suppress(OSError):  # the client has gone
+                sock.setsockopt(socket.IPPROTO_TCP, _TCP_CORK, 1)
+            self.flush()
+            if self.transport.is_closing():
+                return  # writing failed, and the number may be another file's by now
+            with contextlib.suppress(OSError):
+                if self.transport.get_write_buffer_size():
+                    sock.setsockopt(socket.IPPROTO_TCP, _TCP_CORK, 0)  # the rest will take its time
+                else:
+                    sock.shutdown(socket.SHUT_WR)
+        finally:
+            sock.detach()
+
+    def _tcp_socket(self) -> socket.socket | None:
+        """The transport's socket, to be detached, where there is TCP alone between this and the client, on Linux.
+
+        Not the loop's own object for it: uvloop's makes a socket for every option that is set, and can't shut down.
+        """
+        if _TCP_CORK is None or self.client is None or self.scheme != "http" or not self._holds_output:
+            return None
+        known: Any = self.transport.get_extra_info("socket")
+        try:
+            return socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, known.fileno())
+        except (AttributeError, OSError, ValueError):  # none, or closed
+            return None

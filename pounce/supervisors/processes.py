@@ -192,7 +192,9 @@ class Multiprocess:
             self._fall_back(process)
             process.respawn_at = now
             return
-        if not process.was_ready and code is not None:
+        # It may have said so while it lived: then this is no failure, and its heirs have been started.
+        gave_way = code == NEEDS_PROCESSES and process.worker_class != self.worker_class
+        if not process.was_ready and code is not None and not gave_way:
             if process.is_extra and code > 0:
                 logger.error(f"New child process [{process.pid}] failed to start, carrying on without it.")
                 self.processes.remove(process)
@@ -206,7 +208,8 @@ class Multiprocess:
                 self.should_exit.set()
                 return
 
-        logger.info(f"Child process [{process.pid}] died")
+        if not gave_way:
+            logger.info(f"Child process [{process.pid}] died")
         if code is None:
             self._retired.append(Retired(process, None))  # Killed a moment ago.
         if self._succession is not None and self._succession.old is process:

@@ -55,7 +55,6 @@ class Http1Sink(Protocol):
         upgrade: bytes | None,
     ) -> bool:
         """A request head is complete. Header names are in lower case, `upgrade` too (None: no upgrade asked for).
-        `keep_alive` is False only where the client has said that this is its last request (RFC 9112 section 9.6).
 
         Returns True where the connection leaves HTTP/1.1 with this request (a WebSocket upgrade that is taken): the
         wire then stops parsing, and what followed the head is in `trailing_data()`.

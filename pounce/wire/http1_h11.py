@@ -78,7 +78,7 @@ class H11Wire:
             event.target,
             http_version,
             headers,
-            not self._request_says_close,  # h11 itself knows when else the connection must close
+            True,  # h11 itself knows when the connection must close
             self.conn.they_are_waiting_for_100_continue,
             _upgrade_of(headers),
         )

@@ -1,4 +1,4 @@
-"""The last response of a connection: it leaves together with the connection's end, where that can lose nothing."""
+"""The last response of a connection: it leaves in one segment with the connection's end, at once, and loses nothing."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import asyncio
 import socket
 import struct
 import sys
+import threading
+from time import monotonic
 from typing import Any
 
 import pytest
@@ -20,135 +22,11 @@ linux = pytest.mark.skipif(sys.platform != "linux", reason="TCP_CORK is Linux's"
 CLOSE = "Connection: close"
 
 
-class Socket:
-    """Notes options, and what was written by the time they were set."""
-
-    def __init__(self, error: OSError | None = None) -> None:
-        self.error = error
-        self.connection: Connection | None = None
-        self.options: list[tuple[int, int, int]] = []
-        self.written: list[int] = []
-
-    def setsockopt(self, *option: int) -> None:
-        assert self.connection is not None
-        self.options.append(option)  # type: ignore[arg-type]
-        self.written.append(self.connection.transport.writes)
-        if self.error is not None:
-            raise self.error
-
-
-def connection_with(sock: Socket | None, parser: str, app: Any, loop: Any, **extra: Any) -> Connection:
-    """Its transport has this socket."""
-    connection = Connection(parser, app, loop=loop)
-    if sock is not None:
-        sock.connection = connection
-    connection.transport.extra.update({"socket": sock, **extra})
-    return connection
-
-
-LAST = {
-    "GET": get("/", CLOSE),
-    "HTTP/1.0": get("/", version="1.0"),
-    "a body": post(b"x", "/", CLOSE),
-    "chunks": chunked(b"x", fields=(CLOSE,)),
-}
-
-
-def parser_tells(parser: str, name: str) -> bool:
-    """zttp does not say why a connection ends, h11 not for HTTP/1.0."""
-    return parser == "httptools" or (parser == "h11" and name != "HTTP/1.0")
-
-
-@linux
-@pytest.mark.parametrize("name", LAST)
-async def test_held_by_the_kernel_until_the_end(name: str, parser: str, loop: Any) -> None:
-    """Where the client says that it sends no more, before the last bytes are written and only once."""
-    sock = Socket()
-    async with connection_with(sock, parser, echo, loop) as connection:
-        await connection.feed(LAST[name])
-        assert connection.closed
-        writes = connection.transport.writes
-        assert connection.responses()[0].status == 200
-    if parser_tells(parser, name):
-        assert sock.options == [(socket.IPPROTO_TCP, 3, 1)]  # TCP_CORK
-        assert sock.written[0] < writes
-    else:
-        assert sock.options == []
-
-
-async def closes(scope: Any, receive: Any, send: Any) -> None:
-    await answer(send, b"ok", 200, (b"connection", b"close"))
-
-
-async def answers_early(scope: Any, receive: Any, send: Any) -> None:
-    await answer(send)
-
-
-async def fails(scope: Any, receive: Any, send: Any) -> None:
-    raise ValueError
-
-
-NOT_HELD: dict[str, tuple[Any, list[bytes]]] = {
-    "kept": (echo, [get("/"), get("/"), get("/")]),
-    "the app closes": (closes, [get("/")]),
-    "the app fails": (fails, [get("/")]),
-    "the rest of the request is on its way": (answers_early, [post(b"x" * 100, "/", CLOSE)[:-50]]),
-    "the first of two": (echo, [get("/"), get("/")]),
-}
-
-
-@pytest.mark.parametrize("name", NOT_HELD)
-async def test_not_where_the_client_may_be_sending(name: str, parser: str, loop: Any) -> None:
-    """Input that nobody has read resets the connection, and the kernel would drop what it holds."""
-    app, segments = NOT_HELD[name]
-    sock = Socket()
-    async with connection_with(sock, parser, app, loop) as connection:
-        await connection.feed(*segments)
-        assert connection.responses()
-    assert sock.options == []
-
-
-@pytest.mark.parametrize("extra", [{"peername": None}, {"peername": ""}, {"sslcontext": object()}])
-async def test_not_on_other_transports(extra: dict[str, Any], parser: str) -> None:
-    """Neither unix sockets nor TLS."""
-    sock = Socket()
-    connection = Connection(parser, echo, loop=asyncio.get_running_loop())
-    connection.transport.extra.update(extra)
-    connection.protocol.connection_made(connection.transport)  # type: ignore[arg-type]  # anew
-    connection.transport.extra["socket"] = sock
-    async with connection:
-        await connection.feed(get("/", CLOSE))
-        assert connection.closed
-    assert sock.options == []
-
-
-@pytest.mark.parametrize("sock", [None, Socket(OSError("gone"))])
-async def test_without_a_socket_that_can(sock: Socket | None, parser: str, loop: Any) -> None:
-    """The response is written all the same."""
-    async with connection_with(sock, parser, echo, loop) as connection:
-        await connection.feed(get("/", CLOSE))
-        assert connection.closed
-        assert connection.responses()[0].body == b"/ "
-
-
-@pytest.mark.parametrize("loop_kind", ["asyncio", "uvloop"])
-@pytest.mark.parametrize("size", [2, 5_000, 300_000])
-async def test_over_a_socket(parser: str, loop_kind: str, anyio_backend: Any, size: int) -> None:
-    """All of it arrives, then the end."""
-    if loop_kind == "uvloop":
+@pytest.fixture(params=["asyncio", "uvloop"])
+def loop_kind(request: pytest.FixtureRequest) -> str:
+    if request.param == "uvloop":
         pytest.importorskip("uvloop")
-
-    async def app(scope: Any, receive: Any, send: Any) -> None:
-        await answer(send, b"x" * size)
-
-    async with serving(parser, app) as server, asyncio.timeout(10):
-        for _ in range(3):
-            reader, writer = await asyncio.open_connection(*server.address)
-            writer.write(get("/", CLOSE))
-            [response] = responses(await reader.read(), closed=True)
-            assert response.complete
-            assert len(response.body) == size
-            writer.close()
+    return str(request.param)
 
 
 def segments_in(sock: socket.socket) -> int:
@@ -157,37 +35,186 @@ def segments_in(sock: socket.socket) -> int:
     return int(count)
 
 
+class Client:
+    """A socket that is read to its end, on the running loop."""
+
+    def __init__(self) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.sock = socket.socket()
+        self.sock.setblocking(False)
+
+    async def __aenter__(self) -> Client:
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        self.sock.close()
+
+    async def connect(self, server: Any) -> None:
+        await self.loop.sock_connect(self.sock, server.address)
+
+    async def send(self, *segments: bytes) -> None:
+        """Each in a segment of its own, which the server has had time to read."""
+        for segment in segments:
+            await self.loop.sock_sendall(self.sock, segment)
+            await asyncio.sleep(0.01)
+
+    async def read(self) -> bytes:
+        """What came until the end or a reset."""
+        data = b""
+        try:
+            while part := await self.loop.sock_recv(self.sock, 65536):
+                data += part
+        except ConnectionResetError:
+            pass
+        return data
+
+
+async def closes(scope: Any, receive: Any, send: Any) -> None:
+    await answer(send, b"ok", 200, (b"connection", b"close"))
+
+
+async def fails(scope: Any, receive: Any, send: Any) -> None:
+    raise ValueError
+
+
+LAST: dict[str, tuple[Any, bytes]] = {
+    "the client closes": (echo, get("/", CLOSE)),
+    "HTTP/1.0": (echo, get("/", version="1.0")),
+    "a body": (echo, post(b"x", "/", CLOSE)),
+    "chunks": (echo, chunked(b"x", fields=(CLOSE,))),
+    "the app closes": (closes, get("/")),
+    "the app fails": (fails, get("/")),
+}
+
+
 @linux
-@pytest.mark.parametrize("loop_kind", ["asyncio", "uvloop"])
-async def test_it_takes_one_segment(loop_kind: str, anyio_backend: Any) -> None:
+@pytest.mark.parametrize("name", LAST)
+async def test_it_takes_one_segment(name: str, parser: str, loop_kind: str, anyio_backend: Any) -> None:
     """The end of the connection comes with the response."""
-    if loop_kind == "uvloop":
-        pytest.importorskip("uvloop")
-    async with serving("httptools", echo) as server, asyncio.timeout(10):
+    app, request = LAST[name]
+    async with serving(parser, app) as server, asyncio.timeout(10):
         counts = set()
-        loop = asyncio.get_running_loop()
-        for _ in range(20):
-            with socket.socket() as client:
-                client.setblocking(False)
-                await loop.sock_connect(client, server.address)
-                before = segments_in(client)
-                await loop.sock_sendall(client, get("/", CLOSE))
-                while await loop.sock_recv(client, 1024):
-                    pass
-                counts.add(segments_in(client) - before)
+        for _ in range(5):
+            async with Client() as client:
+                await client.connect(server)
+                before = segments_in(client.sock)
+                await client.loop.sock_sendall(client.sock, request)
+                [response] = responses(await client.read(), closed=True)
+                assert response.complete
+                counts.add(segments_in(client.sock) - before)
         assert counts <= {1, 2}  # the request is acknowledged before that, or with it
 
 
-@pytest.mark.parametrize("loop_kind", ["asyncio", "uvloop"])
-async def test_an_early_answer_outlives_the_reset(parser: str, loop_kind: str, anyio_backend: Any) -> None:
-    """A client that still sends its body when the connection ends has got the answer."""
-    if loop_kind == "uvloop":
-        pytest.importorskip("uvloop")
-    async with serving(parser, answers_early) as server, asyncio.timeout(10):
-        loop = asyncio.get_running_loop()
-        for _ in range(10):
-            with socket.socket() as client:
-                client.setblocking(False)
-                await loop.sock_connect(client, server.address)
-                await loop.sock_sendall(client, post(b"x" * 200_000, "/", CLOSE)[:100_000])
-                assert (await loop.sock_recv(client, 1024)).startswith(b"HTTP/1.1 200 ")
+@pytest.mark.parametrize("size", [2, 5_000, 300_000, 3_000_000])
+async def test_all_of_it_arrives(size: int, parser: str, loop_kind: str, anyio_backend: Any) -> None:
+    """However large, and read late: then the end."""
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"%d" % (size + 3))]})
+        await send({"type": "http.response.body", "body": b"x" * size, "more_body": True})
+        await send({"type": "http.response.body", "body": b"end"})
+
+    async with serving(parser, app) as server, asyncio.timeout(10):
+        for _ in range(3):
+            async with Client() as client:
+                await client.connect(server)
+                await client.send(get("/", CLOSE))
+                [response] = responses(await client.read(), closed=True)
+                assert response.complete
+                assert response.body == b"x" * size + b"end"
+
+
+async def test_an_app_that_works_on_holds_nothing_back(parser: str, loop_kind: str, anyio_backend: Any) -> None:
+    """The response arrives, to its end, while the app blocks the loop: not by the kernel's timer of 200 ms."""
+    arrived = threading.Event()
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await answer(send)
+        assert arrived.wait(5)
+
+    def visit(address: tuple[str, int]) -> tuple[float, bytes]:
+        arrived.clear()
+        start = monotonic()
+        with socket.create_connection(address, 5) as sock:
+            sock.sendall(get("/", CLOSE))
+            data = b""
+            while part := sock.recv(1024):
+                data += part
+            arrived.set()
+            return monotonic() - start, data
+
+    async with serving(parser, app) as server, asyncio.timeout(10):
+        times = []
+        for _ in range(3):
+            time, data = await asyncio.to_thread(visit, server.address)
+            times.append(time)
+            assert responses(data, closed=True)[0].status == 200
+        assert min(times) < 0.15
+
+
+async def answers_early(scope: Any, receive: Any, send: Any) -> None:
+    await answer(send)
+
+
+async def closes_the_first(scope: Any, receive: Any, send: Any) -> None:
+    await asyncio.sleep(0.05)  # so that the rest is there, and not read
+    await (closes if scope["path"] == "/first" else echo)(scope, receive, send)
+
+
+UNREAD: dict[str, tuple[Any, list[bytes]]] = {
+    "the rest of a body": (answers_early, [post(b"x" * 200_000, "/", CLOSE)[:100_000]]),
+    "the body of the next request": (
+        closes_the_first,
+        [get("/first") + post(b"x" * 60, "/", CLOSE)[:-60], b"x" * 30, b"x" * 30],
+    ),
+    "requests": (closes_the_first, [get("/first"), get("/"), get("/"), get("/")]),
+    "requests of HTTP/1.0": (closes_the_first, [get("/first", "Connection: keep-alive", version="1.0")] * 3),
+    "behind the last one": (closes_the_first, [get("/first", CLOSE), get("/"), b"x y z\r\n\r\n", get("/")]),
+}
+
+
+@pytest.mark.parametrize("name", UNREAD)
+async def test_unread_input_loses_no_response(name: str, parser: str, loop_kind: str, anyio_backend: Any) -> None:
+    """The kernel resets a connection that is closed with unread input: the response has left before that."""
+    app, segments = UNREAD[name]
+    async with serving(parser, app) as server, asyncio.timeout(10):
+        for _ in range(4):  # known to the worker or not
+            async with Client() as client:
+                await client.connect(server)
+                await client.send(*segments)
+                assert (await client.read()).startswith(b"HTTP/1.1 200 ")
+
+
+class Odd:
+    """What a transport may give for its socket."""
+
+    def __init__(self, descriptor: int) -> None:
+        self.descriptor = descriptor
+
+    def fileno(self) -> int:
+        return self.descriptor
+
+
+@pytest.mark.parametrize("sock", [None, object(), Odd(-1), Odd(100_000)])
+async def test_transports_without_such_a_socket(sock: Any, parser: str, loop: Any) -> None:
+    """The response is written all the same, and the transport closed."""
+    connection = Connection(parser, echo, loop=loop)
+    connection.transport.extra["socket"] = sock
+    async with connection:
+        await connection.feed(get("/", CLOSE))
+        assert connection.closed
+        assert connection.responses()[0].body == b"/ "
+
+
+@pytest.mark.parametrize("extra", [{"peername": None}, {"peername": ""}, {"sslcontext": object()}])
+async def test_other_transports_are_not_touched(extra: dict[str, Any], parser: str) -> None:
+    """Neither unix sockets nor TLS: their sockets are not asked for when the connection ends."""
+    connection = Connection(parser, echo, loop=asyncio.get_running_loop())
+    connection.transport.extra.update(extra)
+    connection.protocol.connection_made(connection.transport)  # type: ignore[arg-type]  # anew
+    asked: list[str] = []
+    connection.transport.get_extra_info = asked.append  # type: ignore[method-assign]
+    async with connection:
+        await connection.feed(get("/", CLOSE))
+        assert connection.closed
+    assert asked == []

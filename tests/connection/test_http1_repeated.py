@@ -228,27 +228,29 @@ class Clients:
 
 
 async def test_a_request_that_other_connections_brought_needs_no_parser(loop: Any) -> None:
-    """The first and last request of a connection is known to those after it; their ends are their own."""
+    """The first and last request of two connections is known to those after them; their ends are their own."""
     clients = Clients()
-    for host in ("127.0.0.2", "10.0.0.1", "127.0.0.2"):
+    for host in ("127.0.0.2", "127.0.0.2", "10.0.0.1", "127.0.0.2"):
         await clients.connect(closing(), client=host, loop=loop)
-    assert clients.parsed == [True, False, False]
-    assert clients.written[0] == clients.written[1] == clients.written[2]
+    assert clients.parsed == [True, True, False, False]
+    assert len(set(clients.written)) == 1
     assert b"\r\nconnection: close\r\n" in clients.written[0]
-    first, second, third = clients.app.scopes
-    assert first == third
-    assert second == {**first, "client": ("10.0.0.1", 9000)}
+    first, second, third, fourth = clients.app.scopes
+    assert first == second == fourth
+    assert third == {**first, "client": ("10.0.0.1", 9000)}
     assert first["path"] == "/a b"
 
 
 SEVERAL_TIMES_PARSED = {
-    "another": [closing("/1"), closing("/2"), closing("/3")],
-    "HTTP/1.0": [get("/a", version="1.0")] * 3,
-    "a body": [get("/a", "Connection: close", "Content-Length: 1", method="POST") + b"x"] * 3,
-    "expects": [closing("/a", "Expect: 100-continue")] * 3,
-    "large": [closing("/a", "X-Large: " + "x" * 5000)] * 3,
-    "two requests": [closing("/a") + closing("/a")] * 3,
-    "broken": [b"GET / HTTP/1.1\r\nConnection: close\r\nBro ken: x\r\n\r\n"] * 3,
+    "others": [closing("/1"), closing("/2"), closing("/3"), closing("/4")],
+    "HTTP/1.0": [get("/a", version="1.0")] * 4,
+    "a body": [get("/a", "Connection: close", "Content-Length: 1", method="POST") + b"x"] * 4,
+    "expects": [closing("/a", "Expect: 100-continue")] * 4,
+    "large": [closing("/a", "X-Large: " + "x" * 5000)] * 4,
+    "two requests": [closing("/a") + closing("/a")] * 4,
+    "broken": [b"GET / HTTP/1.1\r\nConnection: close\r\nBro ken: x\r\n\r\n"] * 4,
+    "a cookie": [closing("/a", "Cookie: a=b")] * 4,
+    "credentials": [closing("/a", "AUTHORIZATION: Basic YTpi")] * 4,
 }
 
 
@@ -257,18 +259,22 @@ async def test_only_plain_single_requests_are_known(name: str) -> None:
     clients = Clients()
     for request in SEVERAL_TIMES_PARSED[name]:
         await clients.connect(request)
-    assert clients.parsed == [True] * 3
+    assert clients.parsed == [True] * 4
 
 
 async def test_a_request_behind_another_is_no_single_one() -> None:
     """What ends a connection that had more requests is not kept, and what is kept is not asked for behind others."""
     clients = Clients()
     await clients.connect(get("/a"), closing("/a"))
+    await clients.connect(get("/a"), closing("/a"))
+    assert not clients.state.single_requests
     await clients.connect(closing("/a"))
+    await clients.connect(closing("/a"))
+    assert clients.state.single_requests.get(closing("/a"))
     await clients.connect(get("/b"), closing("/a"))
     await clients.connect(b"GET /b HTTP/1.1\r\nX-Odd: ", closing("/a"))
-    assert clients.parsed == [True] * 4
-    assert [scope["path"] for scope in clients.app.scopes] == ["/a", "/a", "/a", "/b", "/a", "/b"]
+    assert clients.parsed == [True] * 6
+    assert [scope["path"] for scope in clients.app.scopes] == ["/a"] * 6 + ["/b", "/a", "/b"]
     assert [name for name, _ in clients.app.scopes[-1]["headers"]] == [b"x-odd", b"host", b"connection"]
 
 
@@ -280,7 +286,7 @@ async def test_a_worker_being_replaced_makes_no_single_requests() -> None:
             connection.protocol.shutdown_when_idle()
             await connection.feed(get("/a"))
             assert connection.closed
-    assert clients.state.single_requests.get(get("/a")) is None
+    assert not clients.state.single_requests
 
 
 @pytest.mark.parametrize("behind", [b"rubbish\r\n\r\n", get("/b"), closing(), b"x"])
@@ -293,11 +299,12 @@ async def test_what_follows_a_single_request_is_not_answered(behind: bytes) -> N
         await answer(send)
 
     clients = Clients(app)
-    for _ in range(2):
+    for _ in range(3):
         gate.clear()
         asyncio.get_running_loop().call_later(0.01, gate.set)
-        await clients.connect(closing(), behind)
-    assert clients.written[0] == clients.written[1]
+        await clients.connect(closing(), behind, behind)
+    assert clients.parsed == [True, True, False]
+    assert len(set(clients.written)) == 1
     assert clients.written[0].count(b"HTTP/1.1 ") == 1
     assert clients.written[0].startswith(b"HTTP/1.1 200 ")
 
@@ -308,10 +315,11 @@ async def test_forwarded_addresses_depend_on_the_peer() -> None:
     proxied: Any = ProxyHeadersMiddleware(app, trusted_hosts="127.0.0.1")
     clients = Clients(proxied)
     request = closing("/", "X-Forwarded-For: 1.2.3.4", "X-Forwarded-Proto: https")
-    for host in ("127.0.0.1", "10.0.0.1", "127.0.0.1"):
+    for host in ("127.0.0.1", "127.0.0.1", "10.0.0.1", "127.0.0.1"):
         await clients.connect(request, client=host)
-    assert clients.parsed == [True, False, False]
+    assert clients.parsed == [True, True, False, False]
     assert [(scope["client"][0], scope["scheme"]) for scope in app.scopes] == [
+        ("1.2.3.4", "https"),
         ("1.2.3.4", "https"),
         ("10.0.0.1", "http"),
         ("1.2.3.4", "https"),
@@ -325,3 +333,4 @@ async def test_single_requests_are_bounded() -> None:
         await clients.connect(closing(f"/{number}"))
         assert len(clients.state.single_requests) <= 64
     assert clients.parsed == [True] * 300
+    assert clients.state.single_requests.get(closing("/0"), "gone") == "gone"

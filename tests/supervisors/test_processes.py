@@ -609,6 +609,28 @@ def test_a_serving_generation_falls_back_to_processes(supervise: Supervise) -> N
     assert old.told == ["terminate"]
 
 
+@pytest.mark.parametrize("begun", [True, False])
+def test_a_start_that_gives_way_is_no_failure(
+    supervise: Supervise, caplog: pytest.LogCaptureFixture, begun: bool
+) -> None:
+    """A process that says during its start that it needs processes, and then ends: its heirs take its place."""
+    supervisor = supervise("auto", workers=2, serving=False)
+    old = FakeProcess.made[0]
+    old.answer = Health(False, needs_processes=True)
+    turn(supervisor)
+    assert len(FakeProcess.made) == 3
+    if not begun:
+        supervisor._discard_succession()
+    old.dies(NEEDS_PROCESSES)
+    turn(supervisor)
+    assert not supervisor.should_exit.is_set()
+    assert not supervisor.startup_failed
+    assert supervisor.processes == FakeProcess.made[-2:]
+    assert len(FakeProcess.made) == (3 if begun else 5)
+    assert [process.worker_class for process in supervisor.processes] == ["process"] * 2
+    assert not any("died" in message or "failed" in message for message in caplog.messages)
+
+
 def test_an_explicit_thread_class_does_not_fall_back(supervise: Supervise) -> None:
     """Who asks for threads by name gets threads or an error."""
     supervisor = supervise("thread", serving=False)
