@@ -200,6 +200,23 @@ def plain_task_factory(loop: Any, coro: Any, **kwargs: Any) -> asyncio.Task[Any]
     return asyncio.Task(coro, loop=loop, **kwargs)
 
 
+def plain_config(app: Any, **settings: Any) -> Any:
+    """As much of a configuration as an HTTP/1.1 connection reads."""
+    config = SimpleNamespace(
+        loaded=True,
+        loaded_app=app,
+        ws_protocol_class=None,
+        root_path="",
+        asgi_version="3.0",
+        limit_concurrency=None,
+        timeout_keep_alive=5,
+        h11_max_incomplete_event_size=None,
+        reset_contextvars=False,
+    )
+    vars(config).update(settings)
+    return config
+
+
 class Connection:
     """A protocol object with its app, and what its client sees. At the end of an `async with` it waits for the app."""
 
@@ -214,18 +231,7 @@ class Connection:
         client: str = "127.0.0.2",
         **settings: Any,
     ) -> None:
-        config: Any = SimpleNamespace(
-            loaded=True,
-            loaded_app=app,
-            ws_protocol_class=None,
-            root_path="",
-            asgi_version="3.0",
-            limit_concurrency=None,
-            timeout_keep_alive=5,
-            h11_max_incomplete_event_size=None,
-            reset_contextvars=False,
-        )
-        vars(config).update(settings)
+        config = plain_config(app, **settings)
         self.config = config
         self.state = ServerState() if state is None else state
         self.state.sweeps_idle = sweeps

@@ -190,11 +190,12 @@ class Multiprocess:
         code = process.exitcode
         if code == NEEDS_PROCESSES and self._may_fall_back():
             self._fall_back(process)
-            process.respawn_at = now
+        if code == NEEDS_PROCESSES and process.worker_class != self.worker_class:
+            # Where it had said so while it lived, its heirs have been started.
+            if not self._heirs_take_over(process):
+                process.respawn_at = now
             return
-        # It may have said so while it lived: then this is no failure, and its heirs have been started.
-        gave_way = code == NEEDS_PROCESSES and process.worker_class != self.worker_class
-        if not process.was_ready and code is not None and not gave_way:
+        if not process.was_ready and code is not None:
             if process.is_extra and code > 0:
                 logger.error(f"New child process [{process.pid}] failed to start, carrying on without it.")
                 self.processes.remove(process)
@@ -208,13 +209,10 @@ class Multiprocess:
                 self.should_exit.set()
                 return
 
-        if not gave_way:
-            logger.info(f"Child process [{process.pid}] died")
+        logger.info(f"Child process [{process.pid}] died")
         if code is None:
             self._retired.append(Retired(process, None))  # Killed a moment ago.
-        if self._succession is not None and self._succession.old is process:
-            self._take_place(process, self._succession.new)
-            self._succession = None
+        if self._heirs_take_over(process):
             return
         quick = now - process.started_at < QUICK_DEATH and not (process.was_ready and code == 0)
         if not quick:
@@ -259,6 +257,14 @@ class Multiprocess:
     def _take_place(self, old: Process, new: list[Process]) -> None:
         index = self.processes.index(old)
         self.processes[index : index + 1] = new
+
+    def _heirs_take_over(self, process: Process) -> bool:
+        """Whether a dead process was about to be replaced: then those that were started for it have its place now."""
+        if self._succession is None or self._succession.old is not process:
+            return False
+        self._take_place(process, self._succession.new)
+        self._succession = None
+        return True
 
     def _may_fall_back(self) -> bool:
         return self.worker_class == "thread" and self.config.worker_class == "auto"

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.connection.test_http1_sockets import serving
+from tests.connection.real_sockets import on_real_loops, serving
 from tests.fakes import Connection, answer, chunked, echo, get, post, responses
 
 pytestmark = [pytest.mark.anyio, pytest.mark.filterwarnings("error")]
@@ -20,13 +20,6 @@ pytestmark = [pytest.mark.anyio, pytest.mark.filterwarnings("error")]
 linux = pytest.mark.skipif(sys.platform != "linux", reason="TCP_CORK is Linux's")
 
 CLOSE = "Connection: close"
-
-
-@pytest.fixture(params=["asyncio", "uvloop"])
-def loop_kind(request: pytest.FixtureRequest) -> str:
-    if request.param == "uvloop":
-        pytest.importorskip("uvloop")
-    return str(request.param)
 
 
 def segments_in(sock: socket.socket) -> int:
@@ -87,6 +80,7 @@ LAST: dict[str, tuple[Any, bytes]] = {
 }
 
 
+@on_real_loops
 @linux
 @pytest.mark.parametrize("name", LAST)
 async def test_it_takes_one_segment(name: str, parser: str, loop_kind: str, anyio_backend: Any) -> None:
@@ -105,6 +99,7 @@ async def test_it_takes_one_segment(name: str, parser: str, loop_kind: str, anyi
         assert counts <= {1, 2}  # the request is acknowledged before that, or with it
 
 
+@on_real_loops
 @pytest.mark.parametrize("size", [2, 5_000, 300_000, 3_000_000])
 async def test_all_of_it_arrives(size: int, parser: str, loop_kind: str, anyio_backend: Any) -> None:
     """However large, and read late: then the end."""
@@ -124,6 +119,7 @@ async def test_all_of_it_arrives(size: int, parser: str, loop_kind: str, anyio_b
                 assert response.body == b"x" * size + b"end"
 
 
+@on_real_loops
 async def test_an_app_that_works_on_holds_nothing_back(parser: str, loop_kind: str, anyio_backend: Any) -> None:
     """The response arrives, to its end, while the app blocks the loop: not by the kernel's timer of 200 ms."""
     arrived = threading.Event()
@@ -173,6 +169,7 @@ UNREAD: dict[str, tuple[Any, list[bytes]]] = {
 }
 
 
+@on_real_loops
 @pytest.mark.parametrize("name", UNREAD)
 async def test_unread_input_loses_no_response(name: str, parser: str, loop_kind: str, anyio_backend: Any) -> None:
     """The kernel resets a connection that is closed with unread input: the response has left before that."""

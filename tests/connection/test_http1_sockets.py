@@ -5,74 +5,17 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from pounce.connection.state import ServerState
-from tests.fakes import DEFAULT_HEADERS, PROTOCOLS, answer, echo, get, post, responses
+from tests.connection.real_sockets import on_real_loops, serving
+from tests.fakes import answer, echo, get, post, responses
 
 pytestmark = [pytest.mark.anyio, pytest.mark.filterwarnings("error")]
 
-LOCALHOST = "127.0.0.1"
 
-
-@pytest.fixture(params=["asyncio", "uvloop"])
-def loop_kind(request: pytest.FixtureRequest) -> str:
-    if request.param == "uvloop":
-        pytest.importorskip("uvloop")
-    return str(request.param)
-
-
-class Server:
-    """A listening socket on the running loop."""
-
-    def __init__(self, parser: str, app: Any) -> None:
-        config: Any = SimpleNamespace(
-            loaded=True,
-            loaded_app=app,
-            ws_protocol_class=None,
-            root_path="",
-            asgi_version="3.0",
-            limit_concurrency=None,
-            timeout_keep_alive=5,
-            h11_max_incomplete_event_size=None,
-            reset_contextvars=False,
-        )
-        self.state = ServerState()
-        self.state.default_headers = list(DEFAULT_HEADERS)
-        self.make = lambda: PROTOCOLS[parser](config, self.state, {})
-        self.address: tuple[str, int] = (LOCALHOST, 0)
-        self.errors: list[dict[str, Any]] = []
-
-    async def until(self, condition: Any) -> None:
-        """Wait until something is so."""
-        async with asyncio.timeout(10):
-            while not condition():
-                await asyncio.sleep(0.001)
-
-
-@asynccontextmanager
-async def serving(parser: str, app: Any) -> AsyncIterator[Server]:
-    """A server, and at the end the proof that nothing reached the loop's exception handler and nothing is left."""
-    server = Server(parser, app)
-    loop = asyncio.get_running_loop()
-    loop.set_exception_handler(lambda _, context: server.errors.append(context))
-    listener = await loop.create_server(server.make, LOCALHOST, 0)
-    server.address = listener.sockets[0].getsockname()
-    try:
-        yield server
-    finally:  # uvloop would wait for ever with what a failed test leaves open
-        listener.close()
-        for connection in list(server.state.connections):
-            connection.transport.abort()
-    await server.until(lambda: not server.state.connections and not server.state.tasks)
-    assert server.errors == []
-
-
+@on_real_loops
 async def test_head_with_a_large_body_leaves_nothing_unwritten(parser: str, loop_kind: str) -> None:
     """An app that sends a large body in answer to HEAD, too: the connection goes on, and ends when it has to."""
 
@@ -91,6 +34,7 @@ async def test_head_with_a_large_body_leaves_nothing_unwritten(parser: str, loop
         writer.close()
 
 
+@on_real_loops
 async def test_early_answer_that_closes_while_reading_is_paused(parser: str, loop_kind: str) -> None:
     """Closing a transport whose reading is paused raises nothing in the loop."""
 
@@ -104,6 +48,7 @@ async def test_early_answer_that_closes_while_reading_is_paused(parser: str, loo
         writer.close()
 
 
+@on_real_loops
 async def test_uploads_and_downloads_larger_than_every_buffer(parser: str, loop_kind: str) -> None:
     """Ten megabytes there and back through flow control, in parts, and a second request behind them."""
 
@@ -125,6 +70,7 @@ async def test_uploads_and_downloads_larger_than_every_buffer(parser: str, loop_
         writer.close()
 
 
+@on_real_loops
 @pytest.mark.parametrize("sent", [b"", b"GET / HT", get(), post(b"x" * 1000)[:-5], get() * 3, get("/wait")])
 async def test_resets(parser: str, loop_kind: str, sent: bytes) -> None:
     """A client that resets its connection, wherever it stands, leaves no error in the loop and nothing behind."""
@@ -150,6 +96,7 @@ async def test_resets(parser: str, loop_kind: str, sent: bytes) -> None:
         await server.until(lambda: not server.state.connections and not server.state.tasks)
 
 
+@on_real_loops
 async def test_a_client_that_does_not_read(parser: str, loop_kind: str) -> None:
     """An app's endless body stops at the write buffer's limit; when the client leaves, the app is told."""
     sent: list[int] = []
