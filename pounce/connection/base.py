@@ -17,6 +17,7 @@ from pounce.connection.flow import FlowControl
 from pounce.connection.peer import get_local_addr, get_remote_addr, is_ssl
 from pounce.connection.state import ServerState
 from pounce.contracts import ConfigView
+from pounce.exchange.turns import Pauses
 from pounce.logs import TRACE_LOG_LEVEL
 from pounce.middleware.proxy_headers import ProxyHeadersMiddleware
 from pounce.names import LOGGER_ACCESS, LOGGER_ERROR
@@ -91,8 +92,9 @@ class Connection(asyncio.Protocol):
         self.server = get_local_addr(transport)
         self.client = get_remote_addr(transport)
 
-    def eof_received(self) -> None:
+    def eof_received(self) -> bool | None:
         """The client sends no more: asyncio closes the transport, as with uvicorn."""
+        return None
 
     def pause_writing(self) -> None:
         """The transport's write buffer is over its high-water mark."""
@@ -109,7 +111,7 @@ class HttpConnection(Connection, Idle):
     __slots__ = (
         "_context",
         "_eager",
-        "_holds_output",
+        "_holds_heads",
         "_proxy",
         "_start_task",
         "_sweeps_idle",
@@ -146,9 +148,8 @@ class HttpConnection(Connection, Idle):
         self.server_state = server_state
         self._sweeps_idle = server_state.sweeps_idle and config.timeout_keep_alive >= 1
 
-        # How tasks start, and whether output may wait for the end of the step that made it
         traits = server_state.loop_traits(self.loop)
-        self._eager, self._start_task, self._holds_output, self._writes_vectors = traits
+        self._eager, self._start_task, self._holds_heads, self._writes_vectors = traits
         self._context: contextvars.Context | None = None
 
         # A trusted peer is trusted for the whole connection, so the middleware need not be awaited through.
@@ -165,6 +166,19 @@ class HttpConnection(Connection, Idle):
             self._context = contextvars.copy_context()
         if self._proxy is not None:
             self._trusts_peer = self._proxy.trusts(self.client[0] if self.client else None)
+
+    @property
+    def pauses(self) -> Pauses:
+        """See `HttpChannel.pauses`."""
+        return self.server_state.pauses
+
+    def _is_over_limit(self) -> bool:
+        """Whether a request that has come is refused, because of `limit_concurrency`."""
+        limit = self.limit_concurrency
+        if limit is None or not self.server_state.is_at_limit(limit):
+            return False
+        self.server_state.log_refusal(self.logger)
+        return True
 
     def abort(self) -> None:
         """End the connection at once."""

@@ -15,12 +15,6 @@ __all__ = ["CLOSE_HEADER", "HIGH_WATER_LIMIT", "FlowControl", "service_unavailab
 #: Bytes of a request body kept for the app before reading pauses.
 HIGH_WATER_LIMIT = 65536
 
-#: Bytes of a response that are written in one go, and what that comes to for a client that takes everything at once:
-#: few large writes cost a third less than many. It doubles when this many times as much was written without a pause.
-_BURST_SIZE = 65536
-_MAX_BURST_SIZE = 524288
-_PROOF_OF_SPEED = 4
-
 
 def can_write_vectors(loop: object) -> bool:
     """Whether `transport.writelines` neither copies nor forgets to pause writing (before 3.14: CVE-2024-12254)."""
@@ -31,16 +25,13 @@ def can_write_vectors(loop: object) -> bool:
 class FlowControl:
     """The two directions of one transport."""
 
-    __slots__ = ("_transport", "_unhindered", "_writable", "burst_size", "read_paused", "write_paused")
+    __slots__ = ("_transport", "_writable", "read_paused", "write_paused")
 
     def __init__(self, transport: asyncio.Transport) -> None:
         self._transport = transport
         self.read_paused = False
         self.write_paused = False
         self._writable: asyncio.Event | None = None  # made when somebody first has to wait
-        #: Bytes that may be held to be written in one go.
-        self.burst_size = _BURST_SIZE
-        self._unhindered = 0  # bytes of large writes since that was set
 
     async def drain(self) -> None:
         """Wait until the transport's write buffer is below its high-water mark, or the connection is lost."""
@@ -64,8 +55,6 @@ class FlowControl:
     def pause_writing(self) -> None:
         """Told by the transport: its buffer is full."""
         self.write_paused = True
-        self.burst_size = _BURST_SIZE
-        self._unhindered = 0
 
     def resume_writing(self) -> None:
         """Told by the transport: its buffer has room (or there is nobody to write to any more)."""
@@ -74,12 +63,3 @@ class FlowControl:
             if self._writable is not None:
                 self._writable.set()
                 self._writable = None
-
-    def wrote(self, size: int) -> None:
-        """Told by the connection: it has written this many bytes of a large response."""
-        if self.write_paused:
-            return  # by this very write, it may be
-        self._unhindered += size
-        if self._unhindered > self.burst_size * _PROOF_OF_SPEED and self.burst_size < _MAX_BURST_SIZE:
-            self.burst_size *= 2
-            self._unhindered = 0

@@ -14,15 +14,13 @@ from collections import deque
 from typing import Any, ClassVar
 
 from pounce.connection.flow import HIGH_WATER_LIMIT
-from pounce.connection.held_output import REVIEWED
-from pounce.connection.http1_output import MAX_HELD_PARTS, Http1Output
-from pounce.connection.repeated import is_one_whole_request
+from pounce.connection.http1_output import Http1Output
 from pounce.connection.state import ServerState
 from pounce.contracts import ConfigView
 from pounce.errors import BadRequest
 from pounce.exchange.canned import service_unavailable
 from pounce.exchange.http_cycle import RequestResponseCycle
-from pounce.exchange.scope import http_scope, http_scope_again
+from pounce.exchange.scope import http_scope
 from pounce.names import distribution
 from pounce.wire.http1 import INVALID_REQUEST, Headers
 
@@ -41,11 +39,10 @@ class HTTP1Protocol(Http1Output):
 
     __slots__ = (
         "_active",
+        "_client_done",
         "_head_size",
         "_input_ended",
         "_refusal",
-        "_repeated",
-        "_seen",
         "_upgrade",
         "cycle",
         "pipeline",
@@ -54,8 +51,6 @@ class HTTP1Protocol(Http1Output):
     )
 
     sends_length_of_500: ClassVar[bool] = False
-    #: Whether a request that was sent before may begin without the parser: it must not be where responses come from.
-    knows_repeated_heads: ClassVar[bool] = False
     #: Whether the wire parses a pipelined request only when the response before it is complete (`start_next`).
     holds_requests_back: ClassVar[bool] = True
 
@@ -73,11 +68,9 @@ class HTTP1Protocol(Http1Output):
         self._head_size = 0  # of a head in several segments, or of what surrounds chunks; -1: this one brought body
         self._refusal: BadRequest | None = None
         self._upgrade: tuple[str, bytes, Headers, list[bytes]] | None = None  # the list: what came behind its head
-        # Closed, or behind the last request, or a refusal or an upgrade waits until earlier requests are answered
+        self._client_done = False  # it has closed its side, and may wait for answers
+        # Closed by either side, or behind the last request; or a refusal or an upgrade waits for earlier answers
         self._input_ended = False
-        # The last segment, if it was one whole request without a body; empty: nothing has come yet
-        self._seen: bytes | None = b"" if self.knows_repeated_heads else None
-        self._repeated: dict[str, Any] | None = None  # the scope of that request, once it came twice in a row
 
         # The requests: the latest one parsed, those not begun, and the one being answered
         self.scope: Any = None
@@ -103,7 +96,7 @@ class HTTP1Protocol(Http1Output):
         self._trace("HTTP connection lost")
         self._unset_keepalive_if_required()
         self.pipeline.clear()
-        self._out.clear()
+        self._head = b""
         self._refusal = self._upgrade = None
         self._input_ended = True
         active, latest = self._active, self.cycle
@@ -115,9 +108,21 @@ class HTTP1Protocol(Http1Output):
             self.flow.resume_writing()
         self._let_go()
 
-    def eof_received(self) -> None:
-        """The client sends no more: asyncio closes the transport, as with uvicorn. What is held leaves before that."""
-        self.flush()
+    def eof_received(self) -> bool:
+        """The client sends no more. Returns True where it may still wait for answers (RFC 9112 section 9.6), which TLS
+        does not allow: asyncio closes the transport otherwise.
+        """
+        latest = self.cycle
+        if self.scheme != "http" or latest is None or latest.more_body or self._input_ended:
+            self.flush()
+            return False
+        if self._active is None and not self.pipeline:
+            return False
+        self._input_ended = self._client_done = True
+        for cycle in (self._active, *self.pipeline):
+            if cycle is not None:
+                cycle.on_client_done()
+        return True
 
     def data_received(self, data: bytes) -> None:
         """Bytes from the client."""
@@ -127,12 +132,12 @@ class HTTP1Protocol(Http1Output):
         if self._input_ended:
             self._on_data_behind_end(data)
             return
-        if self._repeated is not None and data == self._seen:
-            self._on_repeated_request(self._repeated)
-        elif self._seen == b"" and (known := self.server_state.single_requests.get(data)) is not None:
-            self._on_single_request(known)
-        else:
-            self._parse(data)
+        try:
+            self.wire.feed(data)
+        except BadRequest as exc:
+            self._on_bad_request(exc)
+        except Exception as exc:
+            self._on_feed_error(exc, data)
         if self.pipeline:
             if self._active is None:
                 self._advance()
@@ -142,55 +147,6 @@ class HTTP1Protocol(Http1Output):
             self._on_drained()
         if self.wire.target:
             self._limit_head(len(data))
-
-    def _parse(self, data: bytes) -> None:
-        seen = self._seen
-        self._seen = self._repeated = None
-        before = self.cycle
-        try:
-            self.wire.feed(data)
-        except BadRequest as exc:
-            self._on_bad_request(exc)
-        except Exception as exc:
-            self._on_feed_error(exc, data)
-        else:
-            if self.knows_repeated_heads and self.cycle is not before:
-                self._remember(data, seen)
-
-    def _remember(self, data: bytes, seen: bytes | None) -> None:
-        """Keep a segment that was one whole request without a body, and its scope if the same may come again: it came
-        twice in a row, or was its connection's first and last. Before the app gets the scope and may change it.
-
-        Behind the first of a row the parser is between two requests. So it was before it parsed the second one, and is
-        again behind that: what it makes of the third it has said already.
-        """
-        cycle = self.cycle
-        assert cycle is not None
-        if not is_one_whole_request(cycle, data):
-            return
-        if cycle.keep_alive:
-            self._seen = data
-            if data == seen:
-                self._repeated = http_scope_again(cycle.scope, {})
-        elif seen == b"" and not self.retiring:
-            self.server_state.single_requests.add(data, cycle.scope)
-
-    def _on_repeated_request(self, known: dict[str, Any]) -> None:
-        self._queue(http_scope_again(known, self.app_state.copy()), True, False)
-        self.on_end()
-
-    def _on_single_request(self, known: dict[str, Any]) -> None:
-        """All that another connection brought, the parser's view of which is known: it is not even made."""
-        self._seen = None
-        self._input_ended = True
-        scope = http_scope_again(known, self.app_state.copy())
-        scope["server"] = self.server
-        scope["client"] = self.client
-        scope["scheme"] = self.scheme
-        if self._trusts_peer and self.app is self._proxy:
-            self._proxy.rewrite(scope)
-        self._queue(scope, False, False)
-        self.on_end()
 
     # Told by the wire
 
@@ -244,11 +200,10 @@ class HTTP1Protocol(Http1Output):
         app = self.app
         if app is self._proxy:
             app = self._proxy.app
-        if self.limit_concurrency is not None and self.server_state.is_at_limit(self.limit_concurrency):
-            self.logger.warning("Exceeded concurrency limit.")
+        if self._is_over_limit():
             app = service_unavailable
-        if self.retiring:
-            keep_alive = False
+        if self.retiring or self.timeout_keep_alive <= 0:
+            keep_alive = False  # and the client is told, rather than cut off in the middle of its next request
         access_logger = self.access_logger if self.access_log else None
         self.scope = scope
         self.cycle = cycle = RequestResponseCycle(
@@ -270,11 +225,10 @@ class HTTP1Protocol(Http1Output):
         """See `Http1Sink.on_end`."""
         cycle = self.cycle
         if self._upgrade is None and cycle is not None and cycle.more_body:
-            cycle.more_body = False
-            cycle._something_to_tell = True
-            if cycle._told is not None:
-                cycle._told.set()
-            if cycle.response_complete and self._holds_output:
+            cycle.on_end()
+            if self._client_done:
+                cycle.on_client_done()
+            if cycle.response_complete and self._holds_heads:
                 # Answered early: the connection is idle only now, unless the next request is here already.
                 self.loop.call_soon(self._on_rest_read)
 
@@ -294,8 +248,7 @@ class HTTP1Protocol(Http1Output):
     def on_body_follows(self) -> None:
         """See `Http1Sink.on_body_follows`."""
         if self.cycle is not None:
-            self.cycle.more_body = True
-            self.cycle._something_to_tell = False
+            self.cycle.on_body_follows()
 
     def on_chunked_input(self, size: int) -> bool:
         """See `Http1Sink.on_chunked_input`."""
@@ -320,10 +273,8 @@ class HTTP1Protocol(Http1Output):
             if not pipeline or not left or self._active is not None:
                 break
             left -= 1  # type: ignore[unreachable]  # the app may have run and answered meanwhile
-            if len(self._out) > MAX_HELD_PARTS:
-                self.flush()
         self._advancing = False
-        if self._out and not self._held_output.patient:
+        if self._head:
             self.flush()
         if self._active is None:
             if pipeline:  # type: ignore[unreachable]
@@ -348,6 +299,8 @@ class HTTP1Protocol(Http1Output):
             self._refuse(self._refusal)
         elif self._upgrade is not None:
             self.handle_websocket_upgrade()
+        elif self._client_done:
+            self.close()
         else:
             self.flow.resume_reading()
             self._start_keepalive()
@@ -361,10 +314,7 @@ class HTTP1Protocol(Http1Output):
 
     def on_response_complete(self, cycle: RequestResponseCycle) -> None:
         """See `HttpChannel.on_response_complete`."""
-        state = self.server_state
-        state.total_requests = total = state.total_requests + 1
-        if not total % REVIEWED:
-            self._held_output.review()
+        self.server_state.total_requests += 1
         self._active = None
         wire = self.wire
         if wire.close_after_response or not cycle.keep_alive:
@@ -379,6 +329,9 @@ class HTTP1Protocol(Http1Output):
             self.wire.start_next()
         except BadRequest as exc:
             self._on_bad_request(exc)
+        if self._client_done and self.cycle is not None and self.cycle.more_body:
+            self.close()  # a further request that will never be complete
+            return
         if self._advancing:
             return  # the loop there goes on with the next request
         if not self.pipeline:
@@ -390,16 +343,16 @@ class HTTP1Protocol(Http1Output):
             self._advance()
 
     def close(self) -> None:
-        """Write what is held back and close the transport, once."""
+        """Close the transport behind what was sent, once."""
         if not self.transport.is_closing():
-            self.flush_and_end()
+            self.flush()
             self._input_ended = True
             self.pipeline.clear()
             self.transport.close()
 
     def _let_go(self) -> None:
         """Break the reference cycles: this connection shall be freed at once, not by the garbage collector."""
-        self.cycle = self._active = self.scope = self._repeated = None
+        self.cycle = self._active = self.scope = None
         self.wire.closed()
 
     # Errors and limits

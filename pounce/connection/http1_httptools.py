@@ -16,4 +16,3 @@ class HttpToolsProtocol(HTTP1Protocol):
     wire_class = HttpToolsWire
     sends_length_of_500 = True
     holds_requests_back = False
-    knows_repeated_heads = True

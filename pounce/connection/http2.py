@@ -171,17 +171,14 @@ class HTTP2Protocol(HttpConnection):
             app = self._proxy.app
         if head.refusal:
             app = header_fields_too_large if head.refusal == 431 else bad_request
-        elif self.shutdown_requested:
-            app = service_unavailable
-        elif self.limit_concurrency is not None and self.server_state.is_at_limit(self.limit_concurrency):
-            self.logger.warning("Exceeded concurrency limit.")
+        elif self.shutdown_requested or self._is_over_limit():
             app = service_unavailable
         access_logger = self.access_logger if self.access_log else None
         expects = head.expect_continue and stream.remote_open
+        stream.takes_trailers = (b"te", b"trailers") in [(name, value.lower()) for name, value in head.headers]
         stream.cycle = cycle = StreamCycle(stream, app, scope, self.logger, access_logger, True, expects)
         if not stream.remote_open:
-            cycle.more_body = False
-            cycle._something_to_tell = True
+            cycle.on_end()
         self._fresh.append(stream)
 
     def _on_extended_connect(self, stream: HttpStream, head: RequestHead) -> None:
@@ -231,7 +228,7 @@ class HTTP2Protocol(HttpConnection):
         """There may be something to write: at the end of this step, or in the next turn of the loop."""
         if self._in_step or self._write_is_due:
             return
-        if self._holds_output:
+        if self._holds_heads:
             self._write_is_due = True
             self.loop.call_soon(self._write_now)
         else:

@@ -14,6 +14,7 @@ from pounce.connection.flow import HIGH_WATER_LIMIT
 from pounce.errors import MisusedByApp
 from pounce.exchange.http_cycle import RequestResponseCycle
 from pounce.exchange.stream_cycle import StreamCycle
+from pounce.exchange.turns import Pauses
 from pounce.wire.http2_frames import INTERNAL_ERROR
 from pounce.wire.http2_headers import checked_trailers
 from pounce.wire.http2_scheduler import Http2Stream
@@ -32,7 +33,17 @@ _BODILESS = frozenset((204, 304))
 class HttpStream(Http2Stream):
     """A request and its response."""
 
-    __slots__ = ("_bodiless", "_drained", "_length", "connection", "cycle", "read_paused", "task", "write_paused")
+    __slots__ = (
+        "_bodiless",
+        "_drained",
+        "_length",
+        "connection",
+        "cycle",
+        "read_paused",
+        "takes_trailers",
+        "task",
+        "write_paused",
+    )
 
     sends_length_of_500 = False
 
@@ -41,6 +52,7 @@ class HttpStream(Http2Stream):
         self.connection = connection
         self.cycle: StreamCycle | None = None
         self.task: asyncio.Task[None] | None = None
+        self.takes_trailers = False  # says its `TE` field
         #: There is something that the client may be told the app has read.
         self.read_paused = False
         self.write_paused = False
@@ -52,6 +64,11 @@ class HttpStream(Http2Stream):
         """The exchange, to be run in a task of its own."""
         assert self.cycle is not None
         return self.cycle.run_asgi(self.cycle.app)
+
+    @property
+    def pauses(self) -> Pauses:
+        """See `HttpChannel.pauses`."""
+        return self.connection.server_state.pauses
 
     # Flow
 
@@ -115,7 +132,7 @@ class HttpStream(Http2Stream):
         if not self.local_open or connection.transport.is_closing():
             return
         length = connection.wire.send_head(self, status, headers, connection.server_state.default_headers)
-        if cycle.scope["method"] == "HEAD" or status in _BODILESS:
+        if cycle.is_head or status in _BODILESS:
             self._bodiless = True
         else:
             self._length = length
@@ -159,7 +176,7 @@ class HttpStream(Http2Stream):
         """See `StreamChannel.send_trailers`."""
         if self._length:
             raise MisusedByApp("Response content shorter than Content-Length")
-        if (b"te", b"trailers") not in [(name, value.lower()) for name, value in cycle.scope["headers"]]:
+        if not self.takes_trailers:
             fields = []
         if self.local_open:
             self.connection.wire.send_data(self, b"", True, fields)

@@ -6,14 +6,14 @@ Answers to: uvicorn's `ServerState`, whose four attributes users read.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Sequence
+from time import monotonic
 from typing import Any, NamedTuple
 
 from pounce.connection.flow import can_write_vectors
-from pounce.connection.held_output import HeldOutput
-from pounce.connection.held_streams import HeldStreams
-from pounce.connection.repeated import SingleRequests
 from pounce.connection.tasks import TaskStarter, can_start_eagerly, start_task_on
+from pounce.exchange.turns import Pauses
 from pounce.wire.http1_head import HeaderCache
 
 
@@ -23,8 +23,8 @@ class LoopTraits(NamedTuple):
     #: Whether tasks start eagerly, and what starts them.
     eager: bool
     start_task: TaskStarter
-    #: Whether output may wait for the end of the step that made it: not on a test double that calls nothing soon.
-    holds_output: bool
+    #: Whether a head may wait for the first part of its body: not on a test double that calls nothing soon.
+    holds_heads: bool
     writes_vectors: bool
 
 
@@ -40,17 +40,15 @@ class ServerState:
         self.sweeps_idle = False
         #: Response fields that this worker's apps have sent before, made ready for the wire.
         self.header_cache = HeaderCache()
-        #: Requests that this worker's clients have opened a connection for before.
-        self.single_requests = SingleRequests()
+        #: Of apps that send to clients that are gone.
+        self.pauses = Pauses()
         #: The states of all workers of this process, this one included: limits count the whole process.
         self.siblings: Sequence[ServerState] = (self,)
 
+        self._refused = 0
+        self._refusal_logged_at = 0.0
         self._known_loop: asyncio.AbstractEventLoop | None = None
         self._loop_traits: LoopTraits | None = None
-        #: Connections whose output waits for the end of this turn of the loop.
-        self.held_output = HeldOutput()
-        #: Connections that wait for their responses to go on.
-        self.held_streams = HeldStreams()
 
     def loop_traits(self, loop: asyncio.AbstractEventLoop) -> LoopTraits:
         """What connections must know of the loop they are on; found out once per loop."""
@@ -63,6 +61,16 @@ class ServerState:
                 can_write_vectors(loop),
             )
         return self._loop_traits
+
+    def log_refusal(self, logger: logging.Logger) -> None:
+        """Say that a request was refused: at once, but no more than one line a second, which counts the others."""
+        self._refused += 1
+        now = monotonic()
+        if now - self._refusal_logged_at >= 1.0:
+            more = f" {self._refused} requests were refused since the last such line." if self._refused > 1 else ""
+            logger.warning(f"Exceeded concurrency limit.{more}")
+            self._refusal_logged_at = now
+            self._refused = 0
 
     def is_at_limit(self, limit: int) -> bool:
         """Whether `limit_concurrency` connections, or as many tasks, exist in this process."""

@@ -10,6 +10,8 @@ import re
 import urllib.parse
 from typing import Any
 
+from pounce.exchange.app_errors import report_failed_log
+
 _FORMAT = '%s - "%s %s HTTP/%s" %d'
 
 #: Paths that quoting would not change: RFC 3986's unreserved characters and the slash.
@@ -32,13 +34,18 @@ def get_path_with_query_string(scope: Any) -> str:
 
 
 def log_access(logger: logging.Logger, scope: Any, status: int) -> None:
-    """Log one answered request at INFO. The caller's frame is not looked up: it would always be this function."""
+    """Log one answered request at INFO. Never raises: neither a broken handler nor what the app has done to its scope
+    may keep the response from leaving. The caller's frame is not looked up: it would always be this function.
+    """
     if logger.isEnabledFor(logging.INFO):
-        args = (
-            get_client_addr(scope),
-            scope["method"],
-            get_path_with_query_string(scope),
-            scope["http_version"],
-            status,
-        )
-        logger.handle(logger.makeRecord(logger.name, logging.INFO, __file__, 0, _FORMAT, args, None, "log_access"))
+        try:
+            args = (
+                get_client_addr(scope),
+                scope["method"],
+                get_path_with_query_string(scope),
+                scope["http_version"],
+                status,
+            )
+            logger.handle(logger.makeRecord(logger.name, logging.INFO, __file__, 0, _FORMAT, args, None, "log_access"))
+        except Exception as failure:
+            report_failed_log("Access log", failure)

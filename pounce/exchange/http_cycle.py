@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sys
 from collections.abc import Iterable
+from types import FrameType
 from typing import Any, Protocol
 
 from pounce.asgi import ASGI3Application, ASGIReceiveEvent, ASGISendEvent
-from pounce.errors import MisusedByApp
 from pounce.exchange.access_log import log_access
-from pounce.exchange.app_errors import log_app_exception
+from pounce.exchange.app_errors import log_app_exception, log_error
 from pounce.exchange.canned import CLOSE_HEADER, INTERNAL_SERVER_ERROR
+from pounce.exchange.turns import Pauses, SendTurns
 
 
 class Flow(Protocol):
@@ -47,8 +49,12 @@ class HttpChannel(Protocol):
     def sends_length_of_500(self) -> bool:
         """Whether a 500 carries a length (a matter of the dialect)."""
 
+    @property
+    def pauses(self) -> Pauses:
+        """Of the worker's apps whose clients are gone."""
+
     def send_head(self, cycle: RequestResponseCycle, status: int, headers: Iterable[tuple[bytes, bytes]]) -> None:
-        """Send the response's head. Raises MisusedByApp."""
+        """Send the response's head. Raises MisusedByApp, and then another head may still be sent."""
 
     def send_body(self, cycle: RequestResponseCycle, body: bytes, more_body: bool) -> None:
         """Send a part of the response's body. Raises MisusedByApp."""
@@ -64,16 +70,21 @@ class HttpChannel(Protocol):
 
 
 class RequestResponseCycle:
-    """One exchange. The channel tells it what arrives (`on_body`, `on_end`, `on_disconnect`)."""
+    """One exchange. The channel tells it what arrives (`on_body`, `on_end`, `on_client_done`, `on_disconnect`)."""
 
     __slots__ = (
-        "_something_to_tell",
-        "_told",
+        "_disconnect_told",
+        "_has_message",
+        "_request_read",
+        "_turns",
+        "_wakeup",
         "access_logger",
         "app",
         "body",
         "channel",
+        "client_done",
         "disconnected",
+        "is_head",
         "keep_alive",
         "logger",
         "more_body",
@@ -101,17 +112,24 @@ class RequestResponseCycle:
         self.access_logger = access_logger
         self.keep_alive = keep_alive
         self.waiting_for_100_continue = expect_continue
+        #: Of the request as it came: the scope is the app's, which may change it.
+        self.is_head = scope["method"] == "HEAD"
         self.disconnected = False
+        #: The client sends nothing any more (it may have left, or still read), and an app that asks is told so.
+        self.client_done = False
         self.response_started = False
         self.response_complete = False
         self.body: bytes | bytearray = b""
         self.more_body = True
-        self._something_to_tell = False
-        self._told: asyncio.Event | None = None  # made when the app first has to wait
+        self._request_read = False  # all of it, by the app
+        self._disconnect_told = False
+        self._has_message = False  # for `receive()`
+        self._wakeup: asyncio.Event | None = None  # made when the app first has to wait
+        self._turns: SendTurns | None = None  # made for the first part of a longer response
 
     def __repr__(self) -> str:
         state = "complete" if self.response_complete else "started" if self.response_started else "waiting"
-        return f"<{type(self).__name__} {self.scope['method']} {self.scope['path']} {state}>"
+        return f"<{type(self).__name__} {self.scope.get('method')} {self.scope.get('path')} {state}>"
 
     # Told by the channel
 
@@ -123,63 +141,94 @@ class RequestResponseCycle:
             self.body += data
         else:
             self.body = bytearray(self.body) + data
-        self._tell()
+        self._notify()
 
     def on_end(self) -> None:
         """The request is complete."""
         self.more_body = False
-        self._tell()
+        self._has_message = True
+        if self._wakeup is not None:
+            self._wakeup.set()
+
+    def on_body_follows(self) -> None:
+        """`on_end` was told too early."""
+        self.more_body = True
+        self._has_message = False
+
+    def on_client_done(self) -> None:
+        """The client has closed its side behind a complete request: `receive()` reports a disconnect from now on.
+
+        It may have left or still wait for the answer (RFC 9112 section 9.6), so what the app sends is still sent.
+        """
+        self.client_done = True
+        self._notify()
 
     def on_disconnect(self) -> None:
         """The client is gone."""
         if not self.response_complete:
             self.disconnected = True
-        self._tell()
+        self._notify()
 
-    def _tell(self) -> None:
-        self._something_to_tell = True
-        if self._told is not None:
-            self._told.set()
+    def _notify(self) -> None:
+        self._has_message = True
+        if self._wakeup is not None:
+            self._wakeup.set()
 
     # The app's side
 
     async def run_asgi(self, app: ASGI3Application) -> None:
-        """Run the app on this exchange. Never raises: what goes wrong is logged and answered."""
+        """Run the app on this exchange. Never raises: what goes wrong is logged and answered, without waiting."""
         try:
             result: Any = await app(self.scope, self.receive, self.send)  # type: ignore[func-returns-value]
-        except GeneratorExit:
-            raise  # not the app's: the coroutine is thrown away with its loop, and may not wait for anything any more
+        except GeneratorExit as exc:
+            if _is_running(sys._getframe()):
+                self._on_app_error(exc)
+            # else this coroutine is thrown away, behind the end of its loop
         except BaseException as exc:
-            log_app_exception(self.logger, exc)
-            if self.response_started:
-                self.channel.abandon(self)
-            else:
-                await self._send_500()
+            self._on_app_error(exc)
         else:
-            if result is None and self.response_complete:
-                return
             if result is not None:
-                self.logger.error("ASGI callable should return None, but returned '%s'.", result)
+                log_error(self.logger, "ASGI callable should return None, but returned '%s'.", result)
                 self.channel.abandon(self)
-            elif self.disconnected:
-                return
-            elif not self.response_started:
-                self.logger.error("ASGI callable returned without starting response.")
-                await self._send_500()
-            else:
-                self.logger.error("ASGI callable returned without completing response.")
-                self.channel.abandon(self)
+            elif not self.response_complete:
+                self._on_missing_response()
 
-    async def _send_500(self) -> None:
+    def _on_app_error(self, exc: BaseException) -> None:
+        if self.disconnected and isinstance(exc, asyncio.CancelledError):
+            pass  # a stop of the server has ended an app without a client (`SendTurns.pause`)
+        else:
+            log_app_exception(self.logger, exc)
+        if self.response_started:
+            self.channel.abandon(self)
+        else:
+            self._send_500()
+
+    def _on_missing_response(self) -> None:
+        if self.client_done and not self.disconnected:
+            self.channel.abandon(self)  # the app was told that the client is gone, and has stopped
+        elif self.disconnected:
+            pass
+        elif not self.response_started:
+            log_error(self.logger, "ASGI callable returned without starting response.")
+            self._send_500()
+        else:
+            log_error(self.logger, "ASGI callable returned without completing response.")
+            self.channel.abandon(self)
+
+    def _send_500(self) -> None:
+        if self.disconnected:
+            return
         headers = [(b"content-type", b"text/plain; charset=utf-8"), CLOSE_HEADER]
         if self.channel.sends_length_of_500:
             headers.insert(1, (b"content-length", b"%d" % len(INTERNAL_SERVER_ERROR)))
         try:
-            await self.send({"type": "http.response.start", "status": 500, "headers": headers})
-            await self.send({"type": "http.response.body", "body": INTERNAL_SERVER_ERROR, "more_body": False})
-        except MisusedByApp as exc:  # a default header that no response can have
+            self._start_response(500, headers)
+            self.channel.send_body(self, INTERNAL_SERVER_ERROR, False)
+        except Exception as exc:  # a default header that no response can have, an access log that fails
             log_app_exception(self.logger, exc)
             self.channel.abandon(self)
+        else:
+            self._complete_response()
 
     async def send(self, message: ASGISendEvent) -> None:
         """ASGI `send`. Messages after a disconnect are dropped (spec_version 2.3). Raises RuntimeError on misuse."""
@@ -187,52 +236,83 @@ class RequestResponseCycle:
         if channel.flow.write_paused and not self.disconnected:
             await channel.flow.drain()
         if self.disconnected:
-            # Dropped; but an app that only sends must not keep the loop from everybody else.
-            await asyncio.sleep(0)
+            await self._pause()
             return
         kind = message["type"]
         if not self.response_started:
             if kind != "http.response.start":
                 raise RuntimeError(f"Expected ASGI message 'http.response.start', but got '{kind}'.")
-            self.response_started = True
-            self.waiting_for_100_continue = False
-            status: int = message["status"]  # type: ignore[typeddict-item]
-            if self.access_logger is not None:
-                log_access(self.access_logger, self.scope, status)
-            channel.send_head(self, status, message.get("headers", ()))  # type: ignore[arg-type]
+            self._start_response(message["status"], message.get("headers", ()))  # type: ignore[typeddict-item, arg-type]
         elif not self.response_complete:
             if kind != "http.response.body":
                 raise RuntimeError(f"Expected ASGI message 'http.response.body', but got '{kind}'.")
-            more_body: bool = message.get("more_body", False)  # type: ignore[assignment]
-            channel.send_body(self, message.get("body", b""), more_body)  # type: ignore[arg-type]
-            if not more_body:
-                self.response_complete = True
-                self._something_to_tell = True
-                if self._told is not None:
-                    self._told.set()
-                channel.on_response_complete(self)
+            body: bytes = message.get("body") or b""  # type: ignore[assignment]
+            if message.get("more_body", False):
+                channel.send_body(self, body, True)
+                turns = self._turns
+                if turns is None:
+                    turns = self._turns = SendTurns()
+                if turns.is_due(len(body)):
+                    await asyncio.sleep(0)
+            else:
+                channel.send_body(self, body, False)
+                self._complete_response()
         else:
             raise RuntimeError(f"Unexpected ASGI message '{kind}' sent, after response already completed.")
+
+    def _start_response(self, status: int, headers: Iterable[tuple[bytes, bytes]]) -> None:
+        self.channel.send_head(self, status, headers)
+        self.response_started = True
+        self.waiting_for_100_continue = False
+        if self.access_logger is not None:
+            log_access(self.access_logger, self.scope, status)
+
+    def _complete_response(self) -> None:
+        self.response_complete = True
+        self._has_message = True
+        if self._wakeup is not None:
+            self._wakeup.set()
+        self.channel.on_response_complete(self)
+
+    async def _pause(self) -> None:
+        """There is nobody to talk to: an app that goes on must not keep the loop from everybody else."""
+        if self._turns is None:
+            self._turns = SendTurns()
+        await self._turns.pause(self.channel.pauses)
 
     async def receive(self) -> ASGIReceiveEvent:
         """ASGI `receive`: what has arrived of the body, or `http.disconnect` once there is nobody to answer."""
         channel = self.channel
         if self.waiting_for_100_continue:
             self.waiting_for_100_continue = False
-            channel.send_continue()
+            if self.more_body or self.body:  # RFC 9110 section 10.1.1: not without a body
+                channel.send_continue()
         if not self.disconnected and not self.response_complete:
             if channel.flow.read_paused:
                 channel.flow.resume_reading()
-            if not self._something_to_tell:
-                told = self._told
-                if told is None:
-                    told = self._told = asyncio.Event()
+            if not self._has_message and not self.client_done:
+                wakeup = self._wakeup
+                if wakeup is None:
+                    wakeup = self._wakeup = asyncio.Event()
                 else:
-                    told.clear()  # it may be set for what an earlier call took without waiting
-                await told.wait()
-            self._something_to_tell = False
-        if self.disconnected or self.response_complete:
+                    wakeup.clear()  # it may be set for what an earlier call took without waiting
+                await wakeup.wait()
+        if self.disconnected or self.response_complete or (self.client_done and self._request_read):
+            if self._disconnect_told:
+                await self._pause()  # an app that asks on and on must not keep the loop either
+            self._disconnect_told = True
             return {"type": "http.disconnect"}
+        self._has_message = False
+        self._request_read = not self.more_body
         body = self.body
         self.body = b""
         return {"type": "http.request", "body": bytes(body), "more_body": self.more_body}
+
+
+def _is_running(frame: FrameType) -> bool:
+    """Whether this frame is that of the running task's coroutine, not of one that is closed from outside."""
+    try:
+        task = asyncio.current_task()
+    except RuntimeError:  # no loop runs
+        return False
+    return task is not None and getattr(task.get_coro(), "cr_frame", None) is frame

@@ -47,8 +47,3 @@ def http_scope(
         "headers": headers,
         "state": state,
     }
-
-
-def http_scope_again(scope: dict[str, Any], state: dict[str, Any]) -> dict[str, Any]:
-    """The scope of another request with the same head, on the same connection: what may be changed is its own."""
-    return {**scope, "asgi": scope["asgi"].copy(), "headers": scope["headers"].copy(), "state": state}

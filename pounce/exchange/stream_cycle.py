@@ -64,6 +64,7 @@ class StreamCycle(RequestResponseCycle):
         if channel.flow.write_paused and not self.disconnected:
             await channel.flow.drain()
         if self.disconnected:
+            await self._pause()
             return
         if message["type"] != "http.response.trailers":
             raise RuntimeError(f"Expected ASGI message 'http.response.trailers', but got '{message['type']}'.")
@@ -71,6 +72,4 @@ class StreamCycle(RequestResponseCycle):
         self.trailers += channel.check_trailers(message.get("headers", ()))
         if not message.get("more_trailers", False):
             channel.send_trailers(self, self.trailers)
-            self.response_complete = True
-            self._tell()
-            channel.on_response_complete(self)
+            self._complete_response()

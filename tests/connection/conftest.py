@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from tests.connection.held_fakes import Clock
 from tests.fakes import PROTOCOLS, LoopDouble, plain_task_factory
 
 LOOPS: list[Any] = ["asyncio", "asyncio with a task factory", "double"]
@@ -34,12 +33,6 @@ def anyio_backend(request: pytest.FixtureRequest) -> Any:
 def parser(request: pytest.FixtureRequest) -> str:
     """The name of an HTTP/1.1 parser."""
     return str(request.param)
-
-
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    """The time of held output."""
-    return Clock(monkeypatch)
 
 
 @pytest.fixture

@@ -21,9 +21,7 @@ WATCHED = ("pounce.", "h11.", "httptools.", "zttp.")
 NOT_WATCHED = (
     "pounce.connection.state.ServerState",
     "pounce.connection.state.LoopTraits",
-    "pounce.connection.held_streams.HeldStreams",
-    "pounce.connection.held_output.HeldOutput",
-    "pounce.connection.repeated.SingleRequests",
+    "pounce.exchange.turns.Pauses",
     "pounce.wire.http1_head.HeaderCache",
 )
 

@@ -11,6 +11,7 @@ import pytest
 
 from pounce.errors import MisusedByApp
 from pounce.exchange.http_cycle import RequestResponseCycle
+from pounce.exchange.turns import Pauses
 
 pytestmark = pytest.mark.anyio
 
@@ -42,6 +43,7 @@ class FakeChannel:
 
     def __init__(self) -> None:
         self.flow = FakeFlow()
+        self.pauses = Pauses()
         self.calls: list[Any] = []
         self.refuses = False
 
@@ -186,8 +188,13 @@ async def test_two_waiting_receives_both_learn_of_the_end() -> None:
 
 
 async def test_continue_is_sent_once_and_only_before_the_response() -> None:
-    """`100 Continue` answers the first `receive()`, unless the response has begun."""
+    """`100 Continue` answers the first `receive()`, unless the response has begun, and where there is a body."""
     cycle, channel = make(expect_continue=True)
+    cycle.on_end()
+    await cycle.receive()
+    assert channel.calls == []
+    cycle, channel = make(expect_continue=True)
+    cycle.on_body(b"x")
     cycle.on_end()
     await cycle.receive()
     cycle.on_disconnect()
@@ -346,7 +353,7 @@ async def test_an_app_that_only_sends_to_a_client_that_left_gives_others_their_t
             turns += 1
             await asyncio.sleep(0)
 
-    cycle = RequestResponseCycle(FakeChannel(), None, {}, logging.getLogger(), None, True, False)  # type: ignore[arg-type]
+    cycle, _ = make()
     cycle.on_disconnect()
     counting = asyncio.create_task(count())
     for _ in range(10):
@@ -361,10 +368,11 @@ async def test_a_cycle_thrown_away_with_its_loop_goes_quietly() -> None:
     async def app(scope: Any, receive: Any, send: Any) -> None:
         await asyncio.Event().wait()
 
-    channel = FakeChannel()
-    cycle = RequestResponseCycle(channel, app, {}, logging.getLogger(), None, True, False)  # type: ignore[arg-type]
-    running = cycle.run_asgi(app)
-    running.send(None)
-    cycle.on_disconnect()
-    running.close()
-    assert channel.calls == []
+    for left in (True, False):
+        cycle, channel = make(app)
+        running = cycle.run_asgi(app)
+        running.send(None)
+        if left:
+            cycle.on_disconnect()
+        running.close()
+        assert channel.calls == []
