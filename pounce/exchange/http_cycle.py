@@ -194,7 +194,7 @@ class RequestResponseCycle:
                 self._on_missing_response()
 
     def _on_app_error(self, exc: BaseException) -> None:
-        if self.disconnected and isinstance(exc, asyncio.CancelledError):
+        if (self.disconnected or self.client_done) and isinstance(exc, asyncio.CancelledError):
             pass  # a stop of the server has ended an app without a client (`SendTurns.pause`)
         else:
             log_app_exception(self.logger, exc)
@@ -249,6 +249,9 @@ class RequestResponseCycle:
             body: bytes = message.get("body") or b""  # type: ignore[assignment]
             if message.get("more_body", False):
                 channel.send_body(self, body, True)
+                if self.client_done and not body:
+                    await self._pause()  # whether the client still reads, only bytes can tell
+                    return
                 turns = self._turns
                 if turns is None:
                     turns = self._turns = SendTurns()

@@ -75,10 +75,12 @@ class SendTurns:
         self._size = total = self._size + size + _MESSAGE_SIZE
         if total < _TURN_SIZE and now - self._since < _TURN_TIME:
             return False
-        first = not self._since
-        self._size = 0
+        is_first = not self._since
         self._since = now
-        return not first or total >= _TURN_SIZE
+        if is_first and total < _TURN_SIZE:
+            return False
+        self._size = 0
+        return True
 
     async def pause(self, pauses: Pauses) -> None:
         """What a message to a client that is gone costs. Raises CancelledError once the server stops."""
