@@ -70,7 +70,7 @@ class Negotiator(asyncio.Protocol, Idle):
         first = self._first_bytes
         if len(first) < len(PREFACE) and PREFACE.startswith(first):
             return
-        self._become(first.startswith(PREFACE), first)
+        self._become(_is_http2(first), first)
 
     def timeout_keep_alive_handler(self) -> None:
         """It has said nothing for `timeout_keep_alive` seconds."""
@@ -103,6 +103,17 @@ class Negotiator(asyncio.Protocol, Idle):
         protocol.connection_made(self.transport)
         if first_bytes:
             protocol.data_received(first_bytes)
+
+
+def _is_http2(first: bytes) -> bool:
+    """Whether the peer speaks HTTP/2, be it wrongly: then it gets its answer in frames (RFC 9113 section 3.4).
+
+    A first line that is no request line of HTTP/1.1 is an invalid preface, and so is one that begins like the real one.
+    """
+    if first.startswith(PREFACE[:4]):
+        return True
+    line, line_end, _ = first.partition(b"\n")
+    return bool(line_end) and bool(line.strip()) and b" HTTP/" not in line
 
 
 @cache

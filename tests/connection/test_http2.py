@@ -754,3 +754,75 @@ async def test_incremental_responses_share() -> None:
             connection.request([*GET, ("priority", "i")])
         await connection.exchange()
         assert [len(connection.answers[number].body) for number in (1, 3, 5, 7)] == [16384, 16384, 16384, 16383]
+
+
+async def test_an_app_that_only_sends_gives_turns() -> None:
+    """Small parts for a client that takes them: others of the connection and the loop get their turn."""
+    turns = 0
+
+    async def count() -> None:
+        nonlocal turns
+        while True:
+            await asyncio.sleep(0)
+            turns += 1
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        for _ in range(1000):
+            await send({"type": "http.response.body", "body": b"", "more_body": True})
+        await send({"type": "http.response.body", "body": b"end"})
+
+    async with Connection(app) as connection:
+        counting = asyncio.create_task(count())
+        assert (await connection.get()).body == b"end"
+        counting.cancel()
+    assert turns >= 1000 // 64
+
+
+@pytest.mark.parametrize("how", ["reset", "lost"])
+async def test_an_app_that_sends_on_to_nobody_rests(how: str) -> None:
+    """A client that resets its stream, or is gone: what the app still sends costs it pauses, which a stop ends."""
+    sent = 0
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        nonlocal sent
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        while True:
+            await send({"type": "http.response.body", "body": b"x" * 100, "more_body": True})
+            sent += 1
+
+    connection = Connection(app)
+    async with connection:
+        stream = connection.request()
+        await connection.exchange()
+        if how == "reset":
+            connection.client.reset_stream(stream)
+            await connection.exchange()
+        else:
+            connection.protocol.connection_lost(None)
+        async with asyncio.timeout(10):
+            while not connection.state.pauses._waiting:
+                await asyncio.sleep(0.001)
+            before = sent
+            await asyncio.sleep(0.05)
+            assert sent - before < 50
+            connection.state.pauses.end()
+            while connection.state.tasks:
+                await asyncio.sleep(0.001)
+
+
+async def test_an_app_may_change_its_scope() -> None:
+    """Whether a body and trailers are sent depends on the request, not on what the app makes of its scope."""
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        scope["method"] = "GET"
+        scope["headers"][:] = [(b"te", b"trailers")]
+        await send({"type": "http.response.start", "status": 200, "headers": [], "trailers": True})
+        await send({"type": "http.response.body", "body": b"hello"})
+        await send({"type": "http.response.trailers", "headers": [(b"x", b"y")]})
+
+    async with Connection(app) as connection:
+        stream = connection.request([(":method", "HEAD"), *GET[1:]])
+        await connection.until(lambda: stream in connection.answers and connection.answers[stream].ended)
+        answer = connection.answers[stream]
+        assert (answer.status, answer.body, answer.trailers) == ("200", b"", None)
