@@ -5,14 +5,12 @@ An app that is one object for all threads runs one lifespan per worker. `app.sta
 a later startup replaced, an object whose insides it rebound to its own loop, and a resource that was made at import.
 What the app keeps per loop or per request is none of these.
 
-Runs on: the server's loop, while no other startup runs. Answers to: DESIGN section 2; the ASGI lifespan specification.
+Runs on: the server's loop, while no other startup runs. Runs no code of what it looks at (`pool/loop_bound`). Answers
+to: DESIGN section 2; the ASGI lifespan specification.
 """
 
 from __future__ import annotations
 
-import asyncio
-import gc
-import inspect
 import logging
 import os
 import site
@@ -24,29 +22,25 @@ from typing import Any
 
 from pounce.contracts import ConfigView
 from pounce.names import LOGGER_ERROR
-
-#: Objects looked at below one binding, how deep, and below all bindings of one startup together.
-_MAX_OBJECTS = 2_000
-_MAX_DEPTH = 6
-_MAX_OBJECTS_IN_ALL = 200_000
-
-#: From here everything can be reached, so the walk goes no further; and nobody's startup makes one of these for a loop.
-_CODE = (
-    type,
-    types.ModuleType,
-    types.FunctionType,
-    types.BuiltinFunctionType,
-    types.CodeType,
-    types.FrameType,
-    logging.Logger,
-    logging.Handler,
+from pounce.pool.loop_bound import (
+    Look,
+    attribute,
+    class_name,
+    class_namespace,
+    is_a,
+    may_hold_a_loop,
+    module_of,
+    mro,
+    namespace,
 )
 
-#: Locks, events, queues and conditions: they take the loop on which they are first waited for.
-_PRIMITIVES = (asyncio.Lock, asyncio.Event, asyncio.Condition, asyncio.Semaphore, asyncio.Queue, asyncio.Future)
+_WAYS_OUT = (
+    "Give each worker its own: make it in the lifespan and `yield` it as lifespan state, "
+    "or make it in an app factory (--factory)."
+)
 
-_WAYS_OUT = "Give each worker its own: use an app factory (--factory), or `yield` it as lifespan state"
-_SHARED = "which all worker threads share"
+#: Folders of packages, wherever they are: other environments on the path, what a `.pth` file adds.
+_INSTALLED = {"site-packages", "dist-packages"}
 
 logger = logging.getLogger(LOGGER_ERROR)
 
@@ -54,7 +48,10 @@ _Key = tuple[str, str]
 
 
 class SharedStateCheck:
-    """Compares what is bound after each startup with what was bound after the one before."""
+    """Compares what is bound after each startup with what was bound after the one before.
+
+    Made when the app is imported and no worker has started up yet.
+    """
 
     def __init__(self, config: ConfigView) -> None:
         self._config = config
@@ -63,7 +60,9 @@ class SharedStateCheck:
         self._loops_before: dict[_Key, set[int]] = {}
         self._named: set[_Key] = set()
         self._loop_bound: list[str] = []
-        self._budget = 0
+        self._own_modules: dict[str, dict[str, Any]] = {}
+        #: By the id of a value: the value, and what there is of one loop in it. No startup can have put that there.
+        self._from_import = {id(value): (value, thing) for value, thing in self._bound_at_import()}
 
     def after_startup(self, thread: Any) -> bool:
         """Look at the bindings now that this worker is up, and warn of what cannot be shared. Whether `auto` must stop.
@@ -73,118 +72,133 @@ class SharedStateCheck:
         app = innermost(thread.worker.config.loaded_app)
         is_shared = self._app is None or app is self._app
         self._app = app
-        bindings = dict(_bindings(app if is_shared else None))
+        bindings = dict(self._bindings(app if is_shared else None))
         before, self._before = self._before, bindings
         loops_before, self._loops_before = self._loops_before, {}
-        self._budget = _MAX_OBJECTS_IN_ALL
+        look = Look(self._is_own, left_out=app)
         for key, value in bindings.items():
-            if not _may_hold_a_loop(value) or value is app or key in self._named:
+            if not may_hold_a_loop(value) or value is app or key in self._named:
                 continue
-            loops = self._loops_before[key] = self._loops_in(value)
+            loops = self._loops_before[key] = look.loops_in(value)
             if before is None:
-                if not loops and _is_async_resource(value):
-                    self._report(key, f"{_name(key)} is for one event loop, and {_SHARED}.", True)
+                _, thing = self._from_import.get(id(value), (None, None))
+                if thing is None and not loops:
+                    thing = look.bound_thing_in(value)
+                if thing is not None:
+                    self._report(key, f"{_described(key, value, thing)}, but all worker threads share it.", True)
             elif key in before and before[key] is not value:
-                bound = bool(loops or self._loops_in(before[key])) or _is_async_resource(value)
-                and_so = ", and which belongs to one event loop" if bound else ""
-                self._report(key, f"The startup of {thread.name} replaced {_name(key)}, {_SHARED}{and_so}.", bound)
+                bound = bool(loops or look.loops_in(before[key])) or look.bound_thing_in(value) is not None
+                which = "belongs to one event loop but is shared by all worker threads"
+                which = which if bound else "all worker threads share"
+                self._report(key, f"The startup of {thread.name} replaced {_name(key)}, which {which}.", bound)
             elif id(thread.loop) in loops and loops_before.get(key) and not loops & loops_before[key]:
                 # An object that knows one loop at a time was taken over. One that knows both keeps them apart itself.
-                line = f"The startup of {thread.name} bound {_name(key)}, {_SHARED}, to its own event loop."
-                self._report(key, line, True)
+                line = f"The startup of {thread.name} bound {_name(key)} to its own event loop"
+                self._report(key, f"{line}, but all worker threads share it.", True)
         return self.complaint() is not None
 
     def complaint(self) -> str | None:
         """A sentence that names what cannot be shared, if anything; None under an explicit `--worker-class thread`."""
         if not self._loop_bound or self._config.worker_class == "thread":
             return None
-        names = ", ".join(self._loop_bound)
-        return f"The app keeps objects of one event loop where all worker threads share them ({names})."
+        return f"All worker threads share objects that belong to one event loop ({', '.join(self._loop_bound)})."
 
     def _report(self, key: _Key, line: str, bound: bool) -> None:
         self._named.add(key)
-        logger.warning("%s %s.", line, _WAYS_OUT)
+        logger.warning("%s %s", line, _WAYS_OUT)
         if bound:
             self._loop_bound.append(_name(key))
 
-    def _loops_in(self, value: Any) -> set[int]:
-        """Ids of the event loops that can be reached from an object by a bounded walk."""
-        found: set[int] = set()
-        seen: set[int] = {id(self._app)}
-        level: list[Any] = [value]
-        for _ in range(_MAX_DEPTH):
-            following: list[Any] = []
-            for item in level:
-                if id(item) in seen or isinstance(item, _CODE):
-                    continue
-                seen.add(id(item))
-                if isinstance(item, asyncio.AbstractEventLoop):
-                    found.add(id(item))
-                elif gc.is_tracked(item):
-                    following.append(item)
-            self._budget -= len(following)
-            if not following or self._budget < 0 or len(seen) > _MAX_OBJECTS:
-                break
-            level = gc.get_referents(*following)
-        return found
+    def _bound_at_import(self) -> Iterator[tuple[Any, Any]]:
+        """Values that are, or hold, something of one loop, with that thing.
+
+        A class of the project that is closed by awaiting is left to the startups: it may keep its loops apart.
+        """
+        values = [value for _, value in self._bindings(None)]
+        values += [value for each in values for _, value in _state_of(innermost(each))]
+        look = Look(self._is_own)
+        for value in values:
+            thing = look.bound_thing_in(value)
+            if thing is not None and not self._is_own(type(thing)):
+                yield value, thing
+
+    def _bindings(self, app: Any) -> Iterator[tuple[_Key, Any]]:
+        """What the app's state, the app itself and the project's modules are bound to."""
+        self._own_modules = _own_modules(self._config.app)
+        if app is not None:
+            for name, value in _state_of(app):
+                yield ("app.state", name), value
+            framework = {name for kind in mro(type(app)) if not self._is_own(kind) for name in _names_in_code(kind)}
+            for name, value in list(namespace(app).items()):
+                if name not in framework:
+                    yield ("app", name), value
+        for module, bound in self._own_modules.items():
+            for name, value in list(bound.items()):
+                if not name.startswith("__"):
+                    yield (module, name), value
+
+    def _is_own(self, kind: type) -> bool:
+        """Whether a class is the project's."""
+        return module_of(kind) in self._own_modules
 
 
 def innermost(app: Any) -> Any:
     """The user's app, under the middleware that the server and common frameworks put around it."""
     for _ in range(32):
-        if not hasattr(app, "app") or hasattr(app, "state"):
+        inner = attribute(app, "app")
+        if inner is None or attribute(app, "state") is not None:
             break
-        app = app.app
+        app = inner
     return app
+
+
+def _state_of(app: Any) -> Iterator[tuple[str, Any]]:
+    state = attribute(app, "state")
+    # Starlette's and Litestar's State keep their values in `_state`; other frameworks use plain attributes.
+    values = attribute(state, "_state")
+    if type(values) is not dict:
+        values = namespace(state)
+    for name, value in list(values.items()):
+        if type(name) is str:
+            yield name, value
+
+
+def _names_in_code(kind: type) -> set[str]:
+    """Every name that the methods of a class use. An attribute of an app that is not among them is the user's."""
+    functions = [value for value in class_namespace(kind).values() if type(value) is types.FunctionType]
+    return {name for function in functions for name in function.__code__.co_names}
+
+
+def _own_modules(app: Any) -> dict[str, dict[str, Any]]:
+    """The globals of the project's modules: not the standard library's, not installed packages', not this server's.
+
+    The package that `app` ("package.module:attribute") is in counts as the project, installed or not.
+    """
+    package = app.partition(":")[0].partition(".")[0] if type(app) is str else None
+    paths = sysconfig.get_paths()
+    foreign = {paths[key] for key in ("stdlib", "platstdlib", "purelib", "platlib")} | set(site.getsitepackages())
+    foreign.add(site.getusersitepackages())
+    foreign.add(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+    prefixes = tuple(os.path.join(path, "") for path in foreign)
+    own = {}
+    for module_name, module in list(sys.modules.items()):
+        if not is_a(module, (types.ModuleType,)):
+            continue
+        file = namespace(module).get("__file__")
+        if type(file) is not str:
+            continue
+        path = os.path.abspath(file)
+        is_installed = path.startswith(prefixes) or not _INSTALLED.isdisjoint(path.split(os.sep))
+        if not is_installed or module_name.partition(".")[0] == package:
+            own[module_name] = namespace(module)
+    return own
 
 
 def _name(key: _Key) -> str:
     return ".".join(key)
 
 
-def _may_hold_a_loop(value: Any) -> bool:
-    """Counters, dates, texts, code and loggers are rebound without harm."""
-    return gc.is_tracked(value) and not isinstance(value, _CODE)
-
-
-def _is_async_resource(value: Any) -> bool:
-    """Whether it binds itself to a loop once it is used: asyncio's own primitives, clients and pools that are closed
-    by awaiting something."""
-    if isinstance(value, _PRIMITIVES):
-        return True
-    kind = type(value)
-    return hasattr(kind, "__aenter__") or any(
-        inspect.iscoroutinefunction(getattr(kind, name, None)) for name in ("aclose", "close", "dispose", "disconnect")
-    )
-
-
-def _bindings(app: Any) -> Iterator[tuple[_Key, Any]]:
-    """What the app's state and the project's modules are bound to."""
-    state = getattr(app, "state", None)
-    if state is not None:
-        # Starlette's State keeps its values in `_state`; other frameworks use plain attributes.
-        values = getattr(state, "_state", None)
-        if not isinstance(values, dict):
-            values = getattr(state, "__dict__", {})
-        for name, value in list(values.items()):
-            yield ("app.state", str(name)), value
-    for module in _own_modules():
-        for name, value in list(vars(module).items()):
-            if not name.startswith("__"):
-                yield (module.__name__, name), value
-
-
-def _own_modules() -> list[types.ModuleType]:
-    """Modules of the project itself: not the standard library's, not installed packages', not this server's."""
-    paths = sysconfig.get_paths()
-    foreign = {paths[key] for key in ("stdlib", "platstdlib", "purelib", "platlib")} | set(site.getsitepackages())
-    foreign.add(site.getusersitepackages())
-    foreign.add(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-    prefixes = tuple(os.path.join(path, "") for path in foreign)
-    return [
-        module
-        for module in list(sys.modules.values())
-        if isinstance(module, types.ModuleType)
-        and isinstance(getattr(module, "__file__", None), str)
-        and not os.path.abspath(str(module.__file__)).startswith(prefixes)
-    ]
+def _described(key: _Key, value: Any, thing: Any) -> str:
+    if thing is value:
+        return f"{_name(key)} ({class_name(thing)}) belongs to one event loop"
+    return f"{_name(key)} holds something that belongs to one event loop ({class_name(thing)})"

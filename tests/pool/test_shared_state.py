@@ -7,14 +7,13 @@ import datetime
 import logging
 import sys
 import types
-from collections.abc import Callable, Iterator
-from typing import Any, Literal
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from starlette.applications import Starlette
 
-from pounce.middleware.proxy_headers import ProxyHeadersMiddleware
-from pounce.pool.shared_state import SharedStateCheck
+from tests.pool.startups import check_startups
 
 
 @pytest.fixture
@@ -60,31 +59,16 @@ class Database:
         self._pool: Pool | None = None
 
 
-def check_startups(
-    app: Any,
-    startup: Callable[[asyncio.AbstractEventLoop], Any],
-    loops: list[asyncio.AbstractEventLoop],
-    worker_class: Literal["auto", "thread"] = "auto",
-    make_app: Callable[[], Any] | None = None,
-) -> SharedStateCheck:
-    """Run `startup` as the lifespan of one worker after the other, and look after each."""
-    check = SharedStateCheck(types.SimpleNamespace(worker_class=worker_class))  # type: ignore[arg-type]
-    for number, loop in enumerate(loops):
-        startup(loop)
-        config = types.SimpleNamespace(loaded_app=ProxyHeadersMiddleware(make_app() if make_app else app))
-        worker = types.SimpleNamespace(config=config)
-        if check.after_startup(types.SimpleNamespace(name=f"pounce-worker-{number}", loop=loop, worker=worker)):
-            break
-    return check
-
-
 def test_a_pool_in_app_state_is_found(loops: Any, log: Any) -> None:
     """`app.state.pool`, absent before the first startup and replaced by the second, stops `auto` and is named."""
     app = Starlette()
     check = check_startups(app, lambda loop: setattr(app.state, "pool", Pool(loop)), loops)
-    assert "app.state.pool" in (check.complaint() or "")
-    assert "The startup of pounce-worker-1 replaced app.state.pool" in log.text
-    assert "--factory" in log.text
+    assert check.complaint() == "All worker threads share objects that belong to one event loop (app.state.pool)."
+    assert log.messages == [
+        "The startup of pounce-worker-1 replaced app.state.pool, which belongs to one event loop but is shared by all "
+        "worker threads. Give each worker its own: make it in the lifespan and `yield` it as lifespan state, "
+        "or make it in an app factory (--factory)."
+    ]
 
 
 def test_a_global_of_the_project_is_found(loops: Any, log: Any, project: types.ModuleType) -> None:
@@ -99,7 +83,10 @@ def test_an_entry_of_a_shared_dict_is_found(loops: Any, log: Any, project: types
     project.clients = {}  # type: ignore[attr-defined]
     check = check_startups(Starlette(), lambda loop: project.clients.update(db=Pool(loop)), loops)
     assert "project.clients" in (check.complaint() or "")
-    assert "bound project.clients" in log.text
+    line = (
+        "The startup of pounce-worker-1 bound project.clients to its own event loop, but all worker threads share it."
+    )
+    assert line in log.text
 
 
 def test_an_object_connected_by_each_startup_is_found(loops: Any, log: Any, project: types.ModuleType) -> None:
@@ -124,7 +111,8 @@ def test_what_belongs_to_a_loop_and_was_made_at_import_is_found(
     project.thing = make()  # type: ignore[attr-defined]
     check = check_startups(Starlette(), lambda _: None, loops)
     assert "project.thing" in (check.complaint() or "")
-    assert "project.thing is for one event loop" in log.text
+    line = f"project.thing ({make.__name__}) belongs to one event loop, but all worker threads share it. Give each"
+    assert line in log.text
 
 
 def test_explicit_threads_carry_on_with_the_warning(loops: Any, log: Any) -> None:
@@ -188,7 +176,8 @@ def test_a_cache_is_named_but_stops_nothing(loops: Any, log: Any) -> None:
     app = Starlette()
     check = check_startups(app, lambda _: setattr(app.state, "cache", {"a": [1]}), loops)
     assert check.complaint() is None
-    assert log.text.count("replaced app.state.cache") == 1
+    line = "The startup of pounce-worker-1 replaced app.state.cache, which all worker threads share. Give each worker"
+    assert log.text.count(line) == 1
 
 
 def test_the_walk_is_bounded(loops: Any, log: Any) -> None:
