@@ -87,7 +87,7 @@ class Look:
             self._budget -= len(following)
             if not following or self._budget < 0 or len(seen) > _MAX_OBJECTS:
                 break
-            level = gc.get_referents(*following)
+            level = gc.get_referents(*following)[:_MAX_OBJECTS]
         return found
 
     def bound_thing_in(self, value: Any) -> Any:
@@ -105,7 +105,7 @@ class Look:
                     continue
                 seen.add(id(item))
                 kind = type(item)
-                if self._is_client(item) or (may_be_lock and issubclass(kind, self._locks)):
+                if self.is_client(item) or (may_be_lock and issubclass(kind, self._locks)):
                     return item
                 if gc.is_tracked(item):
                     if not any(kind is container for container in _CONTAINERS):
@@ -114,10 +114,10 @@ class Look:
             self._budget -= len(following)
             if not following or self._budget < 0 or len(seen) > _MAX_OBJECTS:
                 break
-            level = following
+            level = following[:_MAX_OBJECTS]
         return None
 
-    def _is_client(self, value: Any) -> bool:
+    def is_client(self, value: Any) -> bool:
         """Whether it has to be closed by awaiting something, so that there are connections or tasks in it."""
         kind = type(value)
         known = self._clients.get(id(kind))
@@ -177,13 +177,18 @@ def class_attribute(kind: type, name: str) -> Any:
 
 
 def namespace(value: Any) -> dict[str, Any]:
-    """What is stored in an object's own namespace, which its slots are not in; a module's is its globals."""
+    """What is stored in an object's own namespace, which its slots are not in; a module's is its globals.
+
+    Of objects whose class is written in Python. An extension's `__dict__` may be another object's (wrapt's proxies).
+    """
     descriptor = class_attribute(type(value), "__dict__")
-    if type(descriptor) is types.GetSetDescriptorType or type(descriptor) is types.MemberDescriptorType:
-        stored = descriptor.__get__(value)
-        if type(stored) is dict:
-            return stored
-    return {}
+    if type(descriptor) is types.GetSetDescriptorType:
+        if not str(descriptor.__doc__).startswith("dictionary for instance variables"):
+            return {}
+    elif type(descriptor) is not types.MemberDescriptorType:
+        return {}
+    stored = descriptor.__get__(value)
+    return stored if type(stored) is dict else {}
 
 
 def attribute(value: Any, name: str) -> Any:

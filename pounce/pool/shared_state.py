@@ -95,6 +95,10 @@ class SharedStateCheck:
                 # An object that knows one loop at a time was taken over. One that knows both keeps them apart itself.
                 line = f"The startup of {thread.name} bound {_name(key)} to its own event loop"
                 self._report(key, f"{line}, but all worker threads share it.", True)
+            elif loops and loops == loops_before.get(key) and look.is_client(value) and not self._is_own(type(value)):
+                # `if pool is None: pool = ...` in the lifespan. A job may run on one loop for all; a client cannot.
+                line = f"{_name(key)} ({class_name(value)}) belongs to the event loop of the first worker thread"
+                self._report(key, f"{line}, but all worker threads share it.", True)
         return self.complaint() is not None
 
     def complaint(self) -> str | None:

@@ -335,6 +335,22 @@ def test_an_object_of_the_project_may_keep_its_loops_apart(loops: Any, log: Any,
     assert not log.records
 
 
+@pytest.mark.parametrize("kind", [Resource, types.SimpleNamespace], ids=["client", "job"])
+def test_a_client_that_the_first_startup_made_for_all_is_named(kind: Any, loops: Any, log: Any, project: Any) -> None:
+    """`if pool is None: pool = ...` in the lifespan. A job that runs on the first loop is another matter."""
+
+    def startup(loop: asyncio.AbstractEventLoop) -> None:
+        if not hasattr(project, "pool"):
+            project.pool = kind()
+            project.pool.loop = loop
+
+    check = check_startups(App(), startup, loops)
+    line = (
+        "project.pool (Resource) belongs to the event loop of the first worker thread, but all worker threads share it."
+    )
+    assert (line in log.text) == (kind is Resource) == (check.complaint() is not None)
+
+
 def test_an_attribute_of_the_app_is_found(loops: Any, log: Any) -> None:
     """`app.db_pool = ...` before serving: the way of frameworks without `app.state`."""
     app: Any = AppWithAttributes()
