@@ -96,6 +96,9 @@ class Look:
         That is a client, an engine or a pool, wherever it is held; and a lock or a queue that is held by a container,
         by an object of the project, or by what is entered with `async with`. Others see to their locks themselves.
         """
+        generator = generator_in(value)
+        if generator is not None:
+            return generator
         seen: set[int] = {id(self._left_out)}
         level: list[tuple[Any, bool]] = [(value, True)]
         for _ in range(_MAX_DEPTH_OF_CLIENTS):
@@ -150,6 +153,14 @@ def _is_awaited(kind: type, name: str) -> bool:
 def _is_engine_without_pool(value: Any) -> bool:
     """SQLAlchemy's asynchronous engine with a NullPool: no connection stays, so it serves any number of loops."""
     return class_name(attribute(attribute(value, "sync_engine"), "pool")) == "NullPool"
+
+
+def generator_in(value: Any) -> Any:
+    """An asynchronous generator, or the first one of a list; else None. It goes on where it began, and only once."""
+    for item in value if type(value) is list else (value,):
+        if type(item) is types.AsyncGeneratorType:
+            return item
+    return None
 
 
 def may_hold_a_loop(value: Any) -> bool:

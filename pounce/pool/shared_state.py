@@ -25,8 +25,10 @@ from pounce.names import LOGGER_ERROR
 from pounce.pool.loop_bound import (
     Look,
     attribute,
+    class_attribute,
     class_name,
     class_namespace,
+    generator_in,
     is_a,
     may_hold_a_loop,
     module_of,
@@ -82,8 +84,8 @@ class SharedStateCheck:
             loops = self._loops_before[key] = look.loops_in(value)
             if before is None:
                 _, thing = self._from_import.get(id(value), (None, None))
-                if thing is None and not loops:
-                    thing = look.bound_thing_in(value)
+                if thing is None:
+                    thing = generator_in(value) if loops else look.bound_thing_in(value)
                 if thing is not None:
                     self._report(key, f"{_described(key, value, thing)}, but all worker threads share it.", True)
             elif key in before and before[key] is not value:
@@ -119,7 +121,8 @@ class SharedStateCheck:
         A class of the project that is closed by awaiting is left to the startups: it may keep its loops apart.
         """
         values = [value for _, value in self._bindings(None)]
-        values += [value for each in values for _, value in _state_of(innermost(each))]
+        apps = [innermost(value) for value in values if class_attribute(type(value), "__call__") is not None]
+        values += [value for app in apps for _, value in self._bindings_of(app)]
         look = Look(self._is_own)
         for value in values:
             thing = look.bound_thing_in(value)
@@ -130,16 +133,24 @@ class SharedStateCheck:
         """What the app's state, the app itself and the project's modules are bound to."""
         self._own_modules = _own_modules(self._config.app)
         if app is not None:
-            for name, value in _state_of(app):
-                yield ("app.state", name), value
-            framework = {name for kind in mro(type(app)) if not self._is_own(kind) for name in _names_in_code(kind)}
-            for name, value in list(namespace(app).items()):
-                if name not in framework:
-                    yield ("app", name), value
+            yield from self._bindings_of(app)
         for module, bound in self._own_modules.items():
             for name, value in list(bound.items()):
                 if not name.startswith("__"):
                     yield (module, name), value
+
+    def _bindings_of(self, app: Any) -> Iterator[tuple[_Key, Any]]:
+        """What an app's state and its attributes are bound to.
+
+        What the framework's own code names is left to it, but for generators: a second startup would go on with what
+        the first began (Quart's `while_serving`).
+        """
+        for name, value in _state_of(app):
+            yield ("app.state", name), value
+        framework = {name for kind in mro(type(app)) if not self._is_own(kind) for name in _names_in_code(kind)}
+        for name, value in list(namespace(app).items()):
+            if name != "state" and (name not in framework or generator_in(value) is not None):
+                yield ("app", name), value
 
     def _is_own(self, kind: type) -> bool:
         """Whether a class is the project's."""

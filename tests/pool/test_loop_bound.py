@@ -57,10 +57,12 @@ class App:
 
 @installed
 class AppWithAttributes(App):
-    """A framework's app, which has an event of its own, made anew by each startup."""
+    """A framework's app, which has an event of its own, made anew by each startup, and generators to go through."""
 
     async def startup(self) -> None:
         self.shutdown_event = asyncio.Event()
+        for generator in self.generators:
+            await anext(generator)
 
 
 class Forwarded:
@@ -364,6 +366,25 @@ def test_what_the_framework_keeps_in_its_app_is_its_own_business(loops: Any, log
     check = check_startups(app, lambda _: setattr(app, "shutdown_event", asyncio.Event()), loops)
     assert check.complaint() is None
     assert not log.records
+
+
+@pytest.mark.parametrize("is_known", [True, False], ids=["at import", "from the startup"])
+def test_a_generator_that_the_framework_keeps_is_named(is_known: bool, loops: Any, log: Any, project: Any) -> None:
+    """What its first startup began, a second one would end (Quart's `while_serving`)."""
+
+    async def lifespan() -> Any:
+        loop = asyncio.get_running_loop()
+        yield loop
+
+    app: Any = AppWithAttributes()
+    app.generators = [lifespan()]
+    if is_known:
+        project.app = app
+    check = check_startups(app, lambda loop: loop.run_until_complete(app.startup()), loops)
+    assert "(app.generators)" in (check.complaint() or "")
+    line = "app.generators holds something that belongs to one event loop (async_generator), but all worker threads"
+    assert line in log.text
+    loops[0].run_until_complete(app.generators[0].aclose())
 
 
 def test_a_module_that_loads_later_is_not_loaded(

@@ -387,6 +387,18 @@ EXTENSIONS = {
         """,
         named="app.client",
     ),
+    "quart, while_serving": _project(
+        "quart",
+        """
+        from quart import Quart
+        app = Quart(__name__)
+
+        @app.while_serving
+        async def lifespan():
+            yield
+        """,
+        named="app.while_serving_gens",
+    ),
     "fastapi, a client in app.state": _project(
         "fastapi httpx",
         """
