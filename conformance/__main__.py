@@ -1,6 +1,7 @@
-"""`python -m conformance replay [--python PATH] [--http PARSER] [--reference] [-- PYTEST ARGS]`.
+"""`python -m conformance replay [--python PATH] [--http PARSER] [--reference] [-- PYTEST ARGS]`, or `names [--write]`.
 
-Exit code 0: every test that uvicorn passes passes with pounce, or is known; 1: not so; 2: it could not be run.
+Exit code 0: every test that uvicorn passes passes with pounce, or is known; 1: not so; 2: it could not be run. `names`
+compares the table of uvicorn's names, which tests/compat hold pounce to, with uvicorn itself; a replay does so, too.
 """
 
 from __future__ import annotations
@@ -9,10 +10,10 @@ import argparse
 import sys
 
 from conformance.cache import SetupError
-from conformance.replay import Request, replay
+from conformance.replay import NamesRequest, Request, compare_names, replay
 
 
-def parse(argv: list[str]) -> Request:
+def parse(argv: list[str]) -> Request | NamesRequest:
     """The request that the command line spells. Exits with 2 on a mistake."""
     own, pytest_args = argv, []
     if "--" in argv:
@@ -31,7 +32,11 @@ def parse(argv: list[str]) -> Request:
         "--http", choices=("h11", "httptools", "zttp"), help="leave out tests that are for another HTTP parser"
     )
     command.add_argument("--reference", action="store_true", help="run them against uvicorn itself: the baseline")
+    command = commands.add_parser("names", help="compare the table of uvicorn's names with uvicorn itself")
+    command.add_argument("--write", action="store_true", help="make the table anew")
     given = parser.parse_args(own)
+    if given.command == "names":
+        return NamesRequest(given.write)
     return Request(given.python, given.http, given.reference, tuple(pytest_args))
 
 
@@ -39,6 +44,8 @@ def main(argv: list[str]) -> int:
     """Run one command."""
     request = parse(argv)
     try:
+        if isinstance(request, NamesRequest):
+            return compare_names(request)
         # Flushed line by line: pytest writes to the same terminal in between.
         return replay(request, lambda line: print(line, flush=True))
     except SetupError as exc:

@@ -17,10 +17,12 @@ import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from conformance.cache import SetupError, building
 from conformance.environment import Environment, Interpreter, environment
 from conformance.judge import Known, Outcomes, judge, table
+from conformance.surface import TABLE, differences, read_table, surface, write_table
 from conformance.upstream import Upstream, upstream
 
 HERE = Path(__file__).resolve().parent
@@ -44,6 +46,13 @@ class Request:
         return not (self.http or self.pytest_args)
 
 
+@dataclass(frozen=True)
+class NamesRequest:
+    """The same, of `names`."""
+
+    write: bool = False
+
+
 def load_known() -> list[Known]:
     """The known list. Raises SetupError for an entry without a reason."""
     entries = tomllib.loads((HERE / "known.toml").read_text(encoding="utf-8")).get("known", [])
@@ -52,9 +61,34 @@ def load_known() -> list[Known]:
     return [Known(entry["test"], entry["reason"]) for entry in entries]
 
 
+def load_pins() -> dict[str, Any]:
+    """What is fetched, and in which version."""
+    return tomllib.loads((HERE / "pins.toml").read_text(encoding="utf-8"))
+
+
+def compare_names(request: NamesRequest, say: Callable[[str], None] = print) -> int:
+    """Hold the table of uvicorn's names against uvicorn, or make it anew; 0 if right, 1 if not. Raises SetupError."""
+    pins = load_pins()["uvicorn"]
+    if not names_are_right(upstream(pins["version"], pins["sha256"]), say, write=request.write):
+        return 1
+    say(f"{TABLE.name} is right for uvicorn {pins['version']}")
+    return 0
+
+
+def names_are_right(source: Upstream, say: Callable[[str], None], *, write: bool = False) -> bool:
+    """Whether the table of uvicorn's names is that of this uvicorn; says what is not. `write` makes it so."""
+    real = surface(source.reference / "uvicorn")
+    if write:
+        write_table(real)
+    found = differences(read_table(), real)
+    for line in found:
+        say(f"wrong in {TABLE.name}: {line}")
+    return not found
+
+
 def replay(request: Request, say: Callable[[str], None] = print) -> int:
     """Run it, print the table; 0 if good, 1 if not. Raises SetupError."""
-    pins = tomllib.loads((HERE / "pins.toml").read_text(encoding="utf-8"))
+    pins = load_pins()
     known = load_known()
     interpreter = Interpreter.ask(request.python)
     source = upstream(pins["uvicorn"]["version"], pins["uvicorn"]["sha256"])
@@ -65,6 +99,7 @@ def replay(request: Request, say: Callable[[str], None] = print) -> int:
     for entry in venv.left_out:
         say(f"left out, no wheel for this interpreter: {entry}")
     say("the tests in tests/benchmarks run like all others: what they measure is not measured here")
+    right_names = names_are_right(source, say)
     if not is_free(DEFAULT_PORT):
         say(f"port {DEFAULT_PORT} is taken by somebody: a test that binds the default port may fail")
 
@@ -98,7 +133,7 @@ def replay(request: Request, say: Callable[[str], None] = print) -> int:
     for test in verdict.stale:
         say(f"on the known list, but it passes: {test}")
     say(verdict.last_line)
-    return 0 if verdict.good else 1
+    return 0 if verdict.good and right_names else 1
 
 
 def run_tests(

@@ -19,7 +19,17 @@ from conformance.__main__ import main, parse
 from conformance.cache import SetupError
 from conformance.environment import Interpreter
 from conformance.judge import Known, Outcomes, judge, table
-from conformance.replay import HERE, SHIM, Request, clean_environment, is_free, load_known, put_on_path
+from conformance.replay import (
+    HERE,
+    SHIM,
+    NamesRequest,
+    Request,
+    clean_environment,
+    is_free,
+    load_known,
+    put_on_path,
+)
+from conformance.surface import differences, surface
 from conformance.upstream import check, unpack
 
 PASSED, FAILED, SKIPPED = ("passed", ""), ("failed", "boom"), ("skipped", "not here")
@@ -233,3 +243,89 @@ def test_the_recorder(tmp_path: Path, http: str, processes: str) -> None:
     if not http:
         parsers.add("test_parser[wsproto-httptools]")
     assert outcomes == dict.fromkeys({"test_passes", *parsers}, ("passed", ""))
+
+
+@pytest.fixture
+def package(tmp_path: Path) -> Path:
+    """A package to take the names of."""
+    folder = tmp_path / "thing"
+    (folder / "inner").mkdir(parents=True)
+    (folder / "__init__.py").write_text("from thing.main import run\n__version__ = '1'\n")
+    (folder / "inner" / "__init__.py").write_text("from thing.inner.deep import LIMIT as limit\n")
+    (folder / "inner" / "deep.py").write_text("LIMIT = 3\n_private = 4\n")
+    (folder / "alone.py").write_text("")
+    (folder / "main.py").write_text(
+        """
+from __future__ import annotations
+import os, os.path, ssl as tls
+import ssl
+import thing.inner as inner
+from typing import TYPE_CHECKING, Literal
+if TYPE_CHECKING:
+    from thing import alone
+    Shape = int | str
+Kind = Literal["a", "b-c"]
+TABLE: dict = {"x": object(), None: 1}
+VERSION = ssl.PROTOCOL_TLS_SERVER
+computed = len("x")
+declared: int
+class Thing: inside = 1
+async def run(): local = 1
+try:
+    import fast
+    here = sometimes = 1
+except ImportError:
+    here = 2
+if os.name == "nt":
+    windows = 1
+"""
+    )
+    return folder
+
+
+def test_names_are_read_from_sources(package: Path) -> None:
+    """Public names that a module has in any case, each with its kind, and what one import brings with it."""
+    found = surface(package)
+    assert found["after_import"] == ["thing.inner", "thing.inner.deep", "thing.main"]
+    assert found["modules"] == {
+        "thing": {"run": "from thing.main run"},
+        "thing.alone": {},
+        "thing.inner": {"limit": "from thing.inner.deep LIMIT"},
+        "thing.inner.deep": {"LIMIT": "value 3"},
+        "thing.main": {
+            "Kind": "literal a b-c",
+            "Literal": "from typing Literal",
+            "Shape": "value",
+            "TABLE": "keys x None",
+            "TYPE_CHECKING": "from typing TYPE_CHECKING",
+            "Thing": "class",
+            "VERSION": "from ssl PROTOCOL_TLS_SERVER",
+            "computed": "value",
+            "here": "value",
+            "inner": "module thing.inner",
+            "os": "module os",
+            "run": "function",
+            "ssl": "module ssl",
+            "tls": "module ssl",
+        },
+    }
+
+
+def test_what_is_wrong_in_the_table_of_names_is_said(package: Path) -> None:
+    """One line for each name and module that differs, none where all is well."""
+    real, kept = surface(package), surface(package)
+    assert differences(kept, real) == []
+    kept["modules"]["thing.inner.deep"]["LIMIT"] = "value 4"
+    del kept["modules"]["thing.alone"]
+    kept["after_import"].remove("thing.main")
+    assert differences(kept, real) == [
+        "import uvicorn: thing.main",
+        "thing.alone: only in uvicorn",
+        "thing.inner.deep.LIMIT: table 'value 4', uvicorn 'value 3'",
+    ]
+
+
+def test_the_command_for_names() -> None:
+    """`names` compares, `names --write` writes."""
+    assert parse(["names"]) == NamesRequest(write=False)
+    assert parse(["names", "--write"]) == NamesRequest(write=True)
