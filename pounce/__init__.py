@@ -23,13 +23,17 @@ _HOME = {
     "run": "pounce.run",
 }
 
+#: Modules that are attributes without having been imported, as after `import uvicorn`.
+_MODULES = {"config", "importer", "logging", "middleware", "server", "supervisors"}
+_MODULES |= {"_ansi", "_compat", "_subprocess", "_types"}
+
 
 class _Package(ModuleType):
-    """Keeps `pounce.run` the function: importing the module `pounce.run` would set the attribute to the module."""
+    """Keeps `pounce.main` the command and `pounce.run` the function: importing the modules would set these instead."""
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if name == "run" and isinstance(value, ModuleType):
-            value = value.run
+        if name in ("main", "run") and isinstance(value, ModuleType):
+            value = getattr(value, name)
         super().__setattr__(name, value)
 
 
@@ -39,6 +43,8 @@ sys.modules[__name__].__class__ = _Package
 def __getattr__(name: str) -> Any:
     if name in _HOME:
         return getattr(importlib.import_module(_HOME[name]), name)
+    if name in _MODULES:
+        return importlib.import_module(f"{__name__}.{name}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

@@ -64,6 +64,8 @@ UVICORN_ALIASES: dict[str, str | None] = {
     "uvicorn.loops.uvloop:uvloop_loop_factory": LOOP_FACTORIES["uvloop"],
     "uvicorn.loops.zuvloop:zuvloop_loop_factory": LOOP_FACTORIES["zuvloop"],
 }
+#: The same of who replaced the word everywhere: `pounce.loops` and so on exist, but stand for built-in names, too.
+UVICORN_ALIASES |= {f"pounce{name.removeprefix('uvicorn')}": target for name, target in UVICORN_ALIASES.items()}
 
 #: (flag, name) -> the package that must be installed; the package's name on the index equals its import name.
 _PACKAGES = {

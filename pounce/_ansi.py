@@ -1,0 +1,3 @@
+"""uvicorn's path for `pounce.logs.style`."""
+
+from pounce.logs import style as style

@@ -1,0 +1,3 @@
+"""uvicorn's path for `pounce.asgi`."""
+
+from pounce.asgi import *  # noqa: F403

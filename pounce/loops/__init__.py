@@ -1,0 +1,1 @@
+"""uvicorn's path for `pounce.worker.loops`."""

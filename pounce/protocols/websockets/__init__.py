@@ -1,0 +1,1 @@
+"""uvicorn's paths for the classes of `--ws`."""
