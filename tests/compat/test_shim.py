@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from pounce_compat import with_pounce
-from tests.compat.shim_surface import NEEDS
+from tests.compat.shim_surface import NEEDS, TABLE
 
 HERE = Path(__file__).parent
 
@@ -34,11 +34,51 @@ def evaluate(*lines: str) -> str:
 
 
 def test_every_name_that_users_touch_is_there() -> None:
-    """All modules of uvicorn 0.54 can be imported and have its names, but for those whose library is not installed."""
+    """Every module of uvicorn 0.54 has its names, of the same kind and value, but for those whose library is missing.
+
+    And `import uvicorn` alone leaves behind the same modules as attributes.
+    """
     done = python(str(HERE / "shim_surface.py"))
     assert done.returncode == 0, done.stderr
     absent = {name for name, library in NEEDS.items() if importlib.util.find_spec(library) is None}
     assert set(json.loads(done.stdout)) == absent, done.stdout
+
+
+def test_constants_that_are_computed() -> None:
+    """What uvicorn computes when it is imported has its values here, too."""
+    lines = ["import logging, signal, ssl", "from uvicorn.config import LOG_LEVELS, LOGGING_CONFIG"]
+    lines += ["from uvicorn.main import INTERFACE_CHOICES, LEVEL_CHOICES, LIFESPAN_CHOICES, SSL_PROTOCOL_VERSION"]
+    lines += [
+        "from uvicorn.protocols.http.h11_impl import STATUS_PHRASES",
+        "from uvicorn.server import HANDLED_SIGNALS",
+    ]
+    lines += ["from uvicorn.supervisors.multiprocess import SIGNALS"]
+    lines += ["assert list(LOG_LEVELS.items()) == [('critical', 50), ('error', 40), ('warning', 30), ('info', 20), "]
+    lines += ["    ('debug', 10), ('trace', 5)]"]
+    lines += ["assert list(LEVEL_CHOICES.choices) == list(LOG_LEVELS)"]
+    lines += ["assert list(LIFESPAN_CHOICES.choices) == ['auto', 'on', 'off']"]
+    lines += ["assert list(INTERFACE_CHOICES.choices) == ['auto', 'asgi3', 'asgi2', 'wsgi']"]
+    lines += ["assert SSL_PROTOCOL_VERSION == ssl.PROTOCOL_TLS_SERVER"]
+    lines += ["assert (len(STATUS_PHRASES), STATUS_PHRASES[404], STATUS_PHRASES[599]) == (500, b'Not Found', b'')"]
+    lines += [
+        "assert {signal.SIGINT, signal.SIGTERM} <= set(HANDLED_SIGNALS)",
+        "assert SIGNALS[signal.SIGINT] == 'INT'",
+    ]
+    lines += ["assert set(LOGGING_CONFIG['loggers']) == {'uvicorn', 'uvicorn.error', 'uvicorn.access'}"]
+    evaluate(*lines)
+
+
+def test_looking_at_it_imports_no_library() -> None:
+    """What is there after `import uvicorn` brings in nothing that is optional: that may switch the GIL on."""
+    lines = ["import functools, sys, uvicorn"]
+    lines += [f"for name in {TABLE['after_import']}:"]
+    lines += [
+        "    functools.reduce(getattr, name.split('.')[1:], uvicorn)",
+        "dir(uvicorn)",
+        "hasattr(uvicorn, 'nothing')",
+    ]
+    lines += ["optional = 'a2wsgi httptools uvloop zuvloop watchfiles websockets wsproto zttp h2 hpack yaml dotenv'"]
+    assert evaluate(*lines, "print([name for name in optional.split() if name in sys.modules])") in ("[]", "['a2wsgi']")
 
 
 @pytest.mark.parametrize("path", sorted((with_pounce.SHIM / "uvicorn").rglob("*.py")), ids=lambda path: path.name)
@@ -83,3 +123,14 @@ def test_server_state_in_main_is_deprecated() -> None:
     lines += ["print(state is ServerState, caught[0].category.__name__, caught[0].message)"]
     expected = "True DeprecationWarning uvicorn.main.ServerState is deprecated, use uvicorn.server.ServerState instead."
     assert evaluate(*lines) == expected
+
+
+def test_a_name_that_is_only_imported_can_be_patched() -> None:
+    """`mock.patch` of what uvicorn's module has from elsewhere works, and is undone."""
+    lines = ["import asyncio, uvicorn.logging, uvicorn.supervisors.multiprocess as module", "from unittest import mock"]
+    lines += [
+        "with mock.patch('uvicorn.supervisors.multiprocess.Config') as patched:",
+        "    assert module.Config is patched",
+    ]
+    lines += ["print(module.Config is uvicorn.Config, hasattr(module, 'nothing'), 'Config' in dir(module))"]
+    assert evaluate(*lines) == "True False True"

@@ -124,6 +124,16 @@ def test_what_the_file_defines_is_its_own(window: ModuleType) -> None:
         window.unknown  # noqa: B018
 
 
+def test_a_module_of_the_window_is_its_own(window: ModuleType) -> None:
+    """`window.part` is the window's module of that name, whatever the package behind has under it."""
+    package, part = sys.modules["behind_first"], make("behind_first.part", "")
+    package.part = part  # type: ignore[attr-defined]
+    assert not hasattr(window, "part")
+    window.part = own = make("window.part", "")  # type: ignore[attr-defined]
+    assert window.part is own
+    assert package.part is part  # type: ignore[attr-defined]
+
+
 def test_deleting_what_is_not_there_is_an_error(window: ModuleType) -> None:
     """`del` of an unknown name raises AttributeError, of a known one removes it everywhere."""
     with pytest.raises(AttributeError):

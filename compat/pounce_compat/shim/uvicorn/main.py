@@ -7,7 +7,7 @@ from typing import Any
 from pounce.connection import state as _state
 from pounce_compat.shim._window import open_onto
 
-open_onto(__name__, "pounce.run", "pounce.cli")
+open_onto(__name__, "pounce.run", "pounce.cli", "pounce.main")
 
 
 def __getattr__(name: str) -> Any:

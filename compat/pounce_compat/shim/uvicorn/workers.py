@@ -3,6 +3,7 @@
 import warnings
 
 from pounce_compat.gunicorn import PounceH11Worker, PounceWorker
+from pounce_compat.shim._window import open_onto
 
 warnings.warn(
     "The `uvicorn.workers` module is deprecated. Please use `uvicorn-worker` package instead.\n"
@@ -17,3 +18,6 @@ class UvicornWorker(PounceWorker):
 
 class UvicornH11Worker(PounceH11Worker):
     """PounceH11Worker under uvicorn's name."""
+
+
+open_onto(__name__)

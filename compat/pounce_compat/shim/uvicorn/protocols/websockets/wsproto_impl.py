@@ -2,4 +2,4 @@
 
 from pounce_compat.shim._window import open_onto
 
-open_onto(__name__, "pounce.connection.websocket_wsproto")
+open_onto(__name__, "pounce.connection.websocket_wsproto", "pounce.protocols.websockets.wsproto_impl")
