@@ -39,8 +39,11 @@ def environment(**changes: str) -> dict[str, str]:
     return {**kept, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1", **changes}
 
 
-def command(*arguments: str) -> list[str]:
-    return [sys.executable, "-m", "pounce", *arguments]
+PROGRAM = (sys.executable, "-m", "pounce")
+
+
+def command(*arguments: str, program: Sequence[str] = PROGRAM) -> list[str]:
+    return [*program, *arguments]
 
 
 class Log:
@@ -182,14 +185,15 @@ def served(
     address: tuple[str, int] | str | None = None,
     tls: ssl.SSLContext | None = None,
     tracebacks: bool = False,
+    program: Sequence[str] = PROGRAM,
 ) -> Iterator[Served]:
     """Run `pounce APP OPTIONS` until the end of the block, then SIGTERM it, unless the test has stopped it already.
 
     The port is a free one. `exit_code` is the expected one: a graceful stop is a success. No traceback may have been
-    printed unless `tracebacks`. `address` is needed where the log does not say it (`--fd`).
+    printed unless `tracebacks`. `address` is needed where the log does not say it (`--fd`). `program` is the command.
     """
     process = subprocess.Popen(
-        command(app, "--port", "0", *options),
+        command(app, "--port", "0", *options, program=program),
         cwd=cwd,
         env=env or environment(),
         pass_fds=pass_fds,
