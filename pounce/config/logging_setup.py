@@ -40,6 +40,21 @@ def configure_logging(config: Any) -> None:
         access_logger = logging.getLogger(names.LOGGER_ACCESS)
         access_logger.handlers = []
         access_logger.propagate = False
+    if names.product() != "uvicorn":
+        _point_out_renamed_loggers()
+
+
+def _point_out_renamed_loggers() -> None:
+    """Say so where loggers are set up that the server would have if it had changed uvicorn's names for them."""
+    for name in (names.LOGGER, names.LOGGER_ERROR, names.LOGGER_ACCESS, names.LOGGER_ASGI):
+        renamed = name.replace("uvicorn", names.product())
+        logger = logging.Logger.manager.loggerDict.get(renamed)
+        if isinstance(logger, logging.Logger) and (logger.handlers or logger.filters or logger.level):
+            logging.getLogger(names.LOGGER_ERROR).warning(
+                "Nothing is logged to '%s', which is set up: the server's logger is called '%s', as uvicorn's is.",
+                renamed,
+                name,
+            )
 
 
 def _apply(log_config: Any, use_colors: Any) -> None:

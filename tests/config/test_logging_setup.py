@@ -220,3 +220,19 @@ def test_a_broken_file_is_explained_in_one_line(name: str, content: str | None, 
     assert len(line) > len(f"Cannot use the log config '{path}': ") + 5
     assert "\n" not in line
     assert code == 3
+
+
+@pytest.mark.parametrize("name", ["pounce", "pounce.error", "pounce.access", "pounce.asgi"])
+def test_a_logger_whose_name_was_changed_is_pointed_out(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """A log config that sets up `pounce.access` would have no effect, and one line says what the logger is called."""
+    changed = copy.deepcopy(logs.LOGGING_CONFIG)
+    changed["loggers"][name] = {"level": "DEBUG"}
+    try:
+        config_with(changed)
+        config_with(logs.LOGGING_CONFIG)
+    finally:
+        logging.getLogger(name).setLevel(logging.NOTSET)
+    config_with(logs.LOGGING_CONFIG)
+    theirs = name.replace("pounce", "uvicorn")
+    line = f"Nothing is logged to '{name}', which is set up: the server's logger is called '{theirs}', as uvicorn's is."
+    assert capsys.readouterr().err.count(line) == 2
