@@ -15,7 +15,7 @@ from time import monotonic
 #: that blocks between its messages gives a turn with each.
 _TURN_SIZE = 256 * 1024
 _MESSAGE_SIZE = 4096
-_TURN_TIME = 0.01
+_TURN_TIME = 0.005
 
 #: Messages to a client that is gone which cost a turn each: enough for the rest of most streams. Then the pauses
 #: double, from the first to the longest, in seconds; with that an app that never ends takes less than 0.1 % of a core.

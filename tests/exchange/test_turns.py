@@ -47,13 +47,13 @@ def test_a_turn_is_due_after_so_many_bytes_or_messages(size: int, clock: Clock) 
 
 
 def test_a_turn_is_due_after_some_time(clock: Clock) -> None:
-    """An app that blocks for 10 ms and more between its messages gives a turn with each; not with its first."""
+    """An app that blocks for 5 ms and more between its messages gives a turn with each; not with its first."""
     counter = SendTurns()
     assert not counter.is_due(1)
-    clock.now += 0.005
+    clock.now += 0.004
     assert not counter.is_due(1)
     for _ in range(5):
-        clock.now += 0.011
+        clock.now += 0.006
         assert counter.is_due(1)
 
 
