@@ -47,6 +47,16 @@ from pounce.wire.ws import (
 )
 
 
+class _LenientAboutClose(ServerProtocol):
+    """Takes a close frame between the fragments of a message as any other (RFC 6455, section 5.4)."""
+
+    def recv_frame(self, frame: Any) -> None:
+        if frame.opcode == CLOSE:
+            # The library would miss the rest of the message, which it measures here; the second name is older (14, 15).
+            self.current_size = self.cur_size = None
+        super().recv_frame(frame)
+
+
 class WebsocketsWire(PlainFrames):
     """See `pounce.wire.ws.WebSocketWire`."""
 
@@ -62,7 +72,7 @@ class WebsocketsWire(PlainFrames):
                     server_max_window_bits=12, client_max_window_bits=12, compress_settings={"memLevel": 5}
                 )
             )
-        self.conn = ServerProtocol(extensions=extensions, max_size=max_size, logger=logger)
+        self.conn = _LenientAboutClose(extensions=extensions, max_size=max_size, logger=logger)
         # With debug logging the library sees, and logs, every message.
         super().__init__(-1 if self.conn.debug else max_size)
         self._sink = sink

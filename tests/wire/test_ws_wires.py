@@ -157,6 +157,39 @@ def test_stream_at_random_cuts(wire_class: WireClass, seed: int) -> None:
     assert sink.calls == CALLS
 
 
+@pytest.mark.parametrize("cut", [1, 5, 1000])
+@pytest.mark.parametrize("deflate", [False, True])
+@pytest.mark.parametrize("opcode", [TEXT, BINARY])
+def test_control_frames_between_fragments(wire_class: WireClass, opcode: int, deflate: bool, cut: int) -> None:
+    """Pings are answered in the middle of a message, and so is a close frame, with its own code (Autobahn 7.1.5)."""
+    wire, sink = opened(wire_class, deflate=deflate)
+    payload = deflated(b"half a message") if deflate else b"half a message"
+    data = (
+        frame(opcode, payload[:5], fin=False, rsv=4 if deflate else 0)
+        + frame(PING, b"1")
+        + frame(CONT, payload[5:9], fin=False)
+        + frame(PONG, b"2")
+        + close(1000, b"enough")
+        + frame(CONT, payload[9:])
+    )
+    for at in range(0, len(data), cut):
+        wire.receive_data(data[at : at + cut])
+    assert sink.calls == [
+        ("ping", [(0x80 | PONG, b"1")]),
+        ("pong", b"2"),
+        ("close", 1000, "enough", [(0x80 | CLOSE, b"\x03\xe8enough")]),
+    ]
+
+
+def test_close_after_ours_between_fragments(wire_class: WireClass) -> None:
+    """The answer to our close frame may come in the middle of a message, too."""
+    wire, sink = opened(wire_class)
+    wire.receive_data(frame(TEXT, b"half", fin=False))
+    wire.close(3000, "")
+    wire.receive_data(close(3000))
+    assert [call[:3] for call in sink.calls] == [("close", 3000, "")]
+
+
 SIZES = [0, 1, 125, 126, 127, 128, 300, 65535, 65536, 70_000]
 
 
