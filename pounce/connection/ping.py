@@ -1,7 +1,8 @@
 """Keepalive of one WebSocket: a ping each interval, and the end of the connection when its pong does not come in time.
 
 Runs on the worker's loop. Answers to: RFC 6455, sections 5.5.2 and 5.5.3, and the schedule of uvicorn's protocols
-(the next ping follows a pong; the round trip counts as part of the interval). Knows nothing of: frames, apps.
+(the next ping follows a pong; the round trip counts as part of the interval). Other than there, whatever the peer sends
+puts the end off: the pong waits behind a large frame that is on its way. Knows nothing of: frames, apps.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ class PingTimer:
     """Sends pings through `send_ping(payload)` and calls `on_timeout()` once, when a pong is overdue.
 
     `interval` and `timeout` are seconds; no interval means no pings, no timeout means that nobody waits for the pong.
+    It is overdue when nothing at all has come for `timeout` seconds.
     """
 
     def __init__(
@@ -36,6 +38,7 @@ class PingTimer:
         self.pending_payload: bytes | None = None
         self.sent_at = 0.0
         self.last_rtt = 0.0
+        self._alive_at: float | None = None  # loop time of the last bytes since the ping
 
     def start(self) -> None:
         """Begin, if pings are wanted at all."""
@@ -48,6 +51,10 @@ class PingTimer:
             if timer is not None:
                 timer.cancel()
         self.ping_timer = self.pong_timer = self.pending_payload = None
+
+    def on_life(self) -> None:
+        """Bytes have come while a pong is waited for."""
+        self._alive_at = self._loop.time()
 
     def on_pong(self, payload: bytes) -> None:
         """A pong came in. One that answers no ping in flight is ignored: RFC 6455 allows unsolicited ones."""
@@ -68,6 +75,7 @@ class PingTimer:
         self.ping_timer = None
         self.pending_payload = pack("!I", random.getrandbits(32))
         self.sent_at = self._loop.time()
+        self._alive_at = None
         if self.timeout is None:
             self._schedule()
         else:
@@ -75,5 +83,13 @@ class PingTimer:
         self._send_ping(self.pending_payload)
 
     def _expire(self) -> None:
+        if self._alive_at is not None:
+            assert self.timeout is not None
+            # Looked at here and not for each read: a timer costs more than a note.
+            left = self._alive_at + self.timeout - self._loop.time()
+            self._alive_at = None
+            if left > 0:
+                self.pong_timer = self._loop.call_later(left, self._expire)
+                return
         self.pong_timer = self.pending_payload = None
         self._on_timeout()

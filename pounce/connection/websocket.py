@@ -140,6 +140,8 @@ class WebSocketProtocol(Connection):
         self._flush_pongs()
 
     def data_received(self, data: bytes) -> None:
+        if self.ping.pong_timer is not None:
+            self.ping.on_life()
         if self.is_open:
             self.cycle.woken = False  # type: ignore[union-attr]
             self.wire.receive_data(data)
@@ -315,6 +317,10 @@ class WebSocketProtocol(Connection):
 
     def _on_pong_overdue(self) -> None:
         if not self.is_open or self.transport.is_closing():
+            return
+        if self.flow.read_paused:
+            # The app does not take what there is: an answer may be lying there unread. Ask again.
+            self.ping.start()
             return
         self._trace("keepalive ping timeout")
         output = self.wire.fail(INTERNAL_ERROR, "keepalive ping timeout")

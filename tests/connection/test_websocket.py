@@ -915,6 +915,14 @@ class FakeLoop:
         timer.callback()
         return timer.delay
 
+    def fire_at(self, when: float) -> float:
+        """Run the only timer there is at that time, whenever it was set."""
+        [timer] = [timer for timer in self.timers if not timer.cancelled]
+        self.timers.clear()
+        self.now = when
+        timer.callback()
+        return timer.delay
+
     @property
     def pending(self) -> int:
         return sum(not timer.cancelled for timer in self.timers)
@@ -957,6 +965,75 @@ async def test_overdue_pong(protocol_class: ProtocolClass) -> None:
         await connection.app_done()
         assert app.received == [{"type": "websocket.disconnect", "code": 1005}]
         assert loop.pending == 0
+
+
+async def test_whatever_comes_puts_the_timeout_off(protocol_class: ProtocolClass) -> None:
+    """A peer that is sending is alive, though its pong waits behind the frame: the time counts from the last bytes."""
+    loop = FakeLoop()
+    app = Script()
+    message = frame(BINARY, bytes(1000))
+    async with Connection(protocol_class, app, loop=loop, ws_ping_interval=20.0, ws_ping_timeout=5.0) as connection:
+        await connection.open()
+        loop.fire()
+        connection.take()
+        for part in (message[:300], message[300:600], message[600:900]):
+            loop.now += 1
+            connection.feed(part)
+        assert loop.now == 123.0
+        assert loop.fire_at(125.0) == 5.0
+        assert loop.fire_at(128.0) == 3.0
+        assert connection.frames() == [(0x80 | CLOSE, b"\x03\xf3keepalive ping timeout")]
+        await connection.app_done()
+        assert loop.pending == 0
+
+
+async def test_the_pong_behind_a_large_frame_counts(protocol_class: ProtocolClass) -> None:
+    """It ends the wait, and the next ping follows as ever."""
+    loop = FakeLoop()
+    message = frame(BINARY, bytes(1000))
+    async with Connection(
+        protocol_class, Script(), loop=loop, ws_ping_interval=20.0, ws_ping_timeout=5.0
+    ) as connection:
+        await connection.open()
+        loop.fire()
+        [(_, payload)] = connection.frames()
+        loop.now += 4
+        connection.feed(message[:500])
+        loop.fire_at(125.0)
+        connection.feed(message[500:] + frame(PONG, payload))
+        assert connection.protocol.pong_timer is None
+        assert loop.fire() == 15.0
+        assert [first for first, _ in connection.frames()] == [0x80 | PING]
+
+
+async def test_what_is_not_read_cannot_be_overdue(protocol_class: ProtocolClass) -> None:
+    """A pong may wait behind messages that the app does not take: the peer is asked again, and not cut."""
+    loop = FakeLoop()
+    done = asyncio.Event()
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        await send({"type": "websocket.accept"})
+        await done.wait()
+        assert (await receive())["text"] == "1"
+        await receive()
+
+    async with Connection(protocol_class, app, loop=loop, ws_ping_interval=20.0, ws_ping_timeout=5.0) as connection:
+        await connection.open()
+        connection.feed(frame(TEXT, b"1"))
+        assert not connection.transport.reading
+        for _ in range(3):
+            assert loop.fire() == 20.0
+            assert [first for first, _ in connection.frames()] == [0x80 | PING]
+            assert loop.fire() == 5.0
+            assert connection.frames() == []
+        loop.fire()
+        connection.take()
+        done.set()
+        await settle()
+        assert connection.transport.reading
+        loop.fire()
+        assert connection.frames() == [(0x80 | CLOSE, b"\x03\xf3keepalive ping timeout")]
 
 
 @pytest.mark.parametrize("end", ["peer", "app", "lost", "shutdown"])
