@@ -241,6 +241,9 @@ class Http2WebSocket(WebSocketProtocol):
             self._end()
             self.transport.abort()
 
+    def _send_unavailable(self) -> None:
+        self._answer(503, b"Service Unavailable")
+
     def _answer(self, status: int, body: bytes) -> None:
         headers = [(b"content-length", b"%d" % len(body))]
         if body:

@@ -38,6 +38,8 @@ class ServerState:
         self.default_headers: list[tuple[bytes, bytes]] = []
         #: Whether somebody sweeps idle connections (a running worker does); else each connection keeps a timer.
         self.sweeps_idle = False
+        #: Whether this worker is on its way out.
+        self.stopping = False
         #: Response fields that this worker's apps have sent before, made ready for the wire.
         self.header_cache = HeaderCache()
         #: Of apps that send to clients that are gone.

@@ -25,6 +25,7 @@ from pounce.wire.ws import (
     INTERNAL_ERROR,
     NO_STATUS_RECEIVED,
     SERVICE_RESTART,
+    SERVICE_UNAVAILABLE,
     UpgradeRequest,
     WebSocketWire,
 )
@@ -48,6 +49,7 @@ class WebSocketProtocol(Connection):
         super().__init__(config, server_state, app_state, _loop)
         self.scheme = "ws"
         self.default_headers = server_state.default_headers
+        self.server_state = server_state
 
         self.state = WebSocketState.CONNECTING
         self.is_open = False
@@ -154,14 +156,28 @@ class WebSocketProtocol(Connection):
 
     # Told by the server
 
+    def shutdown_when_idle(self) -> None:
+        """Asked by a worker that is replaced: as `shutdown`, but the app gets some time to answer a handshake."""
+        if self.state is not WebSocketState.CONNECTING and self.state is not WebSocketState.DENYING:
+            self.shutdown()
+
     def shutdown(self) -> None:
-        """End the WebSocket because the server does: 1012 if it is open, 500 if the app has not answered yet."""
+        """End the WebSocket because the server does: 1012 if it is open, a refusal if the app has not answered yet.
+
+        That is 503 where the whole worker ends: the client may try again elsewhere. A response of the app's own that
+        has begun is let end there, as any other. Else it is 500, as with uvicorn.
+        """
         if self.is_open:
             output = self.wire.fail(SERVICE_RESTART, "")
             self._end()
             assert self.cycle is not None
             self.cycle.on_disconnect(SERVICE_RESTART)
             self.transport.write(output)
+        elif self.server_state.stopping and self.state is WebSocketState.DENYING:
+            return
+        elif self.server_state.stopping and self.state is WebSocketState.CONNECTING:
+            self._send_unavailable()
+            self._end()
         else:
             self.send_internal_error()
             self._end()
@@ -231,6 +247,14 @@ class WebSocketProtocol(Connection):
 
     # Asked by the cycle
 
+    def server_stops(self) -> bool:
+        """Whether the worker is on its way out."""
+        return self.server_state.stopping
+
+    def is_closing(self) -> bool:
+        """Whether what is written goes nowhere."""
+        return self.transport.is_closing()
+
     def drain(self) -> Awaitable[None]:
         return self.flow.drain()
 
@@ -297,6 +321,9 @@ class WebSocketProtocol(Connection):
             self._end()
             if output:
                 self.transport.write(output)
+
+    def _send_unavailable(self) -> None:
+        self.transport.write(SERVICE_UNAVAILABLE)
 
     def pause_reading(self) -> None:
         self.flow.pause_reading()

@@ -45,6 +45,11 @@ INTERNAL_SERVER_ERROR = (
     b"connection: close\r\ncontent-length: 21\r\n\r\nInternal Server Error"
 )
 
+SERVICE_UNAVAILABLE = (
+    b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: text/plain; charset=utf-8\r\n"
+    b"connection: close\r\ncontent-length: 19\r\n\r\nService Unavailable"
+)
+
 
 @dataclass(slots=True)
 class UpgradeRequest:

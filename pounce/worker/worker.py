@@ -129,8 +129,7 @@ class Worker:
 
     async def retire_connections(self, linger: float, is_forced: Callable[[], bool]) -> None:
         """Tell every connection to end. An idle one gets `linger` seconds to send the request that may be under way."""
-        self.retiring = True
-        self.state.pauses.end()
+        self.retiring = self.state.stopping = True
         if linger > 0:
             await asyncio.sleep(0)  # connections that are just being made
             deadline = time.monotonic() + linger

@@ -353,6 +353,37 @@ async def test_shutdown_closes_websockets(ws: Any) -> None:
         assert frames[1][3] == b"\x88\x02\x03\xf4"  # a close frame with 1012
 
 
+@pytest.mark.parametrize("answers", [True, False])
+async def test_a_handshake_in_hand_when_the_worker_ends(ws: Any, answers: bool) -> None:
+    """As over HTTP/1.1: the app has time to answer, and then it is a 503."""
+    answer = asyncio.Event()
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        await answer.wait()
+        await send({"type": "websocket.accept"})
+        await receive()
+
+    async with Connection(app, ws_protocol_class=ws) as connection:
+        socket = Socket(connection)
+        await connection.exchange()
+        connection.state.stopping = True
+        connection.protocol.shutdown_when_idle()
+        await asyncio.sleep(0)
+        if answers:
+            answer.set()
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+        connection.protocol.shutdown()
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        frames = split(connection.transport.take())  # the h2 library gives up at the first GOAWAY
+        data = b"".join(frame[3] for frame in frames if describe(*frame).startswith("DATA 1"))
+        assert data == (b"\x88\x02\x03\xf4" if answers else b"Service Unavailable")
+        assert connection.transport.closed
+        assert socket.stream_id == 1
+
+
 async def test_the_log_lines_are_the_same(ws: Any, caplog: pytest.LogCaptureFixture) -> None:
     """As over HTTP/1.1."""
     caplog.set_level(logging.INFO, "uvicorn.error")

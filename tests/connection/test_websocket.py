@@ -875,6 +875,86 @@ async def test_shutdown_during_a_denial(protocol_class: ProtocolClass) -> None:
         stay.set()
 
 
+async def test_handshake_in_hand_when_the_worker_ends(protocol_class: ProtocolClass) -> None:
+    """The app has time to answer; what it accepts is open until the worker's patience ends."""
+    answer = asyncio.Event()
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        await answer.wait()
+        await send({"type": "websocket.accept"})
+        await send({"type": "websocket.send", "text": "hello"})
+        assert await receive() == {"type": "websocket.disconnect", "code": 1012}
+
+    async with Connection(protocol_class, app) as connection:
+        await connection.open()
+        connection.state.stopping = True
+        connection.protocol.shutdown_when_idle()
+        assert not connection.transport.closed
+        answer.set()
+        await settle()
+        head, _, rest = connection.take().partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 101 ")
+        assert rest == b"\x81\x05hello"
+        connection.protocol.shutdown()
+        assert connection.frames() == [(0x80 | CLOSE, b"\x03\xf4")]
+        assert connection.transport.closed
+
+
+async def test_handshake_that_the_worker_cannot_wait_for(protocol_class: ProtocolClass) -> None:
+    """503: the client may try elsewhere."""
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        assert await receive() == {"type": "websocket.disconnect", "code": 1006}
+        with pytest.raises(ClientDisconnected):
+            await send({"type": "websocket.accept"})
+
+    async with Connection(protocol_class, app) as connection:
+        await connection.open()
+        connection.state.stopping = True
+        connection.protocol.shutdown_when_idle()
+        connection.protocol.shutdown()
+        head, _, body = connection.take().partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 503 Service Unavailable\r\n")
+        assert b"\r\nconnection: close" in head
+        assert body == b"Service Unavailable"
+        assert connection.transport.closed
+
+
+async def test_denial_in_hand_when_the_worker_ends(protocol_class: ProtocolClass) -> None:
+    """The app's own response is let end."""
+    stay = asyncio.Event()
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "websocket.http.response.start", "status": 403, "headers": [(b"content-length", b"4")]})
+        await stay.wait()
+        await send({"type": "websocket.http.response.body", "body": b"gone"})
+
+    async with Connection(protocol_class, app) as connection:
+        response = await connection.open()
+        connection.state.stopping = True
+        connection.protocol.shutdown_when_idle()
+        connection.protocol.shutdown()
+        assert not connection.transport.closed
+        stay.set()
+        await settle()
+        response += connection.take()
+        assert response.startswith(b"HTTP/1.1 403 ")
+        assert response.endswith(b"\r\n\r\ngone")
+        assert connection.transport.closed
+
+
+async def test_open_websocket_when_the_worker_ends(protocol_class: ProtocolClass) -> None:
+    """It ends at once: its client can open another one elsewhere the sooner."""
+    async with Connection(protocol_class, Script()) as connection:
+        await connection.open()
+        connection.state.stopping = True
+        connection.protocol.shutdown_when_idle()
+        assert connection.frames() == [(0x80 | CLOSE, b"\x03\xf4")]
+        assert connection.transport.closed
+
+
 # Keepalive
 
 
