@@ -17,7 +17,6 @@ from pounce.connection.flow import FlowControl
 from pounce.connection.peer import get_local_addr, get_remote_addr, is_ssl
 from pounce.connection.state import ServerState
 from pounce.contracts import ConfigView
-from pounce.exchange.turns import Pauses
 from pounce.logs import TRACE_LOG_LEVEL
 from pounce.middleware.proxy_headers import ProxyHeadersMiddleware
 from pounce.names import LOGGER_ACCESS, LOGGER_ERROR
@@ -167,10 +166,9 @@ class HttpConnection(Connection, Idle):
         if self._proxy is not None:
             self._trusts_peer = self._proxy.trusts(self.client[0] if self.client else None)
 
-    @property
-    def pauses(self) -> Pauses:
-        """See `HttpChannel.pauses`."""
-        return self.server_state.pauses
+    def server_stops(self) -> bool:
+        """See `HttpChannel.server_stops`."""
+        return self.server_state.stopping
 
     def _is_over_limit(self) -> bool:
         """Whether a request that has come is refused, because of `limit_concurrency`."""

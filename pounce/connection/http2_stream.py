@@ -14,7 +14,6 @@ from pounce.connection.flow import HIGH_WATER_LIMIT
 from pounce.errors import MisusedByApp
 from pounce.exchange.http_cycle import RequestResponseCycle
 from pounce.exchange.stream_cycle import StreamCycle
-from pounce.exchange.turns import Pauses
 from pounce.wire.http2_frames import INTERNAL_ERROR
 from pounce.wire.http2_headers import checked_trailers
 from pounce.wire.http2_scheduler import Http2Stream
@@ -65,10 +64,9 @@ class HttpStream(Http2Stream):
         assert self.cycle is not None
         return self.cycle.run_asgi(self.cycle.app)
 
-    @property
-    def pauses(self) -> Pauses:
-        """See `HttpChannel.pauses`."""
-        return self.connection.server_state.pauses
+    def server_stops(self) -> bool:
+        """See `HttpChannel.server_stops`."""
+        return self.connection.server_state.stopping
 
     # Flow
 

@@ -108,7 +108,7 @@ class WebSocketStream(Http2Stream):
 
     def is_closing(self) -> bool:
         """See `asyncio.BaseTransport`."""
-        return self._closing
+        return self._closing or self.connection.transport.is_closing()
 
     def write(self, data: bytes) -> None:
         """See `asyncio.WriteTransport`."""

@@ -13,7 +13,6 @@ from typing import Any, NamedTuple
 
 from pounce.connection.flow import can_write_vectors
 from pounce.connection.tasks import TaskStarter, can_start_eagerly, start_task_on
-from pounce.exchange.turns import Pauses
 from pounce.wire.http1_head import HeaderCache
 
 
@@ -42,8 +41,6 @@ class ServerState:
         self.stopping = False
         #: Response fields that this worker's apps have sent before, made ready for the wire.
         self.header_cache = HeaderCache()
-        #: Of apps that send to clients that are gone.
-        self.pauses = Pauses()
         #: The states of all workers of this process, this one included: limits count the whole process.
         self.siblings: Sequence[ServerState] = (self,)
 

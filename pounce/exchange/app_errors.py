@@ -7,10 +7,12 @@ uvicorn's record: level ERROR, its message, the exception in `exc_info`.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import sys
 import traceback
 from collections.abc import Iterator
+from types import FrameType
 
 #: Lines of a report that the log's own formatter makes; a longer one is logged as an excerpt.
 _MAX_LINES = 800
@@ -70,6 +72,18 @@ def report_failed_log(message: str, failure: BaseException) -> None:
         print(f"{line} (it could not be logged: {type(failure).__name__})", file=sys.stderr)
     except BaseException:
         pass  # there is nobody left to tell
+
+
+def is_running(frame: FrameType) -> bool:
+    """Whether this frame is that of the running task's coroutine.
+
+    If not, a GeneratorExit that comes through it is nobody's error: the coroutine is thrown away behind its loop's end.
+    """
+    try:
+        task = asyncio.current_task()
+    except RuntimeError:  # no loop runs
+        return False
+    return task is not None and getattr(task.get_coro(), "cr_frame", None) is frame
 
 
 def crossed_loops(exc: BaseException) -> bool:

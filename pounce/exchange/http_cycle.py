@@ -10,14 +10,16 @@ import asyncio
 import logging
 import sys
 from collections.abc import Iterable
-from types import FrameType
 from typing import Any, Protocol
 
 from pounce.asgi import ASGI3Application, ASGIReceiveEvent, ASGISendEvent
 from pounce.exchange.access_log import log_access
-from pounce.exchange.app_errors import log_app_exception, log_error
+from pounce.exchange.app_errors import is_running, log_app_exception, log_error
 from pounce.exchange.canned import CLOSE_HEADER, INTERNAL_SERVER_ERROR
-from pounce.exchange.turns import Pauses, SendTurns
+from pounce.exchange.turns import AppGivenUp, Turns
+
+#: Messages of an app to a client that is gone, which it is not told of: the rest of most responses is not more.
+_FREE_VAIN_CALLS = 16
 
 
 class Flow(Protocol):
@@ -49,9 +51,8 @@ class HttpChannel(Protocol):
     def sends_length_of_500(self) -> bool:
         """Whether a 500 carries a length (a matter of the dialect)."""
 
-    @property
-    def pauses(self) -> Pauses:
-        """Of the worker's apps whose clients are gone."""
+    def server_stops(self) -> bool:
+        """Whether this worker is on its way out."""
 
     def send_head(self, cycle: RequestResponseCycle, status: int, headers: Iterable[tuple[bytes, bytes]]) -> None:
         """Send the response's head. Raises MisusedByApp, and then another head may still be sent."""
@@ -125,7 +126,7 @@ class RequestResponseCycle:
         self._disconnect_told = False
         self._has_message = False  # for `receive()`
         self._wakeup: asyncio.Event | None = None  # made when the app first has to wait
-        self._turns: SendTurns | None = None  # made for the first part of a longer response
+        self._turns: Turns | None = None  # made for the first part of a longer response
 
     def __repr__(self) -> str:
         state = "complete" if self.response_complete else "started" if self.response_started else "waiting"
@@ -181,7 +182,7 @@ class RequestResponseCycle:
         try:
             result: Any = await app(self.scope, self.receive, self.send)  # type: ignore[func-returns-value]
         except GeneratorExit as exc:
-            if _is_running(sys._getframe()):
+            if is_running(sys._getframe()):
                 self._on_app_error(exc)
             # else this coroutine is thrown away, behind the end of its loop
         except BaseException as exc:
@@ -194,9 +195,7 @@ class RequestResponseCycle:
                 self._on_missing_response()
 
     def _on_app_error(self, exc: BaseException) -> None:
-        if (self.disconnected or self.client_done) and isinstance(exc, asyncio.CancelledError):
-            pass  # a stop of the server has ended an app without a client (`SendTurns.pause`)
-        else:
+        if not isinstance(exc, AppGivenUp):
             log_app_exception(self.logger, exc)
         if self.response_started:
             self.channel.abandon(self)
@@ -236,7 +235,7 @@ class RequestResponseCycle:
         if channel.flow.write_paused and not self.disconnected:
             await channel.flow.drain()
         if self.disconnected:
-            await self._pause()
+            await self._give_in_vain()
             return
         kind = message["type"]
         if not self.response_started:
@@ -250,13 +249,13 @@ class RequestResponseCycle:
             if message.get("more_body", False):
                 channel.send_body(self, body, True)
                 if self.client_done and not body:
-                    await self._pause()  # whether the client still reads, only bytes can tell
+                    await self._give_in_vain()  # whether the client still reads, only bytes can tell
                     return
                 turns = self._turns
                 if turns is None:
-                    turns = self._turns = SendTurns()
-                if turns.is_due(len(body)):
-                    await asyncio.sleep(0)
+                    turns = self._turns = Turns(_FREE_VAIN_CALLS)
+                if turns.are_due():
+                    await turns.give()
             else:
                 channel.send_body(self, body, False)
                 self._complete_response()
@@ -277,11 +276,11 @@ class RequestResponseCycle:
             self._wakeup.set()
         self.channel.on_response_complete(self)
 
-    async def _pause(self) -> None:
+    async def _give_in_vain(self) -> None:
         """There is nobody to talk to: an app that goes on must not keep the loop from everybody else."""
         if self._turns is None:
-            self._turns = SendTurns()
-        await self._turns.pause(self.channel.pauses)
+            self._turns = Turns(_FREE_VAIN_CALLS)
+        await self._turns.give_in_vain(self.channel.server_stops)
 
     async def receive(self) -> ASGIReceiveEvent:
         """ASGI `receive`: what has arrived of the body, or `http.disconnect` once there is nobody to answer."""
@@ -302,7 +301,7 @@ class RequestResponseCycle:
                 await wakeup.wait()
         if self.disconnected or self.response_complete or (self.client_done and self._request_read):
             if self._disconnect_told:
-                await self._pause()  # an app that asks on and on must not keep the loop either
+                await self._give_in_vain()  # an app that asks on and on must not keep the loop either
             self._disconnect_told = True
             return {"type": "http.disconnect"}
         self._has_message = False
@@ -310,12 +309,3 @@ class RequestResponseCycle:
         body = self.body
         self.body = b""
         return {"type": "http.request", "body": bytes(body), "more_body": self.more_body}
-
-
-def _is_running(frame: FrameType) -> bool:
-    """Whether this frame is that of the running task's coroutine, not of one that is closed from outside."""
-    try:
-        task = asyncio.current_task()
-    except RuntimeError:  # no loop runs
-        return False
-    return task is not None and getattr(task.get_coro(), "cr_frame", None) is frame

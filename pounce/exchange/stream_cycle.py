@@ -64,7 +64,7 @@ class StreamCycle(RequestResponseCycle):
         if channel.flow.write_paused and not self.disconnected:
             await channel.flow.drain()
         if self.disconnected:
-            await self._pause()
+            await self._give_in_vain()
             return
         if message["type"] != "http.response.trailers":
             raise RuntimeError(f"Expected ASGI message 'http.response.trailers', but got '{message['type']}'.")

@@ -1,92 +1,64 @@
-"""No app may keep the loop by sending alone: when `send()` has to give others a turn, and what it costs to go on
-sending to a client that is gone.
+"""When an app that goes on sending has to wait: so long that the loop is everybody's, whatever the app does.
 
-Belongs to one exchange, on its worker's loop. Knows nothing of messages and connections.
+Runs on the worker's loop, in the app's task. `await send(...)` waits for nothing as long as the client takes what is
+sent, nor where it has nobody to send to: an app that does nothing else would keep the loop for ever, from the end of
+its own connection, too. Knows nothing of: messages, connections.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from time import monotonic
 
-#: What an app may send without waiting before the loop gets a turn: bytes, a message counting as so many on top of its
-#: own, and seconds. A turn with nothing to do costs 2 to 10 us, writing as many bytes about 60 us, as many small
-#: messages 400 us: a second client waits about that long beside a stream that its client takes at full speed. An app
-#: that blocks between its messages gives a turn with each.
-_TURN_SIZE = 256 * 1024
-_MESSAGE_SIZE = 4096
-_TURN_TIME = 0.005
+#: Seconds for which an app may send on end. A turn of the loop costs 1 to 3 us: under 0.3 % of that; the clock, looked
+#: at with each message, 50 ns. An app that waits between its messages, which is not known here, has a turn too many with
+#: those that are further apart.
+_LONGEST_HOLD = 0.001
 
-#: Messages to a client that is gone which cost a turn each: enough for the rest of most streams. Then the pauses
-#: double, from the first to the longest, in seconds; with that an app that never ends takes less than 0.1 % of a core.
-_FREE_MESSAGES = 32
-_FIRST_PAUSE = 0.001
-_LONGEST_PAUSE = 0.1
+#: Seconds to wait after each of a row of vain calls; the last one goes on. An app that ignores every error fails ten
+#: times a second then, which takes 0.4 % of a core. By then 0.13 s have passed.
+_PAUSES = (0.0, 0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.1)
 
 
-class Pauses:
-    """The pauses of one worker's apps that talk to clients that are gone. A stop of the server ends them."""
-
-    __slots__ = ("_ended", "_waiting")
-
-    def __init__(self) -> None:
-        self._waiting: set[asyncio.Future[None]] = set()
-        self._ended = False
-
-    def end(self) -> None:
-        """End all pauses, and cancel the apps that are in one or come into one: they hold up no stop."""
-        self._ended = True
-        for future in list(self._waiting):
-            future.cancel()
-
-    async def sleep(self, seconds: float) -> None:
-        """Wait. Raises CancelledError once the server stops."""
-        loop = asyncio.get_running_loop()
-        future = loop.create_future()
-        timer = loop.call_later(seconds, _end_pause, future)
-        self._waiting.add(future)
-        try:
-            await future
-        finally:
-            timer.cancel()
-            self._waiting.discard(future)
-        if self._ended:
-            raise asyncio.CancelledError("The client is gone and the server stops")
+class AppGivenUp(asyncio.CancelledError):
+    """Raised out of an app's calls when the server stops and the app has ignored that its client is gone."""
 
 
-def _end_pause(future: asyncio.Future[None]) -> None:
-    if not future.done():
-        future.set_result(None)
+class Turns:
+    """When one exchange has last waited, and what it has tried in vain since."""
 
+    __slots__ = ("_free", "_since", "_vain")
 
-class SendTurns:
-    """Counts what one app sends."""
+    def __init__(self, free: int = 0) -> None:
+        """`free`: vain calls that cost no more than a turn each, before the pauses begin."""
+        self._free = free
+        self.taken()
 
-    __slots__ = ("_ignored", "_since", "_size")
+    def taken(self) -> None:
+        """The app has waited for something: others had their turn."""
+        self._since = 0.0
+        self._vain = -self._free
 
-    def __init__(self) -> None:
-        self._size = 0  # bytes sent since the app last waited here
-        self._since = 0.0  # when that was (monotonic)
-        self._ignored = 0  # messages since the client is gone
-
-    def is_due(self, size: int) -> bool:
-        """Told of each message and its size in bytes. Whether `send()` has to wait for a turn of the loop now."""
+    def are_due(self) -> bool:
+        """Told of each message. Whether the app has sent for so long that it must wait now (`give`)."""
         now = monotonic()
-        self._size = total = self._size + size + _MESSAGE_SIZE
-        if total < _TURN_SIZE and now - self._since < _TURN_TIME:
-            return False
-        is_first = not self._since
-        self._since = now
-        if is_first and total < _TURN_SIZE:
-            return False
-        self._size = 0
-        return True
+        if not self._since:
+            self._since = now
+        return now - self._since > _LONGEST_HOLD
 
-    async def pause(self, pauses: Pauses) -> None:
-        """What a message to a client that is gone costs. Raises CancelledError once the server stops."""
-        self._ignored += 1
-        if self._ignored <= _FREE_MESSAGES:
-            await asyncio.sleep(0)
-        else:
-            doublings = min(self._ignored - _FREE_MESSAGES - 1, 10)
-            await pauses.sleep(min(_FIRST_PAUSE * 2**doublings, _LONGEST_PAUSE))
+    async def give(self) -> None:
+        """Wait for one turn of the loop."""
+        self.taken()
+        await asyncio.sleep(0)
+
+    async def give_in_vain(self, server_stops: Callable[[], bool]) -> None:
+        """Wait because a call came to nothing: one turn of the loop, and longer from call to call.
+
+        Raises AppGivenUp where the server stops: an app that has heard so often that it is over holds nobody up.
+        """
+        vain = self._vain
+        self._vain = min(vain + 1, len(_PAUSES) - 1)
+        await asyncio.sleep(_PAUSES[max(vain, 0)])
+        if server_stops() and vain == len(_PAUSES) - 1:
+            raise AppGivenUp("the client is gone and the server stops")

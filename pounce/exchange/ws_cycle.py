@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import enum
 import logging
+import sys
 from collections import deque
 from collections.abc import Awaitable, Iterable
 from typing import Any, Protocol
@@ -17,6 +18,8 @@ from urllib.parse import unquote
 
 from pounce.errors import ClientDisconnected, MisusedByApp
 from pounce.exchange.access_log import get_client_addr, get_path_with_query_string
+from pounce.exchange.app_errors import is_running, log_app_exception, log_error
+from pounce.exchange.turns import AppGivenUp, Turns
 
 Header = tuple[bytes, bytes]
 
@@ -39,6 +42,10 @@ class WebSocketChannel(Protocol):
 
     @property
     def write_paused(self) -> bool: ...
+
+    def server_stops(self) -> bool: ...
+
+    def is_closing(self) -> bool: ...
 
     def drain(self) -> Awaitable[None]: ...
 
@@ -114,7 +121,9 @@ class WebSocketCycle:
         #: Whether a waiting `receive()` was woken since the connection last set this to False.
         self.woken = False
         self._waiters: deque[asyncio.Future[None]] = deque()
+        self._turns = Turns()
         self._paused = False  # reading, for a message that is not received
+        self._told = False  # the app has received the disconnect
         self._closed_by_app = False
         self._lost = False
 
@@ -156,27 +165,33 @@ class WebSocketCycle:
 
     async def run(self) -> None:
         """Run the app; whatever it does, the WebSocket is answered and ends."""
-        channel = self.channel
         try:
             result = await self.app(self.scope, self.receive, self.send)
-        except ClientDisconnected:
+        except (ClientDisconnected, AppGivenUp):
             pass
-        except BaseException:
-            self.logger.exception("Exception in ASGI application\n")
-            channel.send_internal_error()
+        except BaseException as exc:
+            if isinstance(exc, GeneratorExit) and not is_running(sys._getframe()):
+                raise
+            log_app_exception(self.logger, exc)
         else:
-            if channel.state is WebSocketState.CONNECTING or channel.state is WebSocketState.DENYING:
-                self.logger.error("ASGI callable returned without completing handshake.")
-                channel.send_internal_error()
-            elif result is not None:
-                self.logger.error("ASGI callable should return None, but returned '%s'.", result)
-        channel.on_app_done()
+            self._judge(result)
+        self.channel.send_internal_error()  # where the handshake is not answered
+        self.channel.on_app_done()
+
+    def _judge(self, result: Any) -> None:
+        if self.channel.state is WebSocketState.CONNECTING or self.channel.state is WebSocketState.DENYING:
+            log_error(self.logger, "ASGI callable returned without completing handshake.")
+        elif result is not None:
+            log_error(self.logger, "ASGI callable should return None, but returned '%s'.", result)
 
     async def receive(self) -> dict[str, Any]:
         """The ASGI `receive`."""
         queue = self.queue
         while not queue:
             if self.disconnect is not None:
+                if self._told:
+                    await self._turns.give_in_vain(self.channel.server_stops)
+                self._told = True
                 return dict(self.disconnect)
             waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._waiters.append(waiter)
@@ -188,6 +203,7 @@ class WebSocketCycle:
                 elif queue or self.disconnect is not None:
                     self._wake()  # it may have been this one's turn
                 raise
+            self._turns.taken()
         message = queue.popleft()
         if self._paused and not queue:
             self._paused = False
@@ -196,25 +212,39 @@ class WebSocketCycle:
 
     async def send(self, message: Any) -> None:
         """The ASGI `send`. Raises `ClientDisconnected` once the peer is gone, `MisusedByApp` on a misplaced message."""
-        channel = self.channel
+        channel, turns = self.channel, self._turns
         if channel.write_paused:
             await channel.drain()
-        if channel.is_open:
-            kind = message["type"]
-            if kind == "websocket.send":
-                data = message.get("bytes")
-                if data is not None:
-                    channel.send_bytes(data)
-                    return
-                text = message.get("text")
-                if text is not None:
-                    channel.send_text(text)
-            elif kind == "websocket.close":
-                self._close(message)
+            turns.taken()
+        try:
+            if channel.is_open:
+                kind = message["type"]
+                if kind == "websocket.send":
+                    data = message.get("bytes")
+                    if data is not None:
+                        channel.send_bytes(data)
+                    else:
+                        text = message.get("text")
+                        if text is not None:
+                            channel.send_text(text)
+                elif kind == "websocket.close":
+                    self._close(message)
+                else:
+                    raise MisusedByApp(
+                        f"Expected ASGI message 'websocket.send' or 'websocket.close', but got '{kind}'."
+                    )
             else:
-                raise MisusedByApp(f"Expected ASGI message 'websocket.send' or 'websocket.close', but got '{kind}'.")
-            return
-        state = channel.state
+                self._send_unopened(message)
+        except BaseException:
+            await turns.give_in_vain(channel.server_stops)
+            raise
+        # A write that failed closes the transport, which the loop tells in its next turn.
+        if turns.are_due() or channel.is_closing():
+            await turns.give()
+
+    def _send_unopened(self, message: Any) -> None:
+        """Before the WebSocket is open, or when it is so no more."""
+        state = self.channel.state
         if self._lost:
             raise ClientDisconnected
         if state is WebSocketState.CONNECTING:

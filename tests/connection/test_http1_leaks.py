@@ -21,7 +21,6 @@ WATCHED = ("pounce.", "h11.", "httptools.", "zttp.")
 NOT_WATCHED = (
     "pounce.connection.state.ServerState",
     "pounce.connection.state.LoopTraits",
-    "pounce.exchange.turns.Pauses",
     "pounce.wire.http1_head.HeaderCache",
 )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import time
 import weakref
 from typing import Any
 
@@ -768,7 +769,8 @@ async def test_an_app_that_only_sends_gives_turns() -> None:
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": []})
-        for _ in range(1000):
+        end = time.monotonic() + 0.05
+        while time.monotonic() < end:
             await send({"type": "http.response.body", "body": b"", "more_body": True})
         await send({"type": "http.response.body", "body": b"end"})
 
@@ -776,7 +778,7 @@ async def test_an_app_that_only_sends_gives_turns() -> None:
         counting = asyncio.create_task(count())
         assert (await connection.get()).body == b"end"
         counting.cancel()
-    assert turns >= 1000 // 64
+    assert turns >= 5
 
 
 @pytest.mark.parametrize("how", ["reset", "lost"])
@@ -801,12 +803,11 @@ async def test_an_app_that_sends_on_to_nobody_rests(how: str) -> None:
         else:
             connection.protocol.connection_lost(None)
         async with asyncio.timeout(10):
-            while not connection.state.pauses._waiting:
-                await asyncio.sleep(0.001)
-            before = sent
-            await asyncio.sleep(0.05)
-            assert sent - before < 50
-            connection.state.pauses.end()
+            before = -100
+            while sent - before > 5:
+                before = sent
+                await asyncio.sleep(0.1)
+            connection.state.stopping = True
             while connection.state.tasks:
                 await asyncio.sleep(0.001)
 

@@ -11,7 +11,6 @@ import pytest
 
 from pounce.errors import MisusedByApp
 from pounce.exchange.http_cycle import RequestResponseCycle
-from pounce.exchange.turns import Pauses
 
 pytestmark = pytest.mark.anyio
 
@@ -43,7 +42,6 @@ class FakeChannel:
 
     def __init__(self) -> None:
         self.flow = FakeFlow()
-        self.pauses = Pauses()
         self.calls: list[Any] = []
         self.refuses = False
 
@@ -57,6 +55,9 @@ class FakeChannel:
 
     def send_continue(self) -> None:
         self.calls.append("continue")
+
+    def server_stops(self) -> bool:
+        return False
 
     def on_response_complete(self, cycle: Any) -> None:
         self.calls.append("complete")

@@ -1,4 +1,4 @@
-"""When an app that sends has to wait for a turn of the loop, and what it costs to go on without a client."""
+"""How long an app may go on before it has to wait."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from pounce.exchange import turns
-from pounce.exchange.turns import Pauses, SendTurns
+from pounce.exchange.turns import AppGivenUp, Turns
 
 pytestmark = pytest.mark.anyio
 
@@ -17,81 +17,71 @@ def anyio_backend() -> str:
     return "asyncio"
 
 
-class Clock:
-    now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
 @pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    clock = Clock()
-    monkeypatch.setattr(turns, "monotonic", clock)
-    return clock
-
-
-@pytest.mark.parametrize("size", [0, 1, 100, 1000, 65536, 10_000_000])
-def test_a_turn_is_due_after_so_many_bytes_or_messages(size: int, clock: Clock) -> None:
-    """At least every 64 messages and, but for the message that reaches it, every 256 KiB."""
-    counter = SendTurns()
-    sent = messages = 0
-    for _ in range(1000):
-        sent += size
-        messages += 1
-        if counter.is_due(size):
-            assert messages <= 64
-            assert sent <= 256 * 1024 + size
-            sent = messages = 0
-    assert messages <= 64
-
-
-def test_a_turn_is_due_after_some_time(clock: Clock) -> None:
-    """An app that blocks for 5 ms and more between its messages gives a turn with each; not with its first."""
-    counter = SendTurns()
-    assert not counter.is_due(1)
-    clock.now += 0.004
-    assert not counter.is_due(1)
-    for _ in range(5):
-        clock.now += 0.006
-        assert counter.is_due(1)
-
-
-async def test_pauses_grow_to_a_tenth_of_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A while of mere turns, then pauses that double and stay at 100 ms."""
+def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """What was slept, in no time."""
     slept: list[float] = []
 
-    class Recording(Pauses):
-        async def sleep(self, seconds: float) -> None:
-            slept.append(seconds)
+    async def sleep(seconds: float) -> None:
+        slept.append(seconds)
 
-    counter = SendTurns()
-    for _ in range(100):
-        await counter.pause(Recording())
-    assert slept[:8] == [0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.1]
-    assert set(slept[8:]) == {0.1}
-    assert 10 <= 100 - len(slept) <= 64
+    monkeypatch.setattr(asyncio, "sleep", sleep)
+    return slept
 
 
-async def test_a_stop_ends_pauses() -> None:
-    """Who is in a pause is cancelled at once, who comes into one behind it."""
-    pauses = Pauses()
-    paused = asyncio.create_task(pauses.sleep(60))
-    await asyncio.sleep(0)
-    pauses.end()
-    with pytest.raises(asyncio.CancelledError):
-        await paused
-    with pytest.raises(asyncio.CancelledError):
-        await pauses.sleep(0.001)
+def test_a_turn_is_due_after_a_millisecond(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Counted from the first message behind the last wait, whatever it was for."""
+    now = 100.0
+    monkeypatch.setattr(turns, "monotonic", lambda: now)
+    one = Turns()
+    assert not one.are_due()
+    now += 0.0009
+    assert not one.are_due()
+    now += 0.0002
+    assert one.are_due()
+    one.taken()
+    assert not one.are_due()
 
 
-async def test_a_cancelled_pause_leaves_nothing() -> None:
-    """An app may be cancelled in its pause by somebody else."""
-    pauses = Pauses()
-    paused = asyncio.create_task(pauses.sleep(60))
-    await asyncio.sleep(0)
-    paused.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await paused
-    assert not pauses._waiting
-    await pauses.sleep(0)
+async def test_a_turn_is_given(pauses: list[float]) -> None:
+    """One turn of the loop."""
+    await Turns().give()
+    assert pauses == [0]
+
+
+async def test_some_vain_calls_may_be_free(pauses: list[float]) -> None:
+    """They cost a turn each, as the first one always does."""
+    one = Turns(free=3)
+    for _ in range(6):
+        await one.give_in_vain(lambda: False)
+    assert pauses == [0, 0, 0, 0, 0.001, 0.002]
+
+
+async def test_vain_calls_wait_longer_and_longer(pauses: list[float]) -> None:
+    """One turn of the loop at first, a tenth of a second in the end; an app that has waited meanwhile is forgiven."""
+    one = Turns()
+    for _ in range(20):
+        await one.give_in_vain(lambda: False)
+    assert pauses[0] == 0
+    assert pauses[1] == 0.001
+    assert pauses == sorted(pauses)
+    assert pauses[-10:] == [0.1] * 10
+    pauses.clear()
+    one.taken()
+    await one.give_in_vain(lambda: True)
+    assert pauses == [0]
+
+
+async def test_vain_calls_end_with_the_server(pauses: list[float]) -> None:
+    """An app that goes on all the same is ended when the server stops, after a pause as ever: it may ignore that."""
+    one = Turns()
+    calls = 0
+    with pytest.raises(AppGivenUp):
+        while True:
+            calls += 1
+            await one.give_in_vain(lambda: True)
+    assert calls == len(turns._PAUSES)
+    assert sum(pauses) < 0.25
+    with pytest.raises(AppGivenUp):
+        await one.give_in_vain(lambda: True)
+    assert pauses[-2:] == [0.1, 0.1]
