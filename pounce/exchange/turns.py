@@ -12,8 +12,8 @@ from collections.abc import Callable
 from time import monotonic
 
 #: Seconds for which an app may send on end. A turn of the loop costs 1 to 3 us: under 0.3 % of that; the clock, looked
-#: at with each message, 50 ns. An app that waits between its messages, which is not known here, has a turn too many with
-#: those that are further apart.
+#: at with each message, 50 ns. An app that waits between its messages, which is not known here, has a turn too many
+#: with those that are further apart.
 _LONGEST_HOLD = 0.001
 
 #: Seconds to wait after each of a row of vain calls; the last one goes on. An app that ignores every error fails ten
