@@ -88,10 +88,12 @@ def over_websocket(server: Served, path: str) -> None:
         if answer.startswith(b"HTTP/1.1 101 "):
             try:
                 sock.sendall(MESSAGE)
-                while data := sock.recv(65536):
-                    answer += data
+                data = answer
+                while data:
                     if b"\x88" in data:
                         sock.sendall(b"\x88\x80\0\0\0\0")  # an answer to the close frame
+                    data = sock.recv(65536)
+                    answer += data
             except ConnectionError:
                 pass  # ended before it has read all
         if path.startswith("/before"):
