@@ -87,6 +87,13 @@ class Http1Wire(Protocol):
     feed: Callable[[bytes], None]
     #: Non-empty while a request head is incomplete, where the parser itself sets no limit to its size.
     target: bytes
+    #: A body was sent with a 204 or 304, which have none: it was left out. Whoever reports it sets it back to False.
+    dropped_body: bool
+
+    @property
+    def is_short(self) -> bool:
+        """Whether the body of the response that was begun last ended before its Content-Length; then the connection
+        ends with it (`close_after_response`), which is how the client learns of it (RFC 9112 section 8)."""
 
     @property
     def close_after_response(self) -> bool:
@@ -107,10 +114,15 @@ class Http1Wire(Protocol):
     def head(
         self, status: int, headers: Iterable[tuple[bytes, bytes]], defaults: Headers, is_head: bool, keep_alive: bool
     ) -> bytes:
-        """Bytes of a response head. Raises MisusedByApp for a name or value that would break the framing."""
+        """Bytes of a response head. Raises MisusedByApp for what no response may carry (`response_fields`), before
+        anything has changed: another head, of a 500, can be sent in its place."""
 
     def body(self, data: bytes, more_body: bool) -> bytes:
-        """Bytes of a part of the response body. Raises MisusedByApp where it breaks the declared length."""
+        """Bytes of a part of the response body; all of them, also where more were declared (`is_short`).
+
+        Raises MisusedByApp for more bytes than were declared. What is sent as the body of a response that has none is
+        left out: to HEAD, as it must be, without a word, with 204 and 304 `dropped_body` says so.
+        """
 
     def large_body(self, data: bytes, more_body: bool) -> list[bytes]:
         """As `body`, in pieces: so that a large part need not be copied between its frame."""

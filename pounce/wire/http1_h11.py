@@ -13,7 +13,8 @@ from h11._connection import DEFAULT_MAX_INCOMPLETE_EVENT_SIZE
 
 from pounce.errors import BadRequest, MisusedByApp
 from pounce.wire.http1 import INVALID_REQUEST, Headers, Http1Sink, refuse_ambiguous
-from pounce.wire.http1_head import STATUS_PHRASES, HeaderCache
+from pounce.wire.http1_head import HeaderCache
+from pounce.wire.response_fields import STATUS_PHRASES, ResponseBody, checked_head, checked_status
 
 _CLOSE = (b"connection", b"close")
 
@@ -31,6 +32,7 @@ class H11Wire:
         self.conn = h11.Connection(h11.SERVER, limit)
         self._request_says_close = False
         self._is_head = False
+        self._body = ResponseBody()
 
     def feed(self, data: bytes) -> None:
         """See `Http1Wire.feed`."""
@@ -105,21 +107,29 @@ class H11Wire:
     def head(
         self, status: int, headers: Iterable[tuple[bytes, bytes]], defaults: Headers, is_head: bool, keep_alive: bool
     ) -> bytes:
-        """See `Http1Wire.head`."""
-        fields = [*defaults, *headers]
+        """See `Http1Wire.head`. All is checked here first: what h11 refuses leaves it unable to send anything else.
+
+        A name or value may be an ASCII str: h11 takes it, and so it works with uvicorn on h11.
+        """
+        status = checked_status(status)
+        fields, length, _ = checked_head(status, [*defaults, *headers], takes_text=True)
         if (self._request_says_close or not keep_alive) and _CLOSE not in fields:
             fields.append(_CLOSE)
         try:
-            event = h11.Response(status_code=status, headers=fields, reason=STATUS_PHRASES[status])
-            return self._send(event)
+            data = self._send(h11.Response(status_code=status, headers=fields, reason=STATUS_PHRASES[status]))
         except h11.LocalProtocolError as exc:
             raise MisusedByApp(str(exc)) from exc
+        self._body.begin(status, self._is_head, length)
+        return data
 
     def body(self, data: bytes, more_body: bool) -> bytes:
         """See `Http1Wire.body`."""
+        data = self._body.take(data, more_body)
         try:
-            out = self._send(h11.Data(data=b"" if self._is_head else data))
-            return out if more_body else out + self._send(h11.EndOfMessage())
+            out = self._send(h11.Data(data=data))
+            if more_body or self._body.is_short:  # h11 would refuse to end it
+                return out
+            return out + self._send(h11.EndOfMessage())
         except h11.LocalProtocolError as exc:
             raise MisusedByApp(str(exc)) from exc
 
@@ -130,7 +140,21 @@ class H11Wire:
     @property
     def close_after_response(self) -> bool:
         """See `Http1Wire.close_after_response`."""
-        return self.conn.our_state is h11.MUST_CLOSE
+        return self._body.is_short or self.conn.our_state is h11.MUST_CLOSE
+
+    @property
+    def is_short(self) -> bool:
+        """See `Http1Wire.is_short`."""
+        return self._body.is_short
+
+    @property
+    def dropped_body(self) -> bool:
+        """See `Http1Wire.dropped_body`."""
+        return self._body.dropped
+
+    @dropped_body.setter
+    def dropped_body(self, dropped: bool) -> None:
+        self._body.dropped = dropped
 
     def continue_100(self) -> bytes:
         """See `Http1Wire.continue_100`."""

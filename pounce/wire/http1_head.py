@@ -6,31 +6,27 @@ What an app sends again and again is checked and encoded once per worker (`Heade
 
 from __future__ import annotations
 
-import http
-import re
 import sys
 from collections.abc import Iterable
 from typing import Any
 
 from pounce.errors import MisusedByApp
+from pounce.wire.response_fields import (
+    BODILESS,
+    INVALID_VALUE,
+    OWS,
+    STATUS_LINE,
+    STATUS_PHRASES,
+    Headers,
+    as_bytes,
+    bad_in_value,
+    check_coding,
+    checked_name,
+    checked_status,
+    declared_length,
+)
 
-Headers = list[tuple[bytes, bytes]]
-
-
-def status_phrase(status: int) -> bytes:
-    """The registered reason phrase of a status code, or nothing (RFC 9110 section 15)."""
-    try:
-        return http.HTTPStatus(status).phrase.encode("ascii")
-    except ValueError:
-        return b""
-
-
-STATUS_PHRASES = {status: status_phrase(status) for status in range(100, 600)}
-STATUS_LINE = {status: b"HTTP/1.1 %d %s\r\n" % (status, phrase) for status, phrase in STATUS_PHRASES.items()}
-
-#: Not allowed in a field name. In a value no control character is, but for the tab; all else passes, as with uvicorn.
-_BAD_IN_NAME = re.compile(rb'[\x00-\x1f\x7f()<>@,;:\[\]={} \t\\"]')
-_BAD_IN_VALUE = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
+__all__ = ["STATUS_LINE", "STATUS_PHRASES", "HeaderCache", "Headers", "ResponseEncoder"]
 
 _CONTENT_LENGTH = b"\r\ncontent-length: "
 _TRANSFER_ENCODING = b"\r\ntransfer-encoding: "
@@ -40,20 +36,17 @@ _END = b"\r\n\r\n"
 _CLOSE = b"\r\nconnection: close"
 _CHUNKED = b"\r\ntransfer-encoding: chunked\r\n\r\n"
 
-#: Responses without a body, whatever their fields say (RFC 9112 section 6.3).
-_NEVER_CHUNKED = frozenset((204, 304))
-
 #: What is kept per worker, and how long a kept one may be: an app that invents fields must not fill the memory.
 _MAX_NAMES = 1024
 _MAX_HEADS = 512
 _MAX_HEAD_SIZE = 1024
 
-#: How a response body is delimited: no field said so yet, chunked, or by a length.
-UNDECIDED, CHUNKED, LENGTH = range(3)
+#: How a response body is delimited: by the end of the connection, by chunks, by a length, or there is none.
+AT_END, CHUNKED, LENGTH, NOTHING = range(4)
 
 #: What a response without a length does: it has no body, or it is chunked, or it ends with the connection (HTTP/1.0
-#: knows no chunks: RFC 9112 section 6.1).
-NO_BODY, IN_CHUNKS, UNTIL_CLOSE = range(3)
+#: knows no chunks: RFC 9112 section 6.1). Status 204 has no body, and no field that would delimit one.
+NO_BODY, NO_CONTENT, IN_CHUNKS, UNTIL_CLOSE = range(4)
 
 
 class HeaderCache:
@@ -72,15 +65,14 @@ class HeaderCache:
 
     def start_of(self, name: bytes) -> bytes:
         """The beginning of a line for a name that is not in `starts`. Raises MisusedByApp."""
-        if _BAD_IN_NAME.search(name):
-            raise MisusedByApp("Invalid HTTP header name.")
+        name = checked_name(name)
         start = b"\r\n%b: " % name.lower()
         # The very objects, so that identities can be compared.
         for framing in (_CONTENT_LENGTH, _TRANSFER_ENCODING, _CONNECTION):
             if start == framing:
                 start = framing
         if len(self.starts) < _MAX_NAMES and len(start) <= _MAX_HEAD_SIZE:
-            self.starts[bytes(name)] = start
+            self.starts[name] = start
         return start
 
     def keep_head(self, key: Any, head: tuple[bytes, int, int, bool]) -> None:
@@ -98,8 +90,10 @@ class ResponseEncoder:
     __slots__ = (
         "_cache",
         "close_after_response",
+        "dropped_body",
         "framing",
         "is_head",
+        "is_short",
         "remaining",
         "until_close",
     )
@@ -108,8 +102,11 @@ class ResponseEncoder:
         """`cache` is shared by the connections of one worker."""
         self._cache = cache
         self.close_after_response = False
+        #: See `Http1Wire`. Neither costs a response that is as it should be anything.
+        self.is_short = False
+        self.dropped_body = False
         self.is_head = False
-        self.framing = UNDECIDED
+        self.framing = AT_END
         self.remaining = 0
         #: The request was HTTP/1.0.
         self.until_close = False
@@ -126,8 +123,8 @@ class ResponseEncoder:
         if prefix is None:
             prefix, headers = self._make_prefix(status, defaults, headers)
         fields = tuple(headers)
-        if is_head or status in _NEVER_CHUNKED:
-            kind = NO_BODY
+        if is_head or status in BODILESS:
+            kind = NO_CONTENT if status == 204 else NO_BODY
         elif keep_alive or not self.until_close:
             kind = IN_CHUNKS
         else:
@@ -135,8 +132,10 @@ class ResponseEncoder:
         key: Any = (fields, kind, keep_alive)
         try:
             known = cache.heads.get(key)
-        except TypeError:  # a field given as a list: allowed, but not hashable
-            key = known = None
+        except (TypeError, ValueError):  # a list, or what can be changed: allowed, but not hashable
+            fields = tuple([(as_bytes(name), as_bytes(value)) for name, value in fields])
+            key = (fields, kind, keep_alive)
+            known = cache.heads.get(key)
         if known is None:
             known = self._encode_fields(fields, kind, keep_alive)
             cache.keep_head(key, known)
@@ -150,37 +149,49 @@ class ResponseEncoder:
         """The field lines, how they frame the body, its length, and whether the connection ends with it."""
         cache = self._cache
         parts: list[bytes] = []
-        framing = UNDECIDED
-        remaining = 0
+        length: int | None = None
+        length_at = 0
+        is_chunked = False
         close = not keep_alive
         says_close = False
         for name, value in fields:
             start = cache.starts.get(name)
             if start is None:
                 start = cache.start_of(name)
-            if _BAD_IN_VALUE.search(value):
-                raise MisusedByApp("Invalid HTTP header value.")
+            if type(value) is not bytes:
+                value = as_bytes(value)
+            if bad_in_value(value):
+                raise MisusedByApp(INVALID_VALUE)
             if start is _CONTENT_LENGTH:
-                if framing == UNDECIDED:
-                    framing = LENGTH
-                    remaining = int(value)
+                is_first = length is None
+                value = value.strip(OWS)
+                length = declared_length(value, length)
+                if kind == NO_CONTENT or not is_first:
+                    continue
+                length_at = len(parts)
             elif start is _TRANSFER_ENCODING:
-                if value.lower() == b"chunked":
-                    framing = CHUNKED
-                    remaining = 0
+                check_coding(value)
+                is_first = not is_chunked
+                is_chunked = True
+                if kind in (NO_CONTENT, UNTIL_CLOSE) or not is_first:
+                    continue
             elif start is _CONNECTION and b"close" in [token.strip() for token in value.lower().split(b",")]:
                 close = says_close = True
             parts += (start, value)
+        if is_chunked and length is not None and kind != NO_CONTENT:
+            del parts[length_at : length_at + 2]  # RFC 9112 section 6.2: never both
         if close and not says_close:
             parts.append(_CLOSE)
         end = _END
-        if kind == NO_BODY:
-            framing, remaining = LENGTH, 0  # whatever its fields say of the body that it would have
-        elif framing == UNDECIDED:
-            if kind == IN_CHUNKS:
-                framing, end = CHUNKED, _CHUNKED
-            else:
-                framing, remaining = UNDECIDED, sys.maxsize
+        framing, remaining = AT_END, sys.maxsize
+        if kind in (NO_BODY, NO_CONTENT):
+            framing, remaining = NOTHING, 0  # whatever its fields say of the body that it would have
+        elif length is not None and not is_chunked:
+            framing, remaining = LENGTH, length
+        elif kind == IN_CHUNKS:
+            framing = CHUNKED
+            if not is_chunked:
+                end = _CHUNKED
         parts.append(end)
         return b"".join(parts), framing, remaining, close
 
@@ -197,10 +208,13 @@ class ResponseEncoder:
             return b"%x\r\n%b\r\n0\r\n\r\n" % (len(data), data)
         remaining = self.remaining - len(data)
         if remaining < 0:
+            if self.framing == NOTHING:
+                self.dropped_body = True
+                return b""
             raise MisusedByApp("Response content longer than Content-Length")
         self.remaining = remaining
-        if remaining and not more_body and self.framing != UNDECIDED:
-            raise MisusedByApp("Response content shorter than Content-Length")
+        if remaining and not more_body and self.framing == LENGTH:
+            self.is_short = self.close_after_response = True
         return data
 
     def large_body(self, data: bytes, more_body: bool) -> list[bytes]:
@@ -213,16 +227,14 @@ class ResponseEncoder:
         self, status: int, defaults: Headers, headers: Iterable[tuple[bytes, bytes]]
     ) -> tuple[bytes, Iterable[tuple[bytes, bytes]]]:
         """The status line with the default fields; where those frame the body, they go through the loop instead."""
-        line = STATUS_LINE[status][:-2]
-        if status < 200:
-            raise MisusedByApp(f"Invalid HTTP status code '{status}' in response.")  # the client would wait for more
+        line = STATUS_LINE[checked_status(status)][:-2]
         starts = [self._cache.starts.get(name) or self._cache.start_of(name) for name, _ in defaults]
         if not {_CONTENT_LENGTH, _TRANSFER_ENCODING, _CONNECTION}.isdisjoint(starts):
             return line, [*defaults, *headers]
         parts = [line]
         for start, (_, value) in zip(starts, defaults, strict=True):
-            if _BAD_IN_VALUE.search(value):
-                raise MisusedByApp("Invalid HTTP header value.")
+            if bad_in_value(value):
+                raise MisusedByApp(INVALID_VALUE)
             parts += (start, value)
         prefix = self._cache.prefixes[status] = b"".join(parts)
         return prefix, headers

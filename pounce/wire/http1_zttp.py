@@ -13,6 +13,7 @@ import zttp
 from pounce.errors import BadRequest, MisusedByApp
 from pounce.wire.http1 import INVALID_REQUEST, Headers, Http1Sink, refuse_ambiguous
 from pounce.wire.http1_head import HeaderCache
+from pounce.wire.response_fields import BODILESS, ResponseBody, checked_head, checked_status
 
 
 class ZttpWire:
@@ -25,9 +26,7 @@ class ZttpWire:
         """`max_incomplete_size` is h11's limit and unused here: zttp has its own."""
         self._sink = sink
         self.conn = zttp.Connection(zttp.SERVER)
-        self._bodyless = False
-        self._chunked = False
-        self._remaining = 0
+        self._body = ResponseBody()
         self._request_open = False
         self._response_open = False
         self._heads = 0
@@ -114,48 +113,28 @@ class ZttpWire:
         self, status: int, headers: Iterable[tuple[bytes, bytes]], defaults: Headers, is_head: bool, keep_alive: bool
     ) -> bytes:
         """See `Http1Wire.head`."""
-        if status < 200:
-            raise MisusedByApp(f"Invalid HTTP status code '{status}' in response.")
-        fields = [*defaults, *headers]
-        names = {name.lower() for name, _ in fields}
-        self._bodyless = is_head or status in (204, 304)
-        drop = set()
-        if status == 204:
-            # RFC 9112 section 6.1: no Transfer-Encoding there.
-            drop.add(b"transfer-encoding")
-        self._chunked = b"transfer-encoding" in names - drop
-        if self._chunked:
-            drop.add(b"content-length")  # RFC 9112 section 6.2: never both
-        if drop:
-            fields = [(name, value) for name, value in fields if name.lower() not in drop]
-        lengths = [value for name, value in fields if name.lower() == b"content-length"]
-        self._remaining = int(lengths[-1]) if lengths else 0
-        if not (self._bodyless or self._chunked or lengths):
-            self._chunked = True
+        status = checked_status(status)
+        fields, length, is_chunked = checked_head(status, [*defaults, *headers])
+        if length is None and not (is_chunked or is_head or status in BODILESS):
             fields.append((b"transfer-encoding", b"chunked"))
-        if not keep_alive and b"connection" not in names:
+        if not keep_alive and b"connection" not in [name.lower() for name, _ in fields]:
             fields.append((b"connection", b"close"))
         try:
             self.conn.send_response(status, fields)
         except zttp.ProtocolError as exc:
             raise MisusedByApp(str(exc)) from exc
+        self._body.begin(status, is_head, length)
         return bytes(self.conn.data_to_send())
 
     def body(self, data: bytes, more_body: bool) -> bytes:
         """See `Http1Wire.body`."""
-        if self._bodyless:
-            data, self._remaining = b"", 0
-        elif not self._chunked:
-            if len(data) > self._remaining:
-                raise MisusedByApp("Response content longer than Content-Length")
-            self._remaining -= len(data)
+        data = self._body.take(data, more_body)
         try:
             if data:
                 self.conn.send_data(data)
             if not more_body:
-                if self._remaining:
-                    raise MisusedByApp("Response content shorter than Content-Length")
-                self.conn.end_message()
+                if not self._body.is_short:  # zttp would refuse to end it
+                    self.conn.end_message()
                 self._response_open = False
         except zttp.ProtocolError as exc:
             raise MisusedByApp(str(exc)) from exc
@@ -168,7 +147,21 @@ class ZttpWire:
     @property
     def close_after_response(self) -> bool:
         """See `Http1Wire.close_after_response`."""
-        return bool(self.conn.should_close())
+        return self._body.is_short or bool(self.conn.should_close())
+
+    @property
+    def is_short(self) -> bool:
+        """See `Http1Wire.is_short`."""
+        return self._body.is_short
+
+    @property
+    def dropped_body(self) -> bool:
+        """See `Http1Wire.dropped_body`."""
+        return self._body.dropped
+
+    @dropped_body.setter
+    def dropped_body(self, dropped: bool) -> None:
+        self._body.dropped = dropped
 
     def continue_100(self) -> bytes:
         """See `Http1Wire.continue_100`."""

@@ -17,8 +17,7 @@ from hpack.exceptions import OversizedHeaderListError
 from pounce.errors import MisusedByApp
 from pounce.wire.http2_frames import COMPRESSION_ERROR, ENHANCE_YOUR_CALM, PROTOCOL_ERROR, ConnectionFault, StreamFault
 from pounce.wire.http2_limits import Http2Limits
-
-Headers = list[tuple[bytes, bytes]]
+from pounce.wire.response_fields import Headers, as_bytes, bad_in_value, checked_fields, checked_head, checked_status
 
 #: Fields that belong to a connection and have no place in HTTP/2 (RFC 9113 section 8.2.2).
 CONNECTION_FIELDS = frozenset((b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade"))
@@ -30,7 +29,6 @@ _is_method = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+").fullmatch
 _is_path = re.compile(rb"(?:/[\x21\x22\x24-\x7e]*|\*)").fullmatch
 _is_scheme = re.compile(rb"[A-Za-z][A-Za-z0-9+.\-]*").fullmatch
 _is_authority = re.compile(rb"[\x21-\x22\x24-\x2e\x30-\x3e\x41-\x5b\x5d-\x7e]*").fullmatch  # no "/", "?", "#", "@", "\"
-_bad_in_value = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]").search
 
 _PADDING = (b" ", b"\t", b"")
 
@@ -149,7 +147,7 @@ class HeaderReader:
             if name[:1] == b":":
                 if headers or crumbs or name not in _PSEUDO or name in pseudo:
                     raise StreamFault(PROTOCOL_ERROR, "a pseudo-header field that is unknown, twice there or too late")
-                if _bad_in_value(value):
+                if bad_in_value(value):
                     raise StreamFault(PROTOCOL_ERROR, "a control character in a pseudo-header field")
                 pseudo[name] = value
                 continue
@@ -228,7 +226,7 @@ def _check_field(name: bytes, value: bytes) -> None:
     """RFC 9113 sections 8.2.1 and 8.2.2, for a field that is no pseudo-header field."""
     if not _is_name(name):
         raise StreamFault(PROTOCOL_ERROR, "a field name that is not allowed")
-    if _bad_in_value(value) or (value and (value[:1] in _PADDING or value[-1:] in _PADDING)):
+    if bad_in_value(value) or (value and (value[:1] in _PADDING or value[-1:] in _PADDING)):
         raise StreamFault(PROTOCOL_ERROR, "a field value that is not allowed")
     if name in CONNECTION_FIELDS or (name == b"te" and value.lower() != b"trailers"):
         raise StreamFault(PROTOCOL_ERROR, "a connection-specific field")
@@ -278,13 +276,13 @@ class HeaderWriter:
         key: Any = (status, fields)
         try:
             known = self._blocks.get(key)
-        except TypeError:  # a field given as a list: allowed, but not hashable
+        except (TypeError, ValueError):  # a list, or what can be changed: allowed, but not hashable
             key = known = None
         if known is not None:
             return known
-        checked, length = _checked((*defaults, *fields))
-        checked.insert(0, (b":status", b"%d" % status))
-        block, is_pure = self._encode(checked)
+        status = checked_status(status)
+        checked, length, _ = checked_head(status, (*defaults, *fields))
+        block, is_pure = self._encode([(b":status", b"%d" % status), *_for_http2(checked)])
         if is_pure and key is not None and len(block) <= _MAX_BLOCK_SIZE:
             if len(self._blocks) >= _MAX_BLOCKS:
                 self._blocks.clear()
@@ -293,7 +291,7 @@ class HeaderWriter:
 
     def informational(self, status: int, fields: Iterable[tuple[bytes, bytes]]) -> bytes:
         """The block of an interim response. Raises MisusedByApp."""
-        return self._encode([(b":status", b"%d" % status), *_checked(fields)[0]])[0]
+        return self._encode([(b":status", b"%d" % status), *_for_http2(checked_fields(fields))])[0]
 
     def trailers(self, fields: Iterable[tuple[bytes, bytes]]) -> bytes:
         """The block of trailers that `checked_trailers` has approved of."""
@@ -314,30 +312,19 @@ class HeaderWriter:
         return block, True
 
 
-def _checked(fields: Iterable[tuple[bytes, bytes]]) -> tuple[Headers, int | None]:
-    """An app's fields as HTTP/2 has them: lower case, nothing of the connection. Raises MisusedByApp."""
-    checked: Headers = []
-    length: int | None = None
-    for name, value in fields:
-        name = bytes(name).lower()
-        value = bytes(value).strip(b" \t")
-        if not _is_name(name):
-            raise MisusedByApp("Invalid HTTP header name.")
-        if _bad_in_value(value):
-            raise MisusedByApp("Invalid HTTP header value.")
-        if name in CONNECTION_FIELDS or (name == b"te" and value.lower() != b"trailers"):
-            continue
-        if name == b"content-length":
-            if not value.isdigit():
-                raise MisusedByApp("Invalid Content-Length.")
-            length = int(value)
-        checked.append((name, value))
-    return checked, length
+def _for_http2(fields: Headers) -> Headers:
+    """Checked fields as HTTP/2 has them: lower case, nothing of the connection."""
+    lower = [(name.lower(), value) for name, value in fields]
+    return [
+        (name, value)
+        for name, value in lower
+        if name not in CONNECTION_FIELDS and (name != b"te" or value.lower() == b"trailers")
+    ]
 
 
 def checked_trailers(fields: Iterable[tuple[bytes, bytes]]) -> Headers:
     """An app's trailers, without what has no place in them. Raises MisusedByApp."""
     fields = list(fields)
-    if any(bytes(name[:1]) == b":" for name, _ in fields):
+    if any(as_bytes(name)[:1] == b":" for name, _ in fields):
         raise MisusedByApp("Pseudo headers are not allowed in HTTP response trailers")
-    return [field for field in _checked(fields)[0] if field[0] not in (b"te", b"content-length")]
+    return [field for field in _for_http2(checked_fields(fields)) if field[0] not in (b"te", b"content-length")]

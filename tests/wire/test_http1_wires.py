@@ -269,32 +269,109 @@ def test_304_with_the_length_of_what_it_stands_for() -> None:
         assert response.headers[b"content-length"] == b"500"
 
 
-def test_a_body_with_204_is_refused() -> None:
-    """httptools' dialect, as uvicorn's: a body where none can be is the app's mistake."""
-    wire, _ = make("httptools")
+@pytest.mark.parametrize("status", [204, 304])
+@pytest.mark.parametrize("fields", [[], [(b"transfer-encoding", b"chunked")], [(b"content-length", b"4")]])
+@pytest.mark.parametrize("large", [False, True])
+def test_a_body_with_204_or_304_is_left_out(parser: str, status: int, fields: Any, large: bool) -> None:
+    """A body where none can be is not sent, the wire says so, and the next response is in its place."""
+    wire, _ = make(parser)
     feed_wire(wire, get())
-    wire.head(204, [], DEFAULT_HEADERS, False, True)
-    with pytest.raises(MisusedByApp):
-        wire.body(b"oops", False)
+    data = wire.head(status, fields, DEFAULT_HEADERS, False, True)
+    assert not wire.dropped_body
+    data += b"".join(wire.large_body(b"gone", True)) if large else wire.body(b"gone", True)
+    data += wire.body(b"", False)
+    assert wire.dropped_body
+    assert not wire.is_short
+    assert not wire.close_after_response
+    wire.dropped_body = False
+    wire.start_next()
+    feed_wire(wire, get())
+    data += respond(wire)
+    first, second = responses(data)
+    assert (first.status, first.body, second.status, second.body) == (status, b"", 200, b"ok")
+    assert not wire.dropped_body
 
 
-@pytest.mark.parametrize("body", [b"o", b"oops"])
-def test_wrong_length_is_refused(parser: str, body: bytes) -> None:
-    """A body that is not as long as declared is the app's mistake."""
+def test_a_204_declares_no_body(parser: str) -> None:
+    """A 204 has neither Content-Length nor Transfer-Encoding, whatever the app says (RFC 9110 section 8.6)."""
+    for fields in ([(b"content-length", b"0")], [(b"content-length", b"4"), (b"transfer-encoding", b"chunked")]):
+        wire, _ = make(parser)
+        feed_wire(wire, get())
+        (response,) = responses(respond(wire, 204, [*fields, (b"x", b"1")], b""))
+        assert set(response.headers) == {b"server", b"x"}
+
+
+@pytest.mark.parametrize("fields", [[], LENGTH_2, [(b"content-length", b"9")]])
+def test_what_is_sent_for_head_is_left_out_without_a_word(parser: str, fields: Any) -> None:
+    """A body for HEAD is no mistake, however long it is."""
+    wire, _ = make(parser)
+    feed_wire(wire, get(method="HEAD"))
+    data = wire.head(200, fields, DEFAULT_HEADERS, True, True)
+    for part, more in ((b"abc", True), (b"", False)):
+        data += wire.body(part, more)
+    assert data.endswith(b"\r\n\r\n")
+    assert not wire.dropped_body
+    assert not wire.is_short
+    assert not wire.close_after_response
+
+
+@pytest.mark.parametrize("parts", [[b"oops"], [b"o", b"ops"], [b"ok", b"!"]])
+def test_a_body_that_is_too_long_is_refused(parser: str, parts: list[bytes]) -> None:
+    """What is more than the head declares is the app's mistake, and no byte of that part is sent."""
     wire, _ = make(parser)
     feed_wire(wire, get())
     wire.head(200, LENGTH_2, DEFAULT_HEADERS, False, True)
-    with pytest.raises(MisusedByApp):
-        wire.body(body, False)
+    for part in parts[:-1]:
+        assert wire.body(part, True) == part
+    with pytest.raises(MisusedByApp, match="longer than Content-Length"):
+        wire.body(parts[-1], False)
 
 
-@pytest.mark.parametrize("status", [100, 101, 103, 199])
-def test_an_informational_status_is_no_response(parser: str, status: int) -> None:
-    """After 1xx a client waits for another response and would take the body for it."""
+@pytest.mark.parametrize("parts", [[b""], [b"abc"], [b"a", b"b", b"c"], [b"abc", b""]])
+@pytest.mark.parametrize("large", [False, True])
+def test_a_body_that_is_too_short_is_sent_whole(parser: str, parts: list[bytes], large: bool) -> None:
+    """All that the app sent leaves, and the connection ends behind it: so the client learns that there was more."""
     wire, _ = make(parser)
     feed_wire(wire, get())
-    with pytest.raises((MisusedByApp, KeyError)):
+    data = wire.head(200, [(b"content-length", b"5")], DEFAULT_HEADERS, False, True)
+    assert not wire.close_after_response
+    for index, part in enumerate(parts):
+        more = index + 1 < len(parts)
+        data += b"".join(wire.large_body(part, more)) if large else wire.body(part, more)
+        assert (wire.is_short, wire.close_after_response) == (not more, not more)
+    (response,) = responses(data)
+    assert response.body == b"".join(parts)
+    assert not response.complete
+    wire.closed()
+
+
+def test_a_body_as_long_as_declared_is_neither(parser: str) -> None:
+    """The usual response leaves no mark on its wire."""
+    wire, _ = make(parser)
+    feed_wire(wire, get())
+    respond(wire)
+    assert (wire.is_short, wire.dropped_body, wire.close_after_response) == (False, False, False)
+
+
+@pytest.mark.parametrize("status", [0, 99, 100, 101, 103, 199, 600, 999, -200, "200", None])
+def test_a_status_that_is_none_is_refused(parser: str, status: Any) -> None:
+    """After 1xx a client waits for another response and would take the body for it; others do not exist."""
+    wire, _ = make(parser)
+    feed_wire(wire, get())
+    with pytest.raises(MisusedByApp, match="Invalid HTTP status code"):
         respond(wire, status, [], b"HTTP/1.1 200 OK\r\n\r\n")
+    (response,) = responses(respond(wire, 500))
+    assert response.status == 500
+
+
+@pytest.mark.parametrize("status", [200, 299, 599])
+def test_the_status_line_has_its_three_parts(parser: str, status: int) -> None:
+    """Also where a code has no phrase, its space is there (RFC 9112 section 4)."""
+    wire, _ = make(parser)
+    feed_wire(wire, get())
+    line = respond(wire, status).partition(b"\r\n")[0]
+    assert line.startswith(b"HTTP/1.1 %d " % status)
+    assert status != 200 or line.endswith(b" OK")
 
 
 @pytest.mark.parametrize(
@@ -319,14 +396,22 @@ def test_response_splitting_is_refused(parser: str, name: bytes, value: bytes) -
             wire.head(200, [(name, value)], DEFAULT_HEADERS, False, True)
 
 
-def test_a_text_header_is_refused_and_not_kept() -> None:
-    """A name or value that is a str is refused, whatever was encoded before."""
-    wire, _ = make("httptools")
+def test_a_text_header_is_refused_and_not_kept(parser: str) -> None:
+    """A name or value that is a str is refused, whatever was encoded before; h11 takes ASCII, as with uvicorn."""
+    wire, _ = make(parser)
     feed_wire(wire, get())
     assert respond(wire, headers=[(b"x", b"1"), *LENGTH_2])
-    for fields in ([("x", "1")], [(b"x", "1")], [("x", b"1")]):
-        with pytest.raises(TypeError):
+    for fields in ([("x", "1")], [(b"x", "1")], [("x", b"1")], [(b"x", "\xe9")], [("\xe9", b"1")]):
+        wire.start_next()
+        feed_wire(wire, get())
+        name, value = fields[0]
+        if parser == "h11" and "\xe9" not in (name, value):
+            (response,) = responses(respond(wire, headers=[*fields, *LENGTH_2]))
+            assert response.headers[b"x"] == b"1"
+            continue
+        with pytest.raises(MisusedByApp, match="must be bytes, not str"):
             wire.head(200, fields, DEFAULT_HEADERS, False, True)
+        respond(wire)
 
 
 def test_close_is_said(parser: str) -> None:
@@ -359,13 +444,19 @@ def test_http_1_0_gets_no_chunks(parser: str) -> None:
     assert wire.close_after_response
 
 
-def test_a_list_field_and_a_bytearray_value_are_encoded() -> None:
-    """Fields need not be hashable."""
-    wire, _ = make("httptools")
-    feed_wire(wire, get())
-    for _ in range(2):
-        (response,) = responses(respond(wire, headers=[[b"x", bytearray(b"1")], *LENGTH_2]))
-        assert response.headers[b"x"] == b"1"
+def test_http_1_0_is_not_told_of_chunks() -> None:
+    """Where an app says that a body is chunked, the answer to HTTP/1.0 neither is nor says so."""
+    for parser in ("httptools", "h11"):
+        wire, sink = make(parser)
+        feed_wire(wire, get(version="1.0"))
+        fields = [(b"transfer-encoding", b"chunked"), (b"content-length", b"9")]
+        (response,) = responses(
+            respond(wire, headers=fields, keep_alive=sink.details[0][0] and parser == "h11"), closed=True
+        )
+        assert response.body == b"ok"
+        assert not {b"transfer-encoding", b"content-length"} & set(response.headers)
+        assert wire.close_after_response
+        assert not wire.is_short
 
 
 def test_kept_heads_are_bounded() -> None:
