@@ -13,6 +13,9 @@ from dataclasses import dataclass
 from struct import pack
 from typing import Any, ClassVar, Protocol
 
+from pounce.errors import MisusedByApp
+from pounce.wire.response_fields import ResponseBody
+
 Header = tuple[bytes, bytes]
 
 #: Opcodes of RFC 6455, section 5.2, as they stand in a frame's first byte.
@@ -24,13 +27,14 @@ WHOLE_TEXT, WHOLE_BINARY, WHOLE_CLOSE = 0x80 | TEXT, 0x80 | BINARY, 0x80 | CLOSE
 NORMAL_CLOSURE, PROTOCOL_ERROR, NO_STATUS_RECEIVED, ABNORMAL_CLOSURE = 1000, 1002, 1005, 1006
 INVALID_DATA, MESSAGE_TOO_BIG, INTERNAL_ERROR, SERVICE_RESTART = 1007, 1009, 1011, 1012
 
+#: What a close frame may carry, besides 3000 to 4999.
+_CLOSE_CODES = frozenset((*range(1000, 1004), *range(1007, 1015)))
+
 #: A control frame carries 125 bytes at most, two of which are a close frame's code.
 _MAX_REASON_SIZE = 123
 
 #: Where a request head ends; a bare LF counts as a line end (RFC 9112, section 2.2).
 _END_OF_HEAD = re.compile(rb"\n\r?\n")
-
-_FORBIDDEN_IN_HEADER = re.compile(rb"[\r\n\0]")
 
 #: From this size on, a view of bytes costs less than a copy of them.
 _WORTH_A_VIEW = 4096
@@ -91,11 +95,14 @@ class WebSocketSink(Protocol):
 class WebSocketWire(Protocol):
     """One parser behind a common face. The connection keeps the order: accept or deny, then frames, then close.
 
-    What the app got wrong (an illegal header, status or close code) is raised as `MisusedByApp`, with nothing sent.
+    What the app got wrong (an illegal header, status or close code) is raised as `MisusedByApp`, with nothing sent and
+    nothing changed.
     """
 
     #: The library's own connection object, for those who look.
     conn: Any
+    #: Of the app's own refusal: whether its body was shorter than declared, or dropped.
+    refusal_body: ResponseBody
 
     def __init__(self, sink: WebSocketSink, max_size: int | None, per_message_deflate: bool, logger: Any) -> None: ...
 
@@ -122,7 +129,8 @@ class WebSocketWire(Protocol):
         """Begin the app's own refusal; the bytes may be held back until its body is known."""
 
     def response_body(self, body: bytes, more: bool) -> bytes:
-        """Continue it; the last part has `more` false."""
+        """Continue it; the last part has `more` false. More bytes than its Content-Length says are refused; of fewer
+        all are sent (`refusal_body`)."""
 
     def text(self, text: str) -> bytes:
         """A text message as one frame."""
@@ -397,6 +405,7 @@ def shorten_reason(reason: str) -> str:
     return reason if len(encoded) <= _MAX_REASON_SIZE else encoded[:_MAX_REASON_SIZE].decode(errors="ignore")
 
 
-def is_safe_header(name: bytes, value: bytes) -> bool:
-    """Whether a header from the app stays within its line."""
-    return not (_FORBIDDEN_IN_HEADER.search(name) or _FORBIDDEN_IN_HEADER.search(value))
+def check_close_code(code: Any) -> None:
+    """Raise MisusedByApp for a code that no close frame may carry (RFC 6455 section 7.4, and IANA's registry)."""
+    if code not in _CLOSE_CODES and not (isinstance(code, int) and 3000 <= code <= 4999):
+        raise MisusedByApp(f"Cannot close with code {code!r}: no such code may be sent.")

@@ -25,6 +25,16 @@ except ImportError:  # a build without its C extension
     from websockets.utils import apply_mask
 
 from pounce.errors import MisusedByApp
+from pounce.wire.response_fields import (
+    BODILESS,
+    STATUS_PHRASES,
+    ResponseBody,
+    body_bytes,
+    checked_accept,
+    checked_head,
+    checked_status,
+    checked_value,
+)
 from pounce.wire.ws import (
     ABNORMAL_CLOSURE,
     BAD_REQUEST,
@@ -41,7 +51,7 @@ from pounce.wire.ws import (
     PlainFrames,
     UpgradeRequest,
     WebSocketSink,
-    is_safe_header,
+    check_close_code,
     shorten_reason,
     whole_frame,
 )
@@ -80,7 +90,8 @@ class WebsocketsWire(PlainFrames):
         self._answered = False  # the 101 is made
         self._response: Response | None = None  # the library's 101, until the app answers
         self._refusal: tuple[int, Headers] | None = None
-        self._refusal_body = bytearray()
+        self._refusal_content = bytearray()
+        self.refusal_body = ResponseBody()
         self._is_text = False
         self._fragments: bytearray | None = None
 
@@ -196,14 +207,13 @@ class WebsocketsWire(PlainFrames):
     def accept(self, subprotocol: str | None, headers: Iterable[Header]) -> bytes:
         response = self._response
         assert response is not None
-        added = _checked(headers)
+        added = checked_accept(subprotocol, headers)
         answer = Headers((name, value) for name, value in response.headers.raw_items() if name != "Date")
         try:
             for name, value in added:
-                answer[name.lower()] = value
+                answer[name.decode("ascii").lower()] = value.decode("latin-1")
             if subprotocol:
-                _checked([(b"sec-websocket-protocol", subprotocol.encode("latin-1"))])
-                answer["Sec-WebSocket-Protocol"] = subprotocol
+                answer["Sec-WebSocket-Protocol"] = checked_value(subprotocol.encode("latin-1")).decode("latin-1")
         except (WebSocketException, UnicodeEncodeError) as exc:
             raise MisusedByApp(str(exc)) from exc
         response.headers = answer
@@ -227,24 +237,31 @@ class WebsocketsWire(PlainFrames):
         return self._output()
 
     def start_response(self, status: int, headers: Iterable[Header]) -> bytes:
+        status = checked_status(status)
+        fields, length, _ = checked_head(status, headers)
+        # The body goes as one piece: its length is known, and it is not chunked.
+        text = [(name.decode("ascii"), value.decode("latin-1")) for name, value in fields]
         try:
-            self._refusal = (status, Headers(_checked(headers)))
+            self._refusal = (status, Headers(field for field in text if field[0].lower() != "transfer-encoding"))
         except WebSocketException as exc:
             raise MisusedByApp(str(exc)) from exc
+        self.refusal_body.begin(status, False, length)
         return b""
 
     def response_body(self, body: bytes, more: bool) -> bytes:
         assert self._refusal is not None
-        self._refusal_body += body
+        self._refusal_content += self.refusal_body.take(body_bytes(body), more)
         if more:
             return b""
         status, headers = self._refusal
-        content = bytes(self._refusal_body)
-        headers.setdefault("Date", formatdate(usegmt=True))
-        headers.setdefault("Connection", "close")
-        headers.setdefault("Content-Length", str(len(content)))
-        headers.setdefault("Content-Type", "text/plain; charset=utf-8")
-        self.conn.send_response(Response(status, _phrase(status), headers, content))
+        content = bytes(self._refusal_content)
+        defaults = {"Date": formatdate(usegmt=True), "Connection": "close"}
+        if status not in BODILESS:
+            defaults |= {"Content-Length": str(len(content)), "Content-Type": "text/plain; charset=utf-8"}
+        for name, value in defaults.items():
+            if name not in headers:  # `setdefault` fails for a name that the app has given twice
+                headers[name] = value
+        self.conn.send_response(Response(status, STATUS_PHRASES[status].decode("ascii"), headers, content))
         return self._output()
 
     # Frames
@@ -261,6 +278,8 @@ class WebsocketsWire(PlainFrames):
         return self._output()
 
     def close(self, code: int | None, reason: str) -> bytes:
+        if code is not None:
+            check_close_code(code)
         try:
             self.conn.send_close(code, shorten_reason(reason))
         except WebSocketException as exc:
@@ -282,19 +301,3 @@ def _header_bytes(value: str) -> bytes:
         return value.encode("latin-1")
     except UnicodeEncodeError:
         return value.encode("ascii", "surrogateescape")  # how versions before 17 decode a byte above 127
-
-
-def _checked(headers: Iterable[Header]) -> list[tuple[str, str]]:
-    checked = []
-    for name, value in headers:
-        if not is_safe_header(name, value):
-            raise MisusedByApp(f"Illegal response header {name!r}: {value!r}")
-        checked.append((name.decode("latin-1"), value.decode("latin-1")))
-    return checked
-
-
-def _phrase(status: int) -> str:
-    try:
-        return HTTPStatus(status).phrase
-    except ValueError:
-        return ""

@@ -20,7 +20,16 @@ from wsproto.frame_protocol import CloseReason, FrameProtocol, ParseFailed, RsvB
 from wsproto.utilities import RemoteProtocolError
 
 from pounce.errors import MisusedByApp
+from pounce.wire.response_fields import (
+    STATUS_LINE,
+    ResponseBody,
+    body_bytes,
+    checked_accept,
+    checked_head,
+    checked_status,
+)
 from pounce.wire.ws import (
+    ABNORMAL_CLOSURE,
     BAD_REQUEST,
     BINARY,
     CLOSE,
@@ -37,8 +46,11 @@ from pounce.wire.ws import (
     PlainFrames,
     UpgradeRequest,
     WebSocketSink,
-    is_safe_header,
+    check_close_code,
 )
+
+#: Never sent as they are: the library sends no code, or 1000, in their place, and so it works with uvicorn.
+_REPLACED_CODES = frozenset((NO_STATUS_RECEIVED, ABNORMAL_CLOSURE, 1015))
 
 #: From this size on, the library's way to unmask is the faster one.
 _LARGE_PAYLOAD_SIZE = 4096
@@ -126,6 +138,7 @@ class WsprotoWire(PlainFrames):
         self._gate = HandshakeGate()
         self._asked = False
         self._head_sent = False
+        self.refusal_body = ResponseBody()
         self._frames: FrameProtocol | None = None
         self._message_size = 0
         self._bytes: bytearray | None = None
@@ -181,9 +194,13 @@ class WsprotoWire(PlainFrames):
 
     def _refuse(self, event: Any) -> bytes:
         try:
-            return bytes(self.conn.send(event))
+            return self._reject(event)
         except Exception:
             return BAD_REQUEST
+
+    def _reject(self, event: RejectConnection) -> bytes:
+        """The response's head, with the reason phrase that the library leaves out."""
+        return STATUS_LINE[event.status_code] + bytes(self.conn.send(event)).partition(b"\r\n")[2]
 
     def _on_message(self, is_text: bool, payload: bytes) -> None:
         if not is_text:
@@ -263,7 +280,9 @@ class WsprotoWire(PlainFrames):
     def accept(self, subprotocol: str | None, headers: Iterable[Header]) -> bytes:
         extensions = [BoundedDeflate(self._max_size)] if self._per_message_deflate else []
         event = AcceptConnection(
-            subprotocol=subprotocol or None, extensions=list(extensions), extra_headers=_checked(headers)
+            subprotocol=subprotocol or None,
+            extensions=list(extensions),
+            extra_headers=checked_accept(subprotocol, headers),
         )
         try:
             output = bytes(self.conn.send(event))
@@ -282,7 +301,7 @@ class WsprotoWire(PlainFrames):
 
     def forbid(self) -> bytes:
         self._head_sent = True
-        return bytes(self.conn.send(RejectConnection(status_code=403, headers=[])))
+        return self._reject(RejectConnection(status_code=403, headers=[]))
 
     def internal_error(self) -> bytes:
         if self._head_sent:
@@ -295,24 +314,28 @@ class WsprotoWire(PlainFrames):
             (b"content-length", b"%d" % len(body)),
         ]
         try:
-            head = self.conn.send(RejectConnection(status_code=500, headers=headers, has_body=True))
-            return bytes(head + self.conn.send(RejectData(data=body)))
+            head = self._reject(RejectConnection(status_code=500, headers=headers, has_body=True))
+            return head + bytes(self.conn.send(RejectData(data=body)))
         except Exception:  # the attempt that went wrong before has left h11 unable to answer
             return INTERNAL_SERVER_ERROR
 
     def start_response(self, status: int, headers: Iterable[Header]) -> bytes:
-        event = RejectConnection(status_code=status, headers=_checked(headers), has_body=True)
+        status = checked_status(status)
+        fields, length, _ = checked_head(status, headers)
         try:
-            output = bytes(self.conn.send(event))
+            output = self._reject(RejectConnection(status_code=status, headers=fields, has_body=True))
         except Exception as exc:
             raise MisusedByApp(str(exc)) from exc
         self._head_sent = True
+        self.refusal_body.begin(status, False, length)
         return output
 
     def response_body(self, body: bytes, more: bool) -> bytes:
+        body = self.refusal_body.take(body_bytes(body), more)
+        finished = not more and not self.refusal_body.is_short  # h11 would refuse to end it
         try:
-            return bytes(self.conn.send(RejectData(data=body, body_finished=not more)))
-        except Exception as exc:  # more or fewer bytes than its content-length
+            return bytes(self.conn.send(RejectData(data=body, body_finished=finished)))
+        except Exception as exc:
             raise MisusedByApp(str(exc)) from exc
 
     # Frames
@@ -326,6 +349,8 @@ class WsprotoWire(PlainFrames):
         return bytes(self._frames.ping(payload))
 
     def close(self, code: int | None, reason: str) -> bytes:
+        if code is not None and code not in _REPLACED_CODES:
+            check_close_code(code)
         try:
             return self._close_frame(code, reason)
         except Exception as exc:
@@ -345,11 +370,3 @@ def _upgrade_request(request: Request) -> UpgradeRequest:
     headers = [(b"host", request.host.encode())]
     headers += [(name.lower(), value) for name, value in request.extra_headers]
     return UpgradeRequest(request.target, headers, list(request.subprotocols))
-
-
-def _checked(headers: Iterable[Header]) -> list[Header]:
-    checked = [(bytes(name), bytes(value)) for name, value in headers]
-    for name, value in checked:
-        if not is_safe_header(name, value):
-            raise MisusedByApp(f"Illegal response header {name!r}: {value!r}")
-    return checked
