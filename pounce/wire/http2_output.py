@@ -11,10 +11,11 @@ from collections.abc import Iterable
 from typing import Any
 
 from pounce.wire import http2_frames as frames
-from pounce.wire.http2_frames import DATA, DEFAULT_FRAME_SIZE, HEADER, LARGEST_STREAM, NO_ERROR
-from pounce.wire.http2_headers import Headers, HeaderWriter
+from pounce.wire.http2_frames import DATA, DEFAULT_FRAME_SIZE, HEADER, INTERNAL_ERROR, LARGEST_STREAM, NO_ERROR
+from pounce.wire.http2_headers import HeaderWriter
 from pounce.wire.http2_limits import Budget, Http2Limits
 from pounce.wire.http2_scheduler import Http2Stream, Scheduler
+from pounce.wire.response_fields import Headers
 
 #: Bytes of a frame's payload that are copied behind its head instead of being written as a piece of their own.
 _COPIED_SIZE = 4096
@@ -88,7 +89,10 @@ class Http2Output:
     def send_head(
         self, stream: Http2Stream, status: int, fields: Iterable[tuple[bytes, bytes]], defaults: Headers
     ) -> int | None:
-        """Send a response's head; returns the Content-Length it declares. Raises MisusedByApp."""
+        """Send a response's head; returns the Content-Length it declares.
+
+        Raises MisusedByApp for what no response may carry (`response_fields`), before anything has changed.
+        """
         block, length = self._writer.response(status, fields, defaults)
         stream.head_out, stream.head_at = self.out, len(self.out)
         self.out.append(frames.header_frames(stream.id, block, 0, self._frame_size))
@@ -99,12 +103,23 @@ class Http2Output:
         block = self._writer.informational(status, fields)
         self.out.append(frames.header_frames(stream.id, block, 0, self._frame_size))
 
-    def send_data(self, stream: Http2Stream, data: bytes, end: bool, trailers: Headers | None = None) -> None:
+    def send_data(
+        self,
+        stream: Http2Stream,
+        data: bytes,
+        end: bool,
+        trailers: Headers | None = None,
+        is_short: bool = False,
+    ) -> None:
         """Send a part of the body, as far as windows and order allow, and queue the rest for `pump`.
 
-        With `end`, the stream ends after it: with `trailers` if there are any (they must have been checked).
+        With `end`, the stream ends after it: with `trailers` if there are any (they must have been checked). Where the
+        body `is_short`, less than its Content-Length, it is reset after it instead: the client must not take a part
+        for the whole (RFC 9113 section 8.1.1).
         """
         size = len(data)
+        if is_short:
+            stream.is_short = True
         if stream.queue or (size and not self._fits(stream, size)):
             stream.ends, stream.trailers = end, trailers
             if size:
@@ -116,7 +131,7 @@ class Http2Output:
                 if stream.send_window > 0:
                     self.scheduler.add(stream)
             return
-        last = frames.END_STREAM if end and not trailers else 0
+        last = frames.END_STREAM if end and not (trailers or is_short) else 0
         if size:
             stream.send_window -= size
             self.send_window -= size
@@ -173,7 +188,7 @@ class Http2Output:
                     scheduler.remove(stream)
             else:
                 scheduler.remove(stream)
-                last = frames.END_STREAM if stream.ends and not stream.trailers else 0
+                last = frames.END_STREAM if stream.ends and not (stream.trailers or stream.is_short) else 0
                 self._append_data(stream.id, last, part, size)
                 if stream.ends:
                     self._on_local_end(stream, stream.trailers)
@@ -192,6 +207,9 @@ class Http2Output:
             self.control.earn(3)  # a client may acknowledge each frame
 
     def _on_local_end(self, stream: Http2Stream, trailers: Headers | None) -> None:
+        if stream.is_short:
+            self.reset(stream.id, INTERNAL_ERROR)
+            return
         if trailers:
             block = self._writer.trailers(trailers)
             self.out.append(frames.header_frames(stream.id, block, frames.END_STREAM, self._frame_size))

@@ -28,6 +28,7 @@ class Http2Stream:
         "id",
         "incremental",
         "is_ready",
+        "is_short",
         "local_open",
         "queue",
         "queued_size",
@@ -59,6 +60,8 @@ class Http2Stream:
         self.queued_size = 0
         self.ends = False
         self.trailers: list[tuple[bytes, bytes]] | None = None
+        #: What was sent as its body, to its end, is less than its Content-Length.
+        self.is_short = False
         self.is_ready = False
         self.turn = 0
         #: Where the HEADERS frame lies while it is not written yet: which output, and at which place.
