@@ -14,8 +14,10 @@ from typing import Any, ClassVar
 from pounce.connection.base import HttpConnection
 from pounce.connection.state import ServerState
 from pounce.contracts import ConfigView
+from pounce.errors import MisusedByApp
 from pounce.exchange.http_cycle import RequestResponseCycle
 from pounce.wire.http1 import Http1Wire
+from pounce.wire.response_fields import body_bytes
 
 #: Bytes from which on a body part is written as it is: copying it to join it with its head would cost more.
 _LARGE_BODY_SIZE = 16 * 1024
@@ -59,16 +61,23 @@ class Http1Output(HttpConnection):
     def send_body(self, cycle: RequestResponseCycle, body: bytes, more_body: bool) -> None:
         """See `HttpChannel.send_body`."""
         if type(body) is not bytes:
-            body = bytes(memoryview(body))  # the app may change its buffer after send(); a str is refused here
+            body = body_bytes(body)
+        wire = self.wire
         if len(body) >= _LARGE_BODY_SIZE:
             self._send_large(body, more_body)
-            return
-        data = self.wire.body(body, more_body)
-        if self._head:
-            data = self._head + data
-            self._head = b""
-        if data and not (more_body and self.transport.is_closing()):
-            self.transport.write(data)
+        else:
+            data = wire.body(body, more_body)
+            if self._head:
+                data = self._head + data
+                self._head = b""
+            if data and not (more_body and self.transport.is_closing()):
+                self.transport.write(data)
+        if not more_body:
+            if wire.is_short:  # what there is has been sent; the connection ends with the app's mistake
+                raise MisusedByApp("Response content shorter than Content-Length")
+            if wire.dropped_body:
+                wire.dropped_body = False
+                self.logger.warning("Responses of status 204 and 304 have no body: the app's was left out.")
 
     def _send_large(self, body: bytes, more_body: bool) -> None:
         pieces = self.wire.large_body(body, more_body)

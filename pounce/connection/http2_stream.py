@@ -17,6 +17,7 @@ from pounce.exchange.stream_cycle import StreamCycle
 from pounce.wire.http2_frames import INTERNAL_ERROR
 from pounce.wire.http2_headers import checked_trailers
 from pounce.wire.http2_scheduler import Http2Stream
+from pounce.wire.response_fields import ResponseBody, body_bytes
 
 if TYPE_CHECKING:
     from pounce.connection.http2 import HTTP2Protocol
@@ -25,17 +26,13 @@ if TYPE_CHECKING:
 _HIGH_WATER = HIGH_WATER_LIMIT
 _LOW_WATER = HIGH_WATER_LIMIT // 4
 
-#: Responses without a body, whatever the app sends (RFC 9110 section 6.4.1).
-_BODILESS = frozenset((204, 304))
-
 
 class HttpStream(Http2Stream):
     """A request and its response."""
 
     __slots__ = (
-        "_bodiless",
+        "_body",
         "_drained",
-        "_length",
         "connection",
         "cycle",
         "read_paused",
@@ -56,8 +53,7 @@ class HttpStream(Http2Stream):
         self.read_paused = False
         self.write_paused = False
         self._drained: asyncio.Event | None = None
-        self._bodiless = False
-        self._length: int | None = None  # bytes of the response's body that are still to come, if declared
+        self._body = ResponseBody()
 
     def run(self) -> Coroutine[Any, Any, None]:
         """The exchange, to be run in a task of its own."""
@@ -124,35 +120,32 @@ class HttpStream(Http2Stream):
 
     def send_head(self, cycle: RequestResponseCycle, status: int, headers: Iterable[tuple[bytes, bytes]]) -> None:
         """See `HttpChannel.send_head`."""
-        if status < 200:
-            raise MisusedByApp(f"Invalid status {status} for a response.")
         connection = self.connection
         if not self.local_open or connection.transport.is_closing():
             return
         length = connection.wire.send_head(self, status, headers, connection.server_state.default_headers)
-        if cycle.is_head or status in _BODILESS:
-            self._bodiless = True
-        else:
-            self._length = length
+        self._body.begin(status, cycle.is_head, length)
         connection.write_soon()
 
     def send_body(self, cycle: RequestResponseCycle, body: bytes, more_body: bool) -> None:
         """See `HttpChannel.send_body`."""
-        if type(body) is not bytes:
-            body = bytes(memoryview(body))  # the app may change its buffer after send(); a str is refused here
-        if self._bodiless:
-            body = b""
-        elif self._length is not None:
-            self._length -= len(body)
-            if self._length < 0:
-                raise MisusedByApp("Response content longer than Content-Length")
-            if self._length and not more_body:
-                raise MisusedByApp("Response content shorter than Content-Length")
+        counter = self._body
+        body = counter.take(body_bytes(body), more_body)
         if self.local_open:
-            self.connection.wire.send_data(self, body, not more_body)
+            self.connection.wire.send_data(self, body, not more_body, breaks_off=counter.is_short)
             if self.queued_size > _HIGH_WATER:
                 self.write_paused = True
             self.connection.write_soon()
+        if counter.is_short:
+            self._report_short(cycle)
+        if counter.dropped and not more_body:
+            counter.dropped = False
+            self.connection.logger.warning("Responses of status 204 and 304 have no body: the app's was left out.")
+
+    def _report_short(self, cycle: RequestResponseCycle) -> None:
+        """What there is is sent, and then the stream's reset: the app hears of its mistake."""
+        cycle.disconnected = True
+        raise MisusedByApp("Response content shorter than Content-Length")
 
     def send_continue(self) -> None:
         """See `HttpChannel.send_continue`."""
@@ -172,19 +165,26 @@ class HttpStream(Http2Stream):
 
     def send_trailers(self, cycle: RequestResponseCycle, fields: list[tuple[bytes, bytes]]) -> None:
         """See `StreamChannel.send_trailers`."""
-        if self._length:
-            raise MisusedByApp("Response content shorter than Content-Length")
+        is_short = bool(self._body.left)
         if not self.takes_trailers:
             fields = []
         if self.local_open:
-            self.connection.wire.send_data(self, b"", True, fields)
+            self.connection.wire.send_data(self, b"", True, fields, breaks_off=is_short)
             self.connection.write_soon()
+        if is_short:
+            self._report_short(cycle)
 
     def abandon(self, cycle: RequestResponseCycle) -> None:
-        """See `HttpChannel.abandon`: only this stream ends, also where its response was complete (as with uvicorn)."""
+        """See `HttpChannel.abandon`: only this stream ends, also where its response was complete (as with uvicorn).
+
+        What of it waits for the client is sent before that.
+        """
         connection = self.connection
         if not cycle.disconnected and not connection.transport.is_closing():
-            connection.wire.reset(self.id, INTERNAL_ERROR)
+            if not self.queue:
+                connection.wire.reset(self.id, INTERNAL_ERROR)
+            elif not cycle.response_complete:
+                connection.wire.send_data(self, b"", True, breaks_off=True)
             connection.write_soon()
         cycle.disconnected = True
         self._resume_writing()

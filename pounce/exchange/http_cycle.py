@@ -245,7 +245,7 @@ class RequestResponseCycle:
         elif not self.response_complete:
             if kind != "http.response.body":
                 raise RuntimeError(f"Expected ASGI message 'http.response.body', but got '{kind}'.")
-            body: bytes = message.get("body") or b""  # type: ignore[assignment]
+            body: bytes = message.get("body", b"")  # type: ignore[assignment]
             if message.get("more_body", False):
                 channel.send_body(self, body, True)
                 if self.client_done and not body:

@@ -91,7 +91,7 @@ class HttpToolsWire(ResponseEncoder):
                         self._doubtful = True
                     self._late_host = headers
             elif name == b"expect":
-                self._expect_continue = value.lower() == b"100-continue"
+                self._expect_continue = b"100-continue" in [token.strip() for token in value.lower().split(b",")]
             elif name == b"upgrade":
                 self._upgrade = value.lower()
             else:

@@ -167,7 +167,7 @@ class HeaderReader:
                         raise StreamFault(PROTOCOL_ERROR, "a bad or second Content-Length")
                     head.content_length = int(value)
                 elif name == b"expect":
-                    head.expect_continue = value.lower() == b"100-continue"
+                    head.expect_continue = b"100-continue" in [token.strip() for token in value.lower().split(b",")]
                 elif name == b"priority":
                     head.urgency, head.incremental = read_priority(value)
             headers.append((name, value))

@@ -109,17 +109,17 @@ class Http2Output:
         data: bytes,
         end: bool,
         trailers: Headers | None = None,
-        is_short: bool = False,
+        breaks_off: bool = False,
     ) -> None:
         """Send a part of the body, as far as windows and order allow, and queue the rest for `pump`.
 
         With `end`, the stream ends after it: with `trailers` if there are any (they must have been checked). Where the
-        body `is_short`, less than its Content-Length, it is reset after it instead: the client must not take a part
-        for the whole (RFC 9113 section 8.1.1).
+        body `breaks_off`, it is reset after it instead: the client must not take a part for the whole (RFC 9113
+        section 8.1.1).
         """
         size = len(data)
-        if is_short:
-            stream.is_short = True
+        if breaks_off:
+            stream.breaks_off = True
         if stream.queue or (size and not self._fits(stream, size)):
             stream.ends, stream.trailers = end, trailers
             if size:
@@ -131,7 +131,7 @@ class Http2Output:
                 if stream.send_window > 0:
                     self.scheduler.add(stream)
             return
-        last = frames.END_STREAM if end and not (trailers or is_short) else 0
+        last = frames.END_STREAM if end and not (trailers or breaks_off) else 0
         if size:
             stream.send_window -= size
             self.send_window -= size
@@ -188,7 +188,7 @@ class Http2Output:
                     scheduler.remove(stream)
             else:
                 scheduler.remove(stream)
-                last = frames.END_STREAM if stream.ends and not (stream.trailers or stream.is_short) else 0
+                last = frames.END_STREAM if stream.ends and not (stream.trailers or stream.breaks_off) else 0
                 self._append_data(stream.id, last, part, size)
                 if stream.ends:
                     self._on_local_end(stream, stream.trailers)
@@ -207,7 +207,7 @@ class Http2Output:
             self.control.earn(3)  # a client may acknowledge each frame
 
     def _on_local_end(self, stream: Http2Stream, trailers: Headers | None) -> None:
-        if stream.is_short:
+        if stream.breaks_off:
             self.reset(stream.id, INTERNAL_ERROR)
             return
         if trailers:

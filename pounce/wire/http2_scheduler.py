@@ -21,6 +21,7 @@ class Http2Stream:
 
     __slots__ = (
         "body_left",
+        "breaks_off",
         "consumed",
         "ends",
         "head_at",
@@ -28,7 +29,6 @@ class Http2Stream:
         "id",
         "incremental",
         "is_ready",
-        "is_short",
         "local_open",
         "queue",
         "queued_size",
@@ -61,7 +61,7 @@ class Http2Stream:
         self.ends = False
         self.trailers: list[tuple[bytes, bytes]] | None = None
         #: What was sent as its body, to its end, is less than its Content-Length.
-        self.is_short = False
+        self.breaks_off = False
         self.is_ready = False
         self.turn = 0
         #: Where the HEADERS frame lies while it is not written yet: which output, and at which place.

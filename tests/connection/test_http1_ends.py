@@ -205,3 +205,13 @@ async def test_refusals_are_logged_once_a_second(parser: str, loop: Any, caplog:
         assert caplog.records[-1].getMessage() == (
             "Exceeded concurrency limit. 5 requests were refused since the last such line."
         )
+
+
+@pytest.mark.parametrize("value", ["100-continue", "100-Continue", "foo, 100-continue", "100-continue ,foo"])
+async def test_expect_is_a_list(parser: str, loop: Any, value: str) -> None:
+    """RFC 9110 section 10.1.1: 100-continue may be one of several expectations, in any case."""
+    async with Connection(parser, echo, loop=loop) as connection:
+        await connection.feed(get("/", "Content-Length: 1", f"Expect: {value}", method="POST"))
+        assert connection.take().startswith(b"HTTP/1.1 100 ")
+        await connection.feed(b"x")
+        assert [response.body for response in connection.responses()] == [b"/ x"]

@@ -435,7 +435,8 @@ async def test_responses_without_a_body(
 async def test_a_body_that_breaks_its_content_length_resets(body: bytes, caplog: pytest.LogCaptureFixture) -> None:
     """So that the client cannot take it for the whole."""
     async with Connection(responds(body, 200, (b"content-length", b"5"))) as connection:
-        assert (await connection.get()).reset == 2
+        answer = await connection.get()
+        assert (answer.body, answer.reset) == (b"sh" if body == b"sh" else b"", 2)
     assert "than Content-Length" in caplog.text
 
 
@@ -827,3 +828,20 @@ async def test_an_app_may_change_its_scope() -> None:
         await connection.until(lambda: stream in connection.answers and connection.answers[stream].ended)
         answer = connection.answers[stream]
         assert (answer.status, answer.body, answer.trailers) == ("200", b"", None)
+
+
+@pytest.mark.parametrize("complete", [True, False])
+async def test_what_was_sent_before_the_app_failed_arrives(complete: bool) -> None:
+    """Of a large response what waits for the client is sent all the same; if it was whole, so it arrives."""
+    body = b"x" * 60_000
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": body, "more_body": True})
+        await send({"type": "http.response.body", "body": body, "more_body": not complete})
+        raise ValueError
+
+    async with Connection(app) as connection:
+        answer = await connection.get()
+        assert answer.body == body * 2
+        assert answer.reset == (None if complete else 2)

@@ -16,7 +16,7 @@ def short(peer: Peer, stream_id: int, *parts: bytes) -> None:
     assert peer.wire.send_head(stream, 200, LENGTH, []) == 99999
     for part in parts[:-1]:
         peer.wire.send_data(stream, part, False)
-    peer.wire.send_data(stream, parts[-1], True, is_short=True)
+    peer.wire.send_data(stream, parts[-1], True, breaks_off=True)
 
 
 @pytest.mark.parametrize("parts", [[b"abc"], [b"a", b"bc"], [b"abc", b""]])
