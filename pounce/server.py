@@ -71,6 +71,8 @@ class Server:
         self.owns_process = False
         #: Read by a supervisor: the app turned out not to run in threads.
         self.wants_processes = False
+        #: Set by a supervisor: called once, when this server has begun to serve and nobody can have been answered.
+        self.on_started: Callable[[], None] | None = None
         self._captured_signals: list[int] = []
         self._worker: Worker | None = None
         self._bulk_acceptors: list[BulkAcceptor] = []
@@ -186,7 +188,13 @@ class Server:
             announce(self.config, self.servers[0].sockets)
         self._bulk_acceptors = bulk_acceptors(self.config, factory, sockets, self.servers)
         self._worker.heartbeat = time.monotonic()
+        self._report_start()
+
+    def _report_start(self) -> None:
         self.started = True
+        # In the turn of the loop that has begun to listen: no connection can have been accepted yet.
+        if self.on_started is not None:
+            self.on_started()
 
     async def _start_pool(self, sockets: list[socket.socket] | None) -> None:
         pool = self._pool
@@ -219,7 +227,7 @@ class Server:
         if sockets is None:
             announce(self.config, listeners)
         self._heartbeat = time.monotonic()
-        self.started = True
+        self._report_start()
 
     async def main_loop(self) -> None:
         """Tick until it is time to end."""

@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from typing import Any, Protocol
 
 from pounce.asgi import ASGI3Application, ASGIReceiveEvent, ASGISendEvent
+from pounce.errors import MisusedByApp
 from pounce.exchange.access_log import log_access
 from pounce.exchange.app_errors import is_running, log_app_exception, log_error
 from pounce.exchange.canned import CLOSE_HEADER, INTERNAL_SERVER_ERROR
@@ -55,7 +56,7 @@ class HttpChannel(Protocol):
         """Whether this worker is on its way out."""
 
     def send_head(self, cycle: RequestResponseCycle, status: int, headers: Iterable[tuple[bytes, bytes]]) -> None:
-        """Send the response's head. Raises MisusedByApp, and then another head may still be sent."""
+        """Send the response's head. Raises MisusedByApp."""
 
     def send_body(self, cycle: RequestResponseCycle, body: bytes, more_body: bool) -> None:
         """Send a part of the response's body. Raises MisusedByApp."""
@@ -263,8 +264,11 @@ class RequestResponseCycle:
             raise RuntimeError(f"Unexpected ASGI message '{kind}' sent, after response already completed.")
 
     def _start_response(self, status: int, headers: Iterable[tuple[bytes, bytes]]) -> None:
-        self.channel.send_head(self, status, headers)
+        if not 200 <= status < 600:
+            raise MisusedByApp(f"Invalid HTTP status code '{status}' in response.")
+        # uvicorn: a field that no response may have ends the exchange without a 500, as if the head had been sent.
         self.response_started = True
+        self.channel.send_head(self, status, headers)
         self.waiting_for_100_continue = False
         if self.access_logger is not None:
             log_access(self.access_logger, self.scope, status)

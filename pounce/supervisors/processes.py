@@ -24,6 +24,7 @@ from pounce.names import LOGGER_ERROR
 from pounce.supervisors.server_process import PING_INTERVAL, Process
 from pounce.supervisors.signals import SIGNALS, SignalInbox
 from pounce.supervisors.succession import (
+    BACKOFF_SERVED,
     QUICK_DEATH,
     SIGNAL_ECHO,
     TIMEOUT_FORCED,
@@ -195,6 +196,7 @@ class Multiprocess:
             if not self._heirs_take_over(process):
                 process.respawn_at = now
             return
+        self._ever_ready = process.has_served() or self._ever_ready
         if not process.was_ready and code is not None:
             if process.is_extra and code > 0:
                 logger.error(f"New child process [{process.pid}] failed to start, carrying on without it.")
@@ -218,6 +220,8 @@ class Multiprocess:
         if not quick:
             process.failures = 0
         delay = backoff(process.failures)
+        if process.was_ready:
+            delay = min(delay, BACKOFF_SERVED)
         process.failures += quick
         process.respawn_at = now + delay
         if delay:

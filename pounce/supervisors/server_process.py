@@ -74,6 +74,8 @@ class Process:
         self.worker_class = worker_class or config.effective_worker_class
         self._server = None if target is None else _server_behind(target)
         self.parent_conn, self.child_conn = Pipe()
+        # A pipe of its own for the one thing that must not be late: answers to health checks come when asked for.
+        self._start_reader, self._start_writer = Pipe(duplex=False)
         self.process = get_subprocess(config, self.target, sockets)
 
         self.health: Health | None = None
@@ -102,6 +104,7 @@ class Process:
             "worker_class": self.worker_class,
             "_server": self._server,
             "child_conn": self.child_conn,
+            "_start_writer": self._start_writer,
         }
 
     # In the parent
@@ -112,6 +115,7 @@ class Process:
         self.workers = self.config.workers
         self.process.start()
         self.child_conn.close()
+        self._start_writer.close()
 
     def ping(self, timeout: float = 5) -> bool:
         """Whether it answers within `timeout` seconds."""
@@ -148,6 +152,15 @@ class Process:
         if health is not None:
             self._ping_due = now + interval
         return health
+
+    def has_served(self) -> bool:
+        """Whether its server has ever finished startup, as its own word says: also of a process that has ended."""
+        if not self.was_ready:
+            try:
+                self.was_ready = self._start_reader.poll(0) and bool(self._start_reader.recv_bytes())
+            except (OSError, EOFError):
+                pass  # it has ended without that word
+        return self.was_ready
 
     def silent_for(self, now: float) -> float:
         """Seconds for which a question has been open; 0.0 where none is."""
@@ -204,8 +217,9 @@ class Process:
         self.process.join()
 
     def _close(self) -> None:
-        self.parent_conn.close()
-        self.child_conn.close()
+        self.has_served()  # while it can be asked for
+        for end in (self.parent_conn, self.child_conn, self._start_reader, self._start_writer):
+            end.close()
 
     @property
     def pid(self) -> int | None:
@@ -242,10 +256,18 @@ class Process:
             signal.signal(signal.SIGHUP, lambda _sig, _frame: None)
         server = self.server  # Made here, before the other thread reads it.
         server.is_supervised = True
+        server.on_started = self._report_start
         threading.Thread(target=self.always_pong, name="pounce-pong", daemon=True).start()
         server.run(sockets)
         if not getattr(server, "started", True):
             sys.exit(STARTUP_FAILURE)
+
+    def _report_start(self) -> None:
+        """Told by the server, before it can have answered anybody: from now on its death is not a failed start."""
+        try:
+            self._start_writer.send_bytes(b"started")
+        except OSError:
+            pass  # the parent is gone (see `child`)
 
     def always_pong(self) -> None:
         """Answer health checks until the parent closes the pipe."""

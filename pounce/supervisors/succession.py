@@ -36,6 +36,9 @@ SIGNAL_ECHO = 0.5
 QUICK_DEATH = 5.0
 BACKOFF_FIRST = 0.5
 BACKOFF_LIMIT = 30.0
+#: The most that is waited behind a process that has served: a request that kills must not keep the server away for long
+#: (uvicorn looks every half second, and does not wait at all).
+BACKOFF_SERVED = 0.5
 
 
 class Reason(enum.Enum):

@@ -292,7 +292,7 @@ async def test_what_a_path_may_hold(parser: str, target: str) -> None:
 @pytest.mark.parametrize("name", [b"x", b"content-length", b"transfer-encoding", b"connection"])
 @pytest.mark.parametrize("value", [b"a\r\nx: y", b"a\nb", b"a\rb", b"a\x00b", b"a\x1bb"])
 async def test_response_splitting(parser: str, name: bytes, value: bytes, caplog: pytest.LogCaptureFixture) -> None:
-    """A value that would break the head leaves no byte of it on the wire; a head of the server's own still does."""
+    """A value that would break the head leaves no byte of it on the wire, nor of another head, as with uvicorn."""
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": [(name, value)]})
@@ -302,12 +302,8 @@ async def test_response_splitting(parser: str, name: bytes, value: bytes, caplog
         pytest.skip("lets control characters pass that end no line, as with uvicorn")
     async with Connection(parser, app) as connection:
         await connection.feed(get() + get())
+        assert connection.take() == b""
         assert connection.closed
-        data = connection.take()
-        assert data.startswith(b"HTTP/1.1 500 ")
-        assert data.count(b"HTTP/1.1") == 1
-        assert value not in data
-        assert b"secret" not in data
     assert caplog.text.count("Exception in ASGI application") == 1
 
 
