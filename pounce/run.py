@@ -135,7 +135,7 @@ def _serve(config: Config) -> None:
         config.load_app()
 
     ours = sys.modules[__name__]
-    failed = False
+    exit_code = 0
     # A supervisor's socket that cannot be bound may be somebody else's, and stays.
     sockets = [config.bind_socket()] if supervised else []
     takes_sigterm = _exit_cleanly_on_sigterm()
@@ -146,11 +146,11 @@ def _serve(config: Config) -> None:
         elif supervised:
             supervisor = ours.Multiprocess(config, sockets=sockets)
             supervisor.run()
-            failed = supervisor.startup_failed
+            exit_code = supervisor.exit_code
         else:
             server = _own(ours.Server(config=config))
             server.run()
-            failed = not server.started
+            exit_code = 0 if server.started else STARTUP_FAILURE
     except KeyboardInterrupt:
         pass
     finally:
@@ -158,8 +158,8 @@ def _serve(config: Config) -> None:
             os.remove(config.uds)
         if takes_sigterm:
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    if failed:
-        sys.exit(STARTUP_FAILURE)
+    if exit_code:
+        sys.exit(exit_code)
 
 
 def _own(server: Server) -> Server:

@@ -12,6 +12,7 @@ import contextlib
 import functools
 import gc
 import logging
+import multiprocessing
 import os
 import random
 import signal
@@ -46,6 +47,10 @@ SIGTERM_LINGER = 0.3
 #: Seconds for the callback of a listener's `wait_closed`, which since Python 3.12.1 waits for every connection.
 _CLOSE_TIMEOUT = 1.0
 
+#: Seconds behind a supervisor's SIGTERM in which the first SIGINT is the terminal's, which the supervisor had as well.
+#: A supervisor that forces the end waits for as long.
+_SIGNAL_ECHO = 0.1
+
 #: What the loop that accepts for worker threads is called among them.
 _ACCEPTOR = "pounce-acceptor"
 
@@ -74,6 +79,7 @@ class Server:
         #: Set by a supervisor: called once, when this server has begun to serve and nobody can have been answered.
         self.on_started: Callable[[], None] | None = None
         self._captured_signals: list[int] = []
+        self._asked_at = 0.0  # to end (monotonic)
         self._worker: Worker | None = None
         self._bulk_acceptors: list[BulkAcceptor] = []
         self._pool: WorkerPool | None = None
@@ -350,11 +356,22 @@ class Server:
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """A signal to end: gracefully the first time, at once where SIGINT comes again."""
+        is_echo = self._is_echo(sig)
         self._captured_signals.append(sig)
-        if self.should_exit and sig == signal.SIGINT:
+        if self.should_exit and sig == signal.SIGINT and not is_echo:
             self.force_exit = True
-        else:
+        elif not self.should_exit:
             self.should_exit = True
+            self._asked_at = time.monotonic()
+
+    def _is_echo(self, sig: int) -> bool:
+        """Whether one wish to stop has come by two ways: to the parent, which sent SIGTERM, and to its process group.
+
+        A second SIGINT is a person's.
+        """
+        if multiprocessing.parent_process() is None or signal.SIGINT in self._captured_signals:
+            return False
+        return sig == signal.SIGINT and time.monotonic() - self._asked_at < _SIGNAL_ECHO
 
     # Asked by a supervisor, from another thread
 

@@ -75,14 +75,16 @@ class Multiprocess:
         self._waiting: deque[tuple[Process, Reason]] = deque()
         self._retired: list[Retired] = []
         self._ever_ready = False
+        self._stops_now = False
+        self._has_killed = False  # a process that was told to end, and did not
 
         self._signals = SignalInbox()
         self.signal_queue = self._signals.queue
 
     @property
     def exit_code(self) -> int:
-        """What the command should exit with once `run` has returned."""
-        return STARTUP_FAILURE if self.startup_failed else 0
+        """What the command should exit with once `run` has returned: 1 where a process had to be killed at the end."""
+        return STARTUP_FAILURE if self.startup_failed else int(self._has_killed)
 
     def run(self) -> None:
         """Start the processes, keep them running until told to stop, and return when all have ended."""
@@ -396,6 +398,7 @@ class Multiprocess:
                 logger.warning(f"Child process [{entry.process.pid}] did not end in time, killing it.")
                 entry.process.kill()
                 entry.kill_at = None
+                self._has_killed = self.should_exit.is_set()
 
     def _end(self) -> None:
         """Tell all processes to end and wait for that: within their limits, or until told to stop once more."""
@@ -407,10 +410,12 @@ class Multiprocess:
         while running := list(self._running()):
             now = time.monotonic()
             stops = sum(SIGNALS[sig] in ("INT", "TERM", "BREAK") for sig in self.signal_queue)
+            self._stops_now = self._stops_now or any(SIGNALS[sig] == "QUIT" for sig in self.signal_queue)
             self.signal_queue.clear()
-            if stops and now - told_at >= SIGNAL_ECHO:
+            if (stops or (self._stops_now and not forced)) and now - told_at >= SIGNAL_ECHO:
                 if not forced:
-                    logger.warning("Told to stop again, not waiting for requests any longer.")
+                    if not self._stops_now:
+                        logger.warning("Told to stop again, not waiting for requests any longer.")
                     for process in running:
                         process.interrupt()
                 for entry in self._retired:
@@ -463,6 +468,11 @@ class Multiprocess:
 
     def handle_break(self) -> None:
         logger.info("Received SIGBREAK, exiting.")
+        self.should_exit.set()
+
+    def handle_quit(self) -> None:
+        logger.info("Received SIGQUIT, exiting without waiting for requests.")
+        self._stops_now = True
         self.should_exit.set()
 
     def handle_hup(self) -> None:

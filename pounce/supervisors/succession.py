@@ -29,8 +29,8 @@ TIMEOUT_RETIRE_UNFIT = 30.0
 TIMEOUT_FORCED = 2.0
 
 #: A repeated stop signal within this many seconds of the first is the same one: `timeout`, shells and process managers
-#: signal both the process and its group.
-SIGNAL_ECHO = 0.5
+#: signal both the process and its group, 1 to 20 ms apart. A person who presses Ctrl+C twice takes longer.
+SIGNAL_ECHO = 0.1
 
 #: A process that dies younger than this died "soon after its start".
 QUICK_DEATH = 5.0

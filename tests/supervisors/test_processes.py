@@ -655,13 +655,16 @@ def test_the_end_obeys_a_second_signal(
         FakeProcess.clock.now += timeout
         passed = FakeProcess.clock.now - begun
         log.append((passed, list(process.told)))
-        if passed in (0.25, 100.0):  # An echo of the first signal, and one that is meant.
+        if passed == 100.0:
             supervisor.signal_queue.append(signal.SIGTERM)
         if "kill" in process.told:
             process.dies(-9)
 
     monkeypatch.setattr(supervisor, "_sleep", sleep)
+    supervisor.should_exit.set()
+    supervisor.signal_queue.append(signal.SIGTERM)  # an echo of the first signal
     supervisor._end()
+    assert supervisor.exit_code == 1
     told_at = {words[-1]: passed for passed, words in reversed(log)}
     assert told_at == {"terminate": 0.25, "interrupt": 100.25, "kill": 102.25}
     assert "Told to stop again, not waiting for requests any longer." in caplog.messages
