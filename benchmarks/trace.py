@@ -108,6 +108,10 @@ class Http2:
         self.peer.send_headers(stream, [*fields, ("user-agent", "trace"), ("cookie", f"c={number}")], end_stream=True)
         return bytes(self.peer.data_to_send())
 
+    def is_answer(self, data: bytes) -> bool:
+        """Whether what has come ends a response."""
+        return any(type(event).__name__ == "StreamEnded" for event in self.peer.receive_data(data))
+
 
 async def trace(kind: str, parser: str) -> list[Call]:
     """The calls of one exchange."""
@@ -130,7 +134,10 @@ async def trace(kind: str, parser: str) -> list[Call]:
         if number == WARM_UP:
             recorder.on()
         writer.write(data)
-        await reader.read(65536)
+        while kind == "http2" and not make.is_answer(await reader.read(65536)):
+            pass
+        if kind != "http2":
+            await reader.read(65536)
         await asyncio.sleep(0)
         if number == WARM_UP:
             calls = recorder.off()
