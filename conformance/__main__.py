@@ -1,4 +1,5 @@
-"""`python -m conformance replay [--python PATH] [--http PARSER] [--reference] [-- PYTEST ARGS]`, or `names [--write]`.
+"""`python -m conformance replay [--python PATH] [--http PARSER] [--reference] [-- PYTEST ARGS]`, or `names [--write]`,
+or `differential [--python PATH] [--case NAME] [--show] [--propose]`.
 
 Exit code 0: every test that uvicorn passes passes with pounce, or is known; 1: not so; 2: it could not be run. `names`
 compares the table of uvicorn's names, which tests/compat hold pounce to, with uvicorn itself; a replay does so, too.
@@ -10,10 +11,11 @@ import argparse
 import sys
 
 from conformance.cache import SetupError
+from conformance.differential import runner
 from conformance.replay import NamesRequest, Request, compare_names, replay
 
 
-def parse(argv: list[str]) -> Request | NamesRequest:
+def parse(argv: list[str]) -> Request | NamesRequest | runner.Request:
     """The request that the command line spells. Exits with 2 on a mistake."""
     own, pytest_args = argv, []
     if "--" in argv:
@@ -34,9 +36,16 @@ def parse(argv: list[str]) -> Request | NamesRequest:
     command.add_argument("--reference", action="store_true", help="run them against uvicorn itself: the baseline")
     command = commands.add_parser("names", help="compare the table of uvicorn's names with uvicorn itself")
     command.add_argument("--write", action="store_true", help="make the table anew")
+    command = commands.add_parser("differential", help="send the same bytes to uvicorn and to pounce, and compare")
+    command.add_argument("--python", default=sys.executable, metavar="PATH", help="the interpreter to check (this one)")
+    command.add_argument("--case", action="append", default=[], metavar="NAME", help="only these, patterns too")
+    command.add_argument("--show", action="store_true", help="print what came of each run with pounce")
+    command.add_argument("--propose", action="store_true", help="print unknown differences as entries for the list")
     given = parser.parse_args(own)
     if given.command == "names":
         return NamesRequest(given.write)
+    if given.command == "differential":
+        return runner.Request(given.python, tuple(given.case), given.show, given.propose)
     return Request(given.python, given.http, given.reference, tuple(pytest_args))
 
 
@@ -46,6 +55,8 @@ def main(argv: list[str]) -> int:
     try:
         if isinstance(request, NamesRequest):
             return compare_names(request)
+        if isinstance(request, runner.Request):
+            return runner.differential(request, lambda line: print(line, flush=True))
         # Flushed line by line: pytest writes to the same terminal in between.
         return replay(request, lambda line: print(line, flush=True))
     except SetupError as exc:
