@@ -264,7 +264,7 @@ class RequestResponseCycle:
             raise RuntimeError(f"Unexpected ASGI message '{kind}' sent, after response already completed.")
 
     def _start_response(self, status: int, headers: Iterable[tuple[bytes, bytes]]) -> None:
-        if not 200 <= status < 600:
+        if not isinstance(status, int) or not 200 <= status < 600:
             raise MisusedByApp(f"Invalid HTTP status code '{status}' in response.")
         # uvicorn: a field that no response may have ends the exchange without a 500, as if the head had been sent.
         self.response_started = True
