@@ -17,7 +17,6 @@ from pounce.connection.http1_h11 import H11Protocol
 from pounce.connection.http1_httptools import HttpToolsProtocol
 from pounce.connection.http1_zttp import ZttpProtocol
 from pounce.connection.state import ServerState
-from pounce.errors import BadRequest
 from pounce.wire.http1 import Headers
 
 PROTOCOLS: dict[str, type[HTTP1Protocol]] = {
@@ -331,9 +330,10 @@ class RecordingSink:
         headers: Headers,
         keep_alive: bool,
         expect_continue: bool,
+        has_body: bool,
         upgrade: bytes | None,
     ) -> bool:
-        self.requests.append([method, target, http_version, headers, b"", False])
+        self.requests.append([method, target, http_version, headers, b"", not has_body])
         self.details.append((keep_alive, expect_continue, upgrade))
         return self.takes_upgrade and upgrade is not None
 
@@ -346,22 +346,7 @@ class RecordingSink:
     def on_pause(self) -> None:
         self.pauses += 1
 
-    def body_framing(self) -> Headers:
-        framing = (b"content-length", b"transfer-encoding")
-        return [field for field in self.requests[-1][3] if field[0] in framing]
-
-    def on_body_follows(self) -> None:
-        self.requests[-1][5] = False
-
-    def on_chunked_input(self, size: int) -> bool:
-        return not self.requests[-1][5]
-
 
 def feed_wire(wire: Any, data: bytes) -> None:
     """What a connection does with a segment. Raises BadRequest."""
-    try:
-        wire.feed(data)
-    except BadRequest:
-        raise
-    except Exception as exc:
-        wire.recover(exc, data)
+    wire.feed(data)

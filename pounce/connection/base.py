@@ -170,10 +170,9 @@ class HttpConnection(Connection, Idle):
         """See `HttpChannel.server_stops`."""
         return self.server_state.stopping
 
-    def _is_over_limit(self) -> bool:
+    def _is_over_limit(self, limit: int) -> bool:
         """Whether a request that has come is refused, because of `limit_concurrency`."""
-        limit = self.limit_concurrency
-        if limit is None or not self.server_state.is_at_limit(limit):
+        if not self.server_state.is_at_limit(limit):
             return False
         self.server_state.log_refusal(self.logger)
         return True

@@ -24,9 +24,6 @@ from pounce.exchange.scope import http_scope
 from pounce.names import distribution
 from pounce.wire.http1 import INVALID_REQUEST, Headers
 
-#: Bytes of a request head, for parsers that have no limit of their own.
-MAX_HEAD_SIZE = 256 * 1024
-
 #: Pipelined requests that are answered in a row before other connections have their turn.
 _REQUESTS_PER_TURN = 64
 
@@ -40,7 +37,6 @@ class HTTP1Protocol(Http1Output):
     __slots__ = (
         "_active",
         "_client_done",
-        "_head_size",
         "_input_ended",
         "_refusal",
         "_upgrade",
@@ -65,7 +61,6 @@ class HTTP1Protocol(Http1Output):
         super().__init__(config, server_state, app_state, _loop)
         self.ws_protocol_class = config.ws_protocol_class
 
-        self._head_size = 0  # of a head in several segments, or of what surrounds chunks; -1: this one brought body
         self._refusal: BadRequest | None = None
         self._upgrade: tuple[str, bytes, Headers, list[bytes]] | None = None  # the list: what came behind its head
         self._client_done = False  # it has closed its side, and may wait for answers
@@ -136,8 +131,6 @@ class HTTP1Protocol(Http1Output):
             self.wire.feed(data)
         except BadRequest as exc:
             self._on_bad_request(exc)
-        except Exception as exc:
-            self._on_feed_error(exc, data)
         if self.pipeline:
             if self._active is None:
                 self._advance()
@@ -145,8 +138,6 @@ class HTTP1Protocol(Http1Output):
                 self.flow.pause_reading()
         elif self._upgrade is not None and self._active is None:
             self._on_drained()
-        if self.wire.target:
-            self._limit_head(len(data))
 
     # Told by the wire
 
@@ -158,11 +149,10 @@ class HTTP1Protocol(Http1Output):
         headers: Headers,
         keep_alive: bool,
         expect_continue: bool,
+        has_body: bool,
         upgrade: bytes | None,
     ) -> bool:
         """See `Http1Sink.on_request`."""
-        if self._head_size > 0:
-            self._check_head_size(target, headers)
         if upgrade is not None:
             if upgrade == b"websocket" and self.ws_protocol_class is not None:
                 self._upgrade = (method, target, headers, [])
@@ -193,27 +183,23 @@ class HTTP1Protocol(Http1Output):
             raise BadRequest(INVALID_REQUEST) from exc
         if self._trusts_peer and self.app is self._proxy:
             self._proxy.rewrite(scope)
-        self._queue(scope, keep_alive, expect_continue)
-        return False
-
-    def _queue(self, scope: Any, keep_alive: bool, expect_continue: bool) -> None:
-        app = self.app
-        if app is self._proxy:
-            app = self._proxy.app
-        if self._is_over_limit():
+        app = self.app if self.app is not self._proxy else self._proxy.app
+        if self.limit_concurrency is not None and self._is_over_limit(self.limit_concurrency):
             app = service_unavailable
         if self.retiring or self.timeout_keep_alive <= 0:
             keep_alive = False  # and the client is told, rather than cut off in the middle of its next request
         access_logger = self.access_logger if self.access_log else None
         self.scope = scope
         self.cycle = cycle = RequestResponseCycle(
-            self, app, scope, self.logger, access_logger, keep_alive, expect_continue
+            self, app, scope, self.logger, access_logger, keep_alive, expect_continue, has_body
         )
+        if self._client_done and not has_body:
+            cycle.on_client_done()
         self.pipeline.append(cycle)
+        return False
 
     def on_body(self, data: bytes) -> None:
         """See `Http1Sink.on_body`."""
-        self._head_size = -1
         cycle = self.cycle
         if self._upgrade is not None or cycle is None or cycle.response_complete:
             return  # answered early: the rest of the request is read and dropped
@@ -239,26 +225,6 @@ class HTTP1Protocol(Http1Output):
     def on_pause(self) -> None:
         """See `Http1Sink.on_pause`."""
         self.flow.pause_reading()
-
-    def body_framing(self) -> Headers:
-        """See `Http1Sink.body_framing`."""
-        framing = (b"content-length", b"transfer-encoding")
-        return [field for field in self.scope["headers"] if field[0] in framing]
-
-    def on_body_follows(self) -> None:
-        """See `Http1Sink.on_body_follows`."""
-        if self.cycle is not None:
-            self.cycle.on_body_follows()
-
-    def on_chunked_input(self, size: int) -> bool:
-        """See `Http1Sink.on_chunked_input`."""
-        if self.cycle is None or not self.cycle.more_body:
-            self._head_size = 0
-            return False
-        self._head_size = 0 if self._head_size < 0 else self._head_size + size
-        if self._head_size > MAX_HEAD_SIZE:
-            raise BadRequest(INVALID_REQUEST)
-        return True
 
     # The order of requests
 
@@ -363,12 +329,6 @@ class HTTP1Protocol(Http1Output):
             self._upgrade[3].append(data)
             self.flow.pause_reading()
 
-    def _on_feed_error(self, exc: Exception, data: bytes) -> None:
-        try:
-            self.wire.recover(exc, data)
-        except BadRequest as bad_request:
-            self._on_bad_request(bad_request)
-
     def _on_bad_request(self, bad_request: BadRequest) -> None:
         """Answer requests that came before the broken one, then refuse, and read no more (RFC 9112 section 2.2)."""
         self.logger.warning(bad_request.reason)
@@ -397,21 +357,6 @@ class HTTP1Protocol(Http1Output):
                 self.wire.error_response(bad_request.status, bad_request.reason, self.server_state.default_headers)
             )
             self.close()
-
-    def _limit_head(self, size: int) -> None:
-        """Refuse a head that does not end, for parsers without a limit of their own."""
-        if self._head_size > 0:
-            self._head_size += size
-        else:
-            self._head_size = 1  # of this segment, most may belong to what came before: `_check_head_size` is exact
-        if self._head_size > MAX_HEAD_SIZE and not self._input_ended:
-            self._on_bad_request(_head_too_large())
-
-    def _check_head_size(self, target: bytes, headers: Headers) -> None:
-        """A head that came in several segments is complete: what counts is its size, not how it was cut."""
-        self._head_size = 0
-        if len(target) + sum(len(name) + len(value) + 4 for name, value in headers) > MAX_HEAD_SIZE:
-            raise _head_too_large()
 
     # Keep-alive, upgrade, shutdown
 
@@ -461,8 +406,3 @@ class HTTP1Protocol(Http1Output):
         if self.cycle is not None and not self.cycle.response_complete:
             self.cycle.keep_alive = False
         self.retiring = True
-
-
-def _head_too_large() -> BadRequest:
-    """RFC 6585 section 5."""
-    return BadRequest("Request header fields too large.", status=431)

@@ -171,14 +171,16 @@ class HTTP2Protocol(HttpConnection):
             app = self._proxy.app
         if head.refusal:
             app = header_fields_too_large if head.refusal == 431 else bad_request
-        elif self.shutdown_requested or self._is_over_limit():
+        elif self.shutdown_requested or (
+            self.limit_concurrency is not None and self._is_over_limit(self.limit_concurrency)
+        ):
             app = service_unavailable
         access_logger = self.access_logger if self.access_log else None
         expects = head.expect_continue and stream.remote_open
         stream.takes_trailers = (b"te", b"trailers") in [(name, value.lower()) for name, value in head.headers]
-        stream.cycle = cycle = StreamCycle(stream, app, scope, self.logger, access_logger, True, expects)
-        if not stream.remote_open:
-            cycle.on_end()
+        stream.cycle = StreamCycle(
+            stream, app, scope, self.logger, access_logger, True, expects, has_body=stream.remote_open
+        )
         self._fresh.append(stream)
 
     def _on_extended_connect(self, stream: HttpStream, head: RequestHead) -> None:

@@ -105,8 +105,9 @@ class RequestResponseCycle:
         access_logger: logging.Logger | None,
         keep_alive: bool,
         expect_continue: bool,
+        has_body: bool = True,
     ) -> None:
-        """`access_logger` is None where nobody listens to access lines."""
+        """`access_logger` is None where nobody listens to access lines. Without `has_body` the request is complete."""
         self.channel = channel
         self.app = app
         self.scope = scope
@@ -122,10 +123,10 @@ class RequestResponseCycle:
         self.response_started = False
         self.response_complete = False
         self.body: bytes | bytearray = b""
-        self.more_body = True
+        self.more_body = has_body
         self._request_read = False  # all of it, by the app
         self._disconnect_told = False
-        self._has_message = False  # for `receive()`
+        self._has_message = not has_body  # for `receive()`
         self._wakeup: asyncio.Event | None = None  # made when the app first has to wait
         self._turns: Turns | None = None  # made for the first part of a longer response
 
@@ -151,11 +152,6 @@ class RequestResponseCycle:
         self._has_message = True
         if self._wakeup is not None:
             self._wakeup.set()
-
-    def on_body_follows(self) -> None:
-        """`on_end` was told too early."""
-        self.more_body = True
-        self._has_message = False
 
     def on_client_done(self) -> None:
         """The client has closed its side behind a complete request: `receive()` reports a disconnect from now on.

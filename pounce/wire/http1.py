@@ -6,7 +6,7 @@ One wire serves one connection. It knows no transport, no clock and no app. Answ
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Protocol
 
 from pounce.errors import BadRequest
@@ -52,9 +52,12 @@ class Http1Sink(Protocol):
         headers: Headers,
         keep_alive: bool,
         expect_continue: bool,
+        has_body: bool,
         upgrade: bytes | None,
     ) -> bool:
         """A request head is complete. Header names are in lower case, `upgrade` too (None: no upgrade asked for).
+
+        With `has_body`, `on_body` and `on_end` follow (it may turn out to be empty); else the request is complete.
 
         Returns True where the connection leaves HTTP/1.1 with this request (a WebSocket upgrade that is taken): the
         wire then stops parsing, and what followed the head is in `trailing_data()`.
@@ -69,26 +72,15 @@ class Http1Sink(Protocol):
     def on_pause(self) -> None:
         """Bytes of a further request are waiting for `start_next()`."""
 
-    def body_framing(self) -> Headers:
-        """The fields of the latest request that delimit its body (RFC 9112 section 6); none: it has no body."""
-
-    def on_body_follows(self) -> None:
-        """`on_end` was told too early: the latest request has a body after all."""
-
-    def on_chunked_input(self, size: int) -> bool:
-        """`size` bytes of a chunked body were parsed: is more of it to come? Raises BadRequest where too many in a row
-        were chunk extensions and trailers, none of them body."""
-
 
 class Http1Wire(Protocol):
     """Sans-IO HTTP/1.1. Only what differs between parsers, dialect included (uvicorn's differ, and users see it)."""
 
-    #: Takes bytes from the peer. Raises BadRequest; whatever else it raises goes to `recover`.
-    feed: Callable[[bytes], None]
-    #: Non-empty while a request head is incomplete, where the parser itself sets no limit to its size.
-    target: bytes
     #: A body was sent with a 204 or 304, which have none: it was left out. Whoever reports it sets it back to False.
     dropped_body: bool
+
+    def feed(self, data: bytes) -> None:
+        """Take bytes from the peer. Raises BadRequest, also for a head that does not end."""
 
     @property
     def is_short(self) -> bool:
@@ -98,9 +90,6 @@ class Http1Wire(Protocol):
     @property
     def close_after_response(self) -> bool:
         """Whether the connection ends with the response that was begun last (it says so, or the request did)."""
-
-    def recover(self, exc: Exception, data: bytes) -> None:
-        """Told what `feed(data)` raised. Returns where parsing goes on or the upgrade was taken; raises BadRequest."""
 
     def split_target(self, target: bytes) -> tuple[bytes, bytes]:
         """Path and query of a request target that is not in origin form. Raises BadRequest."""

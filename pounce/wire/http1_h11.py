@@ -22,9 +22,6 @@ _CLOSE = (b"connection", b"close")
 class H11Wire:
     """See `Http1Wire`."""
 
-    #: h11 limits an incomplete head itself (`max_incomplete_size`).
-    target = b""
-
     def __init__(self, sink: Http1Sink, header_cache: HeaderCache, max_incomplete_size: int | None = None) -> None:
         """`max_incomplete_size`: bytes of an incomplete head or chunk header that are kept (None: h11's default)."""
         self._sink = sink
@@ -82,12 +79,9 @@ class H11Wire:
             headers,
             True,  # h11 itself knows when the connection must close
             self.conn.they_are_waiting_for_100_continue,
+            True,  # h11 tells the end of every message
             _upgrade_of(headers),
         )
-
-    def recover(self, exc: Exception, data: bytes) -> None:
-        """See `Http1Wire.recover`."""
-        raise exc
 
     def split_target(self, target: bytes) -> tuple[bytes, bytes]:
         """See `Http1Wire.split_target`. uvicorn: the target is taken as it is."""

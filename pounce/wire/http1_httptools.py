@@ -6,7 +6,6 @@ Answers to: RFC 9112; uvicorn's httptools implementation for what is accepted an
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import httptools
@@ -22,7 +21,13 @@ _METHODS = {
 }
 
 #: Fields of a request that are more than something for the app.
-_NOTED = frozenset((b"host", b"transfer-encoding", b"expect", b"upgrade"))
+_NOTED = frozenset((b"host", b"content-length", b"transfer-encoding", b"expect", b"upgrade"))
+
+#: Those that say how its body is delimited (RFC 9112 section 6).
+_FRAMING = frozenset((b"content-length", b"transfer-encoding"))
+
+#: Bytes of a head, and of what surrounds the chunks of a body (extensions, trailers): llhttp has no limits.
+MAX_HEAD_SIZE = 256 * 1024
 
 
 class HttpToolsWire(ResponseEncoder):
@@ -30,56 +35,97 @@ class HttpToolsWire(ResponseEncoder):
 
     __slots__ = (
         "_doubtful",
+        "_end_is_due",
         "_expect_continue",
-        "_ignore_head",
+        "_got_body",
+        "_has_body",
+        "_head_size",
+        "_ignored_upgrade",
+        "_is_chunked",
         "_late_host",
         "_sink",
+        "_skips_head",
         "_taken",
+        "_target",
         "_trailing",
         "_upgrade",
-        "feed",
         "headers",
-        "on_body",
-        "on_message_complete",
         "parser",
-        "target",
     )
 
-    feed: Callable[[bytes], None]
-
     def __init__(self, sink: Http1Sink, header_cache: HeaderCache, max_incomplete_size: int | None = None) -> None:
-        """`max_incomplete_size` is h11's limit and unused here: the connection limits the head (`target`)."""
+        """`max_incomplete_size` is h11's limit and unused here."""
         super().__init__(header_cache)
         self._sink = sink
-        self.target = b""
+        self._target = b""  # not empty while a head is incomplete
         self.headers: Headers = []
         self._expect_continue = False
+        self._has_body = False
+        self._is_chunked = False
         self._upgrade: bytes | None = None
-        self._taken = False
-        self._ignore_head = False
-        self._trailing = b""
         self._doubtful = False
         self._late_host: Headers | None = None  # the list of fields that a Host is in, but not as its first
+
+        # Upgrades: one that is taken ends parsing, one that is not is no upgrade
+        self._taken = False
+        self._trailing = b""
+        self._ignored_upgrade: Headers | None = None  # the framing of a request that asks for it, and has a body
+        self._end_is_due = False  # of that request
+        self._skips_head = False
+
+        # Limits
+        self._head_size = 0  # of a head in several segments, or of a chunked body since its last byte of data
+        self._got_body = False
         self.parser: Any = None
-        self.feed = self._feed_first  # many a connection ends without it: repeated requests are not parsed
+        self._make_parser()
 
     def _make_parser(self) -> None:
-        # Body and end need nothing from this layer, so the parser calls the connection for them.
-        self.on_body = self._sink.on_body
-        self.on_message_complete = self._sink.on_end
         self.parser = httptools.HttpRequestParser(self)
         # uvicorn: a request pipelined behind `Connection: close` is read and left unanswered, not a parse error.
         self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
-        self.feed = self.parser.feed_data
 
-    def _feed_first(self, data: bytes) -> None:
-        self._make_parser()
-        self.feed(data)
+    def feed(self, data: bytes) -> None:
+        """See `Http1Wire.feed`."""
+        size = len(data)
+        while (stop := self._parse(data)) is not None:
+            data = data[stop:]
+        if self._end_is_due:
+            self._tell_end()
+        if self._target or self._is_chunked:
+            self._limit(size)
+
+    def _parse(self, data: bytes) -> int | None:
+        """Have the parser read. Where it stopped at an upgrade that nobody takes; else None. Raises BadRequest."""
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade as exc:
+            end = int(exc.args[0])
+            if not self._taken:
+                self._ignore_upgrade()
+                return end
+            self._trailing = data[end:]
+        except httptools.HttpParserError as exc:
+            cause = exc.__context__ if isinstance(exc, httptools.HttpParserCallbackError) else None
+            raise cause if isinstance(cause, BadRequest) else BadRequest(INVALID_REQUEST) from exc
+        return None
+
+    def _limit(self, size: int) -> None:
+        """A head is incomplete, or a chunked body is."""
+        if self._target:
+            # Of the first segment most may belong to what came before: the check behind a complete head is exact.
+            self._head_size = self._head_size + size if self._head_size else 1
+            if self._head_size > MAX_HEAD_SIZE:
+                raise _head_too_large()
+        else:
+            self._head_size = 0 if self._got_body else self._head_size + size
+            self._got_body = False
+            if self._head_size > MAX_HEAD_SIZE:
+                raise BadRequest(INVALID_REQUEST)
 
     # Told by httptools
 
     def on_url(self, url: bytes) -> None:
-        self.target += url
+        self._target += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
         name = name.lower()
@@ -90,12 +136,14 @@ class HttpToolsWire(ResponseEncoder):
                     if self._late_host is headers or headers[0][0] == b"host":
                         self._doubtful = True
                     self._late_host = headers
+            elif name == b"content-length":
+                self._has_body = value != b"0"
             elif name == b"expect":
                 self._expect_continue = b"100-continue" in [token.strip() for token in value.lower().split(b",")]
             elif name == b"upgrade":
                 self._upgrade = value.lower()
             else:
-                self._doubtful = True
+                self._has_body = self._doubtful = True
         headers.append((name, value))
 
     def on_chunk_complete(self) -> None:
@@ -105,16 +153,22 @@ class HttpToolsWire(ResponseEncoder):
         self._upgrade = None
 
     def on_headers_complete(self) -> None:
+        if self._skips_head:
+            self._skips_head = False
+            self._target = b""
+            self.headers = []
+            return
+        if self._end_is_due:
+            self._tell_end()
         parser = self.parser
         method = parser.get_method()
         version = parser.get_http_version()
-        target = self.target
+        target = self._target
         headers = self.headers
-        self.target = b""
+        self._target = b""
         self.headers = []
-        if self._ignore_head:
-            self._ignore_head = False
-            return
+        if self._head_size:
+            self._check_head_size(target, headers)
         if version == "1.1" and not self._doubtful:
             keep_alive = parser.should_keep_alive()
         else:
@@ -135,8 +189,11 @@ class HttpToolsWire(ResponseEncoder):
             headers,
             keep_alive,
             expect_continue,
+            self._has_body,
             upgrade,
         )
+        if upgrade is not None and self._has_body and not self._taken:
+            self._ignored_upgrade = [field for field in headers if field[0] in _FRAMING]
 
     def _check(self, method: bytes, version: str, headers: Headers) -> None:
         """The head is not of the plain kind: refuse it, or prepare for what its kind needs."""
@@ -146,46 +203,41 @@ class HttpToolsWire(ResponseEncoder):
             self.until_close = True
         for name, _ in headers:
             if name == b"transfer-encoding":
-                self.feed = self._feed_chunked
+                self._is_chunked = True
 
-    def _feed_chunked(self, data: bytes) -> None:
-        """`feed` while a chunked body arrives: llhttp sets no limit to chunk extensions and trailers."""
-        self.parser.feed_data(data)
-        if not self._sink.on_chunked_input(len(data)):
-            self.feed = self.parser.feed_data
+    def _check_head_size(self, target: bytes, headers: Headers) -> None:
+        """A head that came in several segments is complete: what counts is its size, not how it was cut."""
+        self._head_size = 0
+        if len(target) + sum(len(name) + len(value) + 4 for name, value in headers) > MAX_HEAD_SIZE:
+            raise _head_too_large()
 
-    # Told by the connection
+    def on_body(self, data: bytes) -> None:
+        self._got_body = True
+        self._sink.on_body(data)
 
-    def recover(self, exc: Exception, data: bytes) -> None:
-        """See `Http1Wire.recover`."""
-        while isinstance(exc, httptools.HttpParserUpgrade):
-            data = data[exc.args[0] :]
-            if self._taken:
-                self._trailing = data
-                return
-            self._parse_anew()
-            if not data:
-                return
-            try:
-                self.feed(data)
-            except Exception as next_exc:
-                exc = next_exc
-            else:
-                return
-        cause = exc.__context__ if isinstance(exc, httptools.HttpParserCallbackError) else exc
-        if isinstance(cause, BadRequest):
-            raise cause
-        raise BadRequest(INVALID_REQUEST) from exc
+    def on_message_complete(self) -> None:
+        if self._ignored_upgrade is not None:
+            self._end_is_due = True  # if llhttp has not stopped at the head: `feed` knows
+        elif self._has_body:
+            self._tell_end()
 
-    def _parse_anew(self) -> None:
+    def _tell_end(self) -> None:
+        self._has_body = self._is_chunked = self._end_is_due = self._got_body = False
+        self._ignored_upgrade = None
+        self._head_size = 0
+        self._sink.on_end()
+
+    def _ignore_upgrade(self) -> None:
         """An upgrade that nobody takes is no upgrade (RFC 9110 section 7.8): llhttp has stopped, so parse on anew."""
-        framing = self._sink.body_framing()
+        framing, self._ignored_upgrade = self._ignored_upgrade, None
+        self._end_is_due = False
         self._make_parser()
         if framing:
             # The head was reported already; the new parser needs it only to know how the body is delimited.
-            self._ignore_head = True
-            self._sink.on_body_follows()
-            self.feed(b"POST / HTTP/1.1\r\n" + b"".join([b"%b: %b\r\n" % field for field in framing]) + b"\r\n")
+            self._skips_head = True
+            fields = b"".join([b"%b: %b\r\n" % field for field in framing])
+            self.parser.feed_data(b"POST / HTTP/1.1\r\n" + fields + b"\r\n")
+            self._doubtful = False
 
     def split_target(self, target: bytes) -> tuple[bytes, bytes]:
         """See `Http1Wire.split_target`."""
@@ -221,16 +273,22 @@ class HttpToolsWire(ResponseEncoder):
 
     def closed(self) -> None:
         """See `Http1Wire.closed`. Breaks the reference cycles with the parser and the connection."""
-        self.parser = None
+        self.parser = _CLOSED
         self._sink = None  # type: ignore[assignment]
-        self.target = b""
-        self.feed = self.on_body = _ignore
-        self.on_message_complete = _ignore_end
+        self._target = b""
+        self._is_chunked = self._end_is_due = False
 
 
-def _ignore(data: bytes) -> None:
-    """What arrives behind the end of a connection is dropped."""
+class _Closed:
+    """What a closed wire has for a parser: what arrives behind the end of a connection is dropped."""
+
+    def feed_data(self, data: bytes) -> None:
+        """Drop it."""
 
 
-def _ignore_end() -> None:
-    """Nor does it end anything."""
+_CLOSED = _Closed()
+
+
+def _head_too_large() -> BadRequest:
+    """RFC 6585 section 5."""
+    return BadRequest("Request header fields too large.", status=431)

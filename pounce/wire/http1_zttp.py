@@ -19,9 +19,6 @@ from pounce.wire.response_fields import BODILESS, ResponseBody, checked_head, ch
 class ZttpWire:
     """See `Http1Wire`."""
 
-    #: zttp limits an incomplete head itself.
-    target = b""
-
     def __init__(self, sink: Http1Sink, header_cache: HeaderCache, max_incomplete_size: int | None = None) -> None:
         """`max_incomplete_size` is h11's limit and unused here: zttp has its own."""
         self._sink = sink
@@ -69,13 +66,12 @@ class ZttpWire:
                     headers,
                     True,  # zttp itself knows when the connection must close
                     event.expect_continue,
+                    self._request_open,
                     upgrade.lower() if upgrade is not None else None,
                 )
                 if taken:
                     self._upgrade_line = b"%b %b HTTP/" % (event.method, event.target)
                     return
-                if event.end_stream:
-                    sink.on_end()
             elif isinstance(event, zttp.Data):
                 sink.on_body(bytes(event.data))
             elif isinstance(event, zttp.EndOfMessage) and self._request_open:
@@ -84,10 +80,6 @@ class ZttpWire:
                 if not self._response_open:
                     self.conn.start_next_cycle()
             event = next_event()
-
-    def recover(self, exc: Exception, data: bytes) -> None:
-        """See `Http1Wire.recover`."""
-        raise exc
 
     def split_target(self, target: bytes) -> tuple[bytes, bytes]:
         """See `Http1Wire.split_target`. uvicorn: the target is taken as it is."""

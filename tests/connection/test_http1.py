@@ -13,7 +13,7 @@ from typing import Any
 import anyio
 import pytest
 
-from pounce.connection.http1 import MAX_HEAD_SIZE
+from pounce.wire.http1_httptools import MAX_HEAD_SIZE
 from tests.fakes import Connection, answer, chunked, cuts, echo, get, post, read_body, settle
 
 pytestmark = pytest.mark.anyio

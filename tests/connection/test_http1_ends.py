@@ -196,11 +196,11 @@ async def test_refusals_are_logged_once_a_second(parser: str, loop: Any, caplog:
     """A client that comes again and again costs no line each time; the next line says how many there were."""
     async with Connection(parser, echo, loop=loop, limit_concurrency=1) as connection:
         for _ in range(5):
-            connection.protocol.on_request("GET", b"/", "1.1", [], True, False, None)
+            connection.protocol.on_request("GET", b"/", "1.1", [], True, False, False, None)
         connection.protocol.pipeline.clear()
         assert [record.getMessage() for record in caplog.records] == ["Exceeded concurrency limit."]
         connection.state._refusal_logged_at -= 1.0
-        connection.protocol.on_request("GET", b"/", "1.1", [], True, False, None)
+        connection.protocol.on_request("GET", b"/", "1.1", [], True, False, False, None)
         connection.protocol.pipeline.clear()
         assert caplog.records[-1].getMessage() == (
             "Exceeded concurrency limit. 5 requests were refused since the last such line."
