@@ -1,4 +1,4 @@
-"""run(): from settings to a running server. Reloader, supervisor or server itself; exit codes; the unix socket's end.
+"""run(): from settings to a running server. Reloader, supervisor or server itself; exit codes; the end of its socket.
 
 Runs on the main thread of the process that was started. Answers to: uvicorn's `run`.
 """
@@ -16,6 +16,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from pounce import names
 from pounce.asgi import ASGIApplication
+from pounce.binding import SocketFile
 from pounce.config import defaults
 from pounce.config.config import Config
 from pounce.config.registry import (
@@ -136,8 +137,9 @@ def _serve(config: Config) -> None:
 
     ours = sys.modules[__name__]
     exit_code = 0
-    # A supervisor's socket that cannot be bound may be somebody else's, and stays.
+    # A socket that could not be bound is somebody else's and stays; that of a server goes with its listener.
     sockets = [config.bind_socket()] if supervised else []
+    file = SocketFile(config.uds) if supervised and config.uds else None
     takes_sigterm = _exit_cleanly_on_sigterm()
     try:
         if config.should_reload:
@@ -154,8 +156,8 @@ def _serve(config: Config) -> None:
     except KeyboardInterrupt:
         pass
     finally:
-        if config.uds and os.path.exists(config.uds):
-            os.remove(config.uds)
+        if file is not None:
+            file.remove()
         if takes_sigterm:
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
     if exit_code:

@@ -25,6 +25,7 @@ LAYERS = {
     "pounce.worker": 4,
     "pounce.pool": 5,
     "pounce.server": 5,
+    "pounce.binding": 5,
     "pounce.listeners": 5,
     "pounce.supervisors": 5,
     "pounce.config": 6,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import signal
 import socket
@@ -146,13 +147,41 @@ def test_ctrl_c_ends_quietly(way: list[str], monkeypatch: pytest.MonkeyPatch) ->
     run(workers=2)
 
 
-@pytest.mark.parametrize("workers", [1, 2])
-def test_the_unix_socket_is_removed_at_the_end(way: list[str], workers: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize("error", [None, KeyboardInterrupt, ZeroDivisionError])
+def test_a_supervisors_unix_socket_is_removed_at_the_end(
+    way: list[str], error: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Also after an exception."""
     path = tmp_path / "http.sock"
-    path.touch()
-    run(workers=workers, uds=str(path))
+    monkeypatch.setattr(Config, "bind_socket", lambda _: path.touch())
+    monkeypatch.setattr(Multiprocess, "run", mock.Mock(side_effect=error))
+    with contextlib.suppress(ZeroDivisionError):
+        run(workers=2, uds=str(path))
     assert not path.exists()
+
+
+def test_what_has_taken_the_place_of_a_supervisors_socket_stays(
+    way: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another server may have been told to serve there."""
+    path = tmp_path / "http.sock"
+    monkeypatch.setattr(Config, "bind_socket", lambda _: path.touch())
+
+    def somebody_else(_: Any) -> None:
+        (tmp_path / "other").write_text("other")
+        (tmp_path / "other").replace(path)
+
+    monkeypatch.setattr(Multiprocess, "run", somebody_else)
+    run(workers=2, uds=str(path))
+    assert path.read_text() == "other"
+
+
+def test_one_server_sees_to_its_unix_socket_itself(way: list[str], tmp_path: Path) -> None:
+    """What is at the path and was never bound is not removed."""
+    path = tmp_path / "http.sock"
+    path.touch()
+    run(uds=str(path))
+    assert path.exists()
 
 
 def test_a_unix_socket_that_could_not_be_bound_is_not_removed(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import socket
@@ -58,6 +59,7 @@ def test_a_tcp_address_is_bound_and_logged(host: Any, family: int, url: str, cap
         assert sock.family == family
         assert sock.get_inheritable()
         assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR)
+        assert sock.proto == socket.IPPROTO_TCP
         assert caplog.messages == [BANNER.format(url.format(sock.getsockname()[1]))]
 
 
@@ -82,30 +84,39 @@ def test_under_the_shim_the_banner_is_uvicorns(
 
 
 def test_a_busy_port_is_one_line(caplog: pytest.LogCaptureFixture) -> None:
-    """And exit code 3."""
+    """It names the address; exit code 3."""
     with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(SystemExit) as caught:
-        config_for(port=taken.getsockname()[1]).bind_socket()
+        port = taken.getsockname()[1]
+        config_for(port=port).bind_socket()
     assert caught.value.code == 3
-    assert len(caplog.messages) == 1
-    assert "Address already in use" in caplog.messages[0]
+    assert caplog.messages == [f"[Errno {errno.EADDRINUSE}] Address already in use: 127.0.0.1:{port}"]
 
 
 @pytest.mark.parametrize(
-    "settings",
+    "settings,said",
     [
-        {"host": "192.0.2.1"},
-        {"port": 70000},
-        {"host": "x" * 70},
-        {"uds": "/nowhere/http.sock"},
-        {"fd": 9999},
+        ({"host": "192.0.2.1", "port": 1234}, "192.0.2.1:1234"),
+        ({"port": 70000}, "70000"),
+        ({"host": "x" * 70}, "x" * 70),
+        ({"host": "no such name.invalid"}, "'no such name.invalid'"),
+        ({"uds": "/nowhere/http.sock"}, "'/nowhere/http.sock'"),
+        ({"uds": "/tmp/" + "x" * 200}, "'/tmp/xxx"),
+        ({"uds": "nul\0byte"}, r"'nul\x00byte'"),
+        ({"uds": ""}, "The path of the unix socket is empty."),
+        ({"fd": 9999}, "9999"),
+        ({"fd": 99999999999}, "99999999999"),
+        ({"backlog": 99999999999}, "99999999999"),
     ],
 )
-def test_an_address_that_cannot_be_bound_is_one_line(settings: Any, caplog: pytest.LogCaptureFixture) -> None:
-    """And exit code 3, whatever Python calls the error."""
+def test_an_address_that_cannot_be_bound_is_one_line(
+    settings: Any, said: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It names what was wrong; exit code 3, whatever Python calls the error."""
     with pytest.raises(SystemExit) as caught:
         config_for(**settings).bind_socket()
     assert caught.value.code == 3
-    assert len(caplog.messages) == 1
+    [line] = caplog.messages
+    assert said in line
 
 
 @pytest.mark.parametrize("umask", [0o022, 0o077, 0o000])

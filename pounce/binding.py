@@ -1,0 +1,256 @@
+"""Sockets for what the user named: an address, the path of a unix socket, a file descriptor.
+
+Where one cannot be had, the error is a single line that says which. Nothing is ever removed that this run did not make:
+a path where a server listens, or where something else than a socket is, is refused. Runs wherever a socket is bound, in
+a supervisor or in the process that serves; knows no asyncio, so that a supervisor stays small. Answers to: unix(7),
+socket(7); uvicorn's file modes.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import stat
+from typing import Any
+
+from pounce.contracts import ConfigView
+
+#: Everybody may connect to a unix socket; who may reach it is up to its directory.
+UDS_MODE = 0o666
+
+#: What `listen()` takes. The system cuts it down to its own limit.
+_MAX_BACKLOG = 2**31 - 1
+
+#: Seconds that a server whose queue is full gets to take the connection that asks whether it is there.
+_TIMEOUT_PROBE = 1.0
+
+#: The state of a socket without a peer in `/proc/net/unix`.
+_UNCONNECTED = b"01"
+
+_KINDS = {
+    stat.S_IFREG: "a regular file",
+    stat.S_IFDIR: "a directory",
+    stat.S_IFLNK: "a symbolic link",
+    stat.S_IFIFO: "a named pipe",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
+
+#: (address family, socket type, protocol)
+Kind = tuple[int, int, int]
+
+
+def bind_tcp(host: str | None, port: int) -> socket.socket:
+    """A bound TCP socket; IPv6 where the host is an IPv6 address. Raises OSError."""
+    family = socket.AF_INET6 if host and ":" in host else socket.AF_INET
+    # By its protocol asyncio knows a connection that must not wait for more to send (TCP_NODELAY).
+    sock = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind((host or "", port))
+    except (socket.gaierror, UnicodeError) as exc:
+        sock.close()
+        raise unresolved(host, exc) from None
+    except OSError as exc:
+        sock.close()
+        raise OSError(exc.errno, f"{exc.strerror}: {host}:{port}") from None
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def unresolved(host: str | None, exc: Exception) -> OSError:
+    """The error for a host name that has no address."""
+    return OSError(f"Cannot resolve the host {host!r}: {getattr(exc, 'strerror', None) or exc}")
+
+
+def bind_unix(path: str) -> socket.socket:
+    """A unix socket at this path, in the place of one that a killed server left behind, and with its mode.
+
+    Raises OSError where the path is taken or cannot be made.
+    """
+    path = os.fspath(path)
+    mode = _vacate(path)
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        sock.bind(path)
+    except OSError as exc:
+        sock.close()
+        raise _about(path, exc) from None
+    try:
+        os.chmod(path, mode)  # nobody can connect before it listens, whatever the umask made of it
+    except OSError as exc:
+        SocketFile(path).remove()
+        sock.close()
+        raise _about(path, exc) from None
+    return sock
+
+
+class SocketFile:
+    """What is at a path right after a socket was bound there."""
+
+    def __init__(self, path: str) -> None:
+        self._path = os.path.abspath(path)  # the app may change the working directory
+        self._identity = _identity(self._path)
+
+    def remove(self) -> None:
+        """Remove it, unless it is gone or something else has taken its place."""
+        try:
+            if self._identity is not None and _identity(self._path) == self._identity:
+                os.unlink(self._path)
+        except OSError:
+            pass  # what is left can be taken over: nobody listens
+
+
+def inherited(fd: int) -> socket.socket:
+    """A socket object for a descriptor that stays open: family, type and protocol are the descriptor's own.
+
+    Raises OSError where nothing can be accepted on it.
+    """
+    number: int | None = None
+    try:
+        number = os.dup(fd)
+        sock = socket.socket(fileno=number)
+    except (OSError, OverflowError) as exc:
+        if number is not None:
+            os.close(number)
+        raise _unfit(fd, getattr(exc, "strerror", None) or str(exc)) from None
+    if sock.type != socket.SOCK_STREAM:
+        sock.close()
+        raise _unfit(fd, "it is not a stream socket")
+    try:
+        peer = sock.getpeername()
+    except OSError:
+        return sock
+    sock.close()
+    raise _unfit(fd, f"it is a connection (to {peer})" if peer else "it is a connection")
+
+
+def kind_of(listener: socket.socket) -> Kind:
+    """What a listening socket is, whatever its object says, and with TCP as the protocol of all that behaves so.
+
+    Objects that process managers and users make often know no protocol, or another family. asyncio switches
+    TCP_NODELAY on by it.
+    """
+    probe = socket.socket(fileno=listener.fileno())  # asks the system
+    try:
+        family, type_, proto = int(probe.family), int(probe.type), probe.proto
+    finally:
+        probe.detach()
+    is_stream = family in (socket.AF_INET, socket.AF_INET6) and type_ == socket.SOCK_STREAM
+    if is_stream and proto in (0, getattr(socket, "IPPROTO_MPTCP", 0)):
+        proto = socket.IPPROTO_TCP
+    return family, type_, proto
+
+
+def as_it_is(listener: socket.socket) -> socket.socket:
+    """The same listening socket, as an object that knows its family: libuv takes one that says AF_UNIX for a pipe."""
+    family, type_, proto = kind_of(listener)
+    if family == listener.family:
+        return listener
+    return socket.socket(family, type_, proto, fileno=os.dup(listener.fileno()))
+
+
+def check(config: ConfigView) -> None:
+    """Raise OSError for what is known to be wrong before anything is bound, so that no app is started in vain."""
+    check_numbers(config)
+    if config.uds is not None:
+        path = os.fspath(config.uds)
+        _look_at(path)
+        folder = os.path.dirname(path) or "."
+        if not os.access(folder, os.W_OK | os.X_OK):
+            number = errno.EACCES if os.path.isdir(folder) else errno.ENOENT
+            raise OSError(number, os.strerror(number), path)
+    elif config.fd is not None:
+        inherited(config.fd).close()
+
+
+def check_numbers(config: ConfigView) -> None:
+    """Raise OSError for a port or a backlog that no system has."""
+    if config.uds is None and config.fd is None and not 0 <= config.port <= 65535:
+        raise OSError(f"The port must be 0-65535, not {config.port}.")
+    if config.backlog > _MAX_BACKLOG:
+        raise OSError(f"The backlog must not exceed {_MAX_BACKLOG}: {config.backlog}.")
+
+
+def _vacate(path: str) -> int:
+    """Remove a socket on which nobody listens. Returns the mode that a new one should have."""
+    left = _look_at(path)
+    if left is None:
+        return UDS_MODE
+    try:
+        if _identity(path) == _identity_of(left):
+            os.unlink(path)
+    except FileNotFoundError:
+        pass
+    except OSError as exc:
+        raise _about(path, exc) from None
+    return stat.S_IMODE(left.st_mode)
+
+
+def _look_at(path: str) -> os.stat_result | None:
+    """What a killed server has left at this path, if anything. Raises OSError where it is taken."""
+    if not path:
+        raise OSError("The path of the unix socket is empty.")
+    try:
+        found = os.lstat(path)
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as exc:
+        raise _about(path, exc) from None
+    if not stat.S_ISSOCK(found.st_mode):
+        kind = _KINDS.get(stat.S_IFMT(found.st_mode), "something else")
+        raise OSError(f"Cannot make a unix socket at {path!r}: {kind} is there.")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.settimeout(_TIMEOUT_PROBE)
+        try:
+            probe.connect(path)
+        except (ConnectionRefusedError, FileNotFoundError):
+            if not _will_listen(path):
+                return found
+        except PermissionError as exc:
+            raise _about(path, exc) from None
+        except OSError:
+            pass  # a full queue, or a socket of another type: somebody is there
+    raise OSError(errno.EADDRINUSE, f"{os.strerror(errno.EADDRINUSE)}: the unix socket {path!r} is in use")
+
+
+def _will_listen(path: str) -> bool:
+    """Whether a process has bound this path and does not listen yet, as a supervisor whose children are starting.
+
+    Only Linux tells (proc(5), `/proc/net/unix`); a relative path may be one of another directory there.
+    """
+    name = os.fsencode(path)
+    if not os.path.isabs(name):
+        return False
+    try:
+        with open("/proc/net/unix", "rb") as table:
+            rows = [line.rstrip(b"\n").split(None, 7) for line in table]
+    except OSError:
+        return False
+    return any(row[5:6] == [_UNCONNECTED] and row[7:] == [name] for row in rows)
+
+
+def _identity(path: str) -> tuple[int, int, int] | None:
+    try:
+        return _identity_of(os.lstat(path))
+    except OSError:
+        return None
+
+
+def _identity_of(found: os.stat_result) -> tuple[int, int, int]:
+    """Device and inode; the time too, since the number of an inode that is gone is given to the next one."""
+    return found.st_dev, found.st_ino, found.st_mtime_ns
+
+
+def _about(path: str, exc: Any) -> OSError:
+    """The same error with the path in it: `bind()` and others do not say."""
+    if getattr(exc, "errno", None) is None:
+        return OSError(f"{exc}: {path!r}")
+    return OSError(exc.errno, exc.strerror, path)
+
+
+def _unfit(fd: int, reason: str) -> OSError:
+    return OSError(f"Cannot listen on file descriptor {fd}: {reason}.")
