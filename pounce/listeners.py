@@ -1,7 +1,9 @@
-"""The sockets a server listens on by itself, and the line that says where.
+"""The sockets a server listens on by itself, who accepts on them, and the line that says where.
 
-Runs on the server's loop, at startup. Where a supervisor binds the socket beforehand, see `config/sockets`. Answers to:
-uvicorn's `Server.startup`: the same addresses, file modes and messages.
+Runs on the server's loop, at startup. How a socket is made is in `binding`; where a supervisor binds it beforehand, see
+`config/sockets`. asyncio's own servers accept only where the loop is none of asyncio's selector loops: those spin and
+log without end in a process that is out of descriptors, so there it is the acceptor of worker threads that accepts
+(`pool/acceptor`). Answers to: uvicorn's `Server.startup`: the same addresses, file modes and messages.
 """
 
 from __future__ import annotations
@@ -10,20 +12,20 @@ import asyncio
 import logging
 import os
 import socket
-import stat
 import struct
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from pounce import binding
 from pounce.contracts import ConfigView
+from pounce.errors import STARTUP_FAILURE
 from pounce.logs import style
 from pounce.names import LOGGER_ERROR, banner
+from pounce.pool.acceptor import EXHAUSTED, Accepted, Acceptor
+from pounce.worker.worker import Worker
 
 logger = logging.getLogger(LOGGER_ERROR)
-
-#: Everybody may connect to a unix socket; who may reach it is up to its directory.
-_UDS_MODE = 0o666
 
 #: Handles that are added to a listening socket while connections come in bulk, how many must wait for that, and for how
 #: many reviews in a row there must be fewer to take them away.
@@ -35,42 +37,122 @@ _QUIET_REVIEWS = 5
 #: The beginning of `struct tcp_info`: eight bytes, four 32-bit numbers, then `tcpi_unacked`.
 _TCP_INFO_UNACKED = struct.Struct("=24xI")
 
+#: Reviews from one look at the file table to the next.
+_REVIEWS_PER_SECOND = 10
+
 ProtocolFactory = Callable[[], asyncio.BaseProtocol]
 
 
-async def create_listeners(
-    config: ConfigView, factory: ProtocolFactory, sockets: Sequence[socket.socket] | None
-) -> list[Any]:
-    """Listen on the running loop: on these sockets, or where the config says. Returns asyncio servers."""
+class Listening:
+    """Listening sockets under the interface of an asyncio server, for those who look at `Server.servers`."""
+
+    def __init__(self, sockets: Sequence[socket.socket], file: binding.SocketFile | None = None) -> None:
+        self.sockets = tuple(sockets)
+        #: Set by whoever accepts: lets go of the sockets before they are closed.
+        self.on_close: Callable[[], None] | None = None
+        self._file = file
+
+    def is_serving(self) -> bool:
+        """Whether connections are accepted."""
+        return bool(self.sockets)
+
+    def close(self) -> None:
+        """Accept no more; a unix socket's file goes, if it is still there."""
+        if self._file is not None:
+            self._file.remove()
+        if self.on_close is not None:
+            self.on_close()
+        for sock in self.sockets:
+            sock.close()
+        self.sockets = ()
+        self._file = self.on_close = None
+
+    async def wait_closed(self) -> None:
+        """Nothing is left to wait for."""
+
+
+def exit_if_unusable(config: ConfigView) -> None:
+    """Exit with code 3, before any app has started, where it is clear already that nothing can be listened on."""
+    try:
+        binding.check(config)
+    except OSError as exc:
+        logger.error(exc)
+        sys.exit(STARTUP_FAILURE)
+
+
+async def create_listeners(config: ConfigView, worker: Worker, sockets: Sequence[socket.socket] | None) -> list[Any]:
+    """Listen on the running loop, for this worker: on these sockets, or where the config says.
+
+    Returns asyncio servers, or what stands for them. Raises OSError.
+    """
     loop = asyncio.get_running_loop()
-    settings = _settings(config)
+    if isinstance(loop, asyncio.SelectorEventLoop):
+        if sockets is None:
+            servers = [await listening(config, None)]
+        else:
+            servers = [await listening(config, [sock]) for sock in sockets]
+        for server in servers:
+            acceptor = Acceptor(server.sockets, [_OnlyWorker(worker)])
+            server.on_close = acceptor.stop
+            acceptor.start()
+        return servers
+
+    factory, settings = worker.create_protocol, _settings(config)
     if sockets is not None:
-        return [await loop.create_server(factory, sock=sock, **settings) for sock in sockets]
+        return [await loop.create_server(factory, sock=binding.as_it_is(sock), **settings) for sock in sockets]
     if config.fd is not None:
-        return [await loop.create_server(factory, sock=_inherited(config.fd), **settings)]
+        return [await loop.create_server(factory, sock=binding.inherited(config.fd), **settings)]
     if config.uds is not None:
-        mode = _mode_for(config.uds)
-        server = await loop.create_unix_server(factory, path=config.uds, **settings)
-        os.chmod(config.uds, mode)
+        server = _open_unix(config.uds)
+        server.on_close = (await loop.create_unix_server(factory, sock=server.sockets[0], **settings)).close
         return [server]
-    return [await loop.create_server(factory, host=config.host, port=config.port, **settings)]
+    return [await _create_tcp_server(config, factory, **settings)]
 
 
-def bulk_acceptors(
+class _OnlyWorker:
+    """The worker of this very loop, as its acceptor sees it."""
+
+    def __init__(self, worker: Worker) -> None:
+        self._worker = worker
+
+    def load(self) -> int:
+        """There is nobody to share with."""
+        return 0
+
+    def heartbeat_age(self) -> float:
+        """The loop turns: it asks."""
+        return 0.0
+
+    def adopt_threadsafe(self, accepted: list[Accepted]) -> None:
+        """Make connections of them."""
+        for fd, family, kind, proto in accepted:
+            self._worker.adopt(socket.socket(family, kind, proto, fileno=fd))
+
+
+async def _create_tcp_server(config: ConfigView, factory: ProtocolFactory, **settings: Any) -> asyncio.Server:
+    loop = asyncio.get_running_loop()
+    try:
+        return await loop.create_server(factory, host=config.host, port=config.port, **settings)
+    except (socket.gaierror, UnicodeError) as exc:
+        raise binding.unresolved(config.host, exc) from None
+
+
+def caretakers(
     config: ConfigView,
     factory: ProtocolFactory,
     sockets: Sequence[socket.socket] | None,
-    servers: Sequence[asyncio.Server],
-) -> list[BulkAcceptor]:
-    """One for each server that `create_listeners` made, where it accepts one connection per turn. On their loop.
-
-    None where the sockets came from elsewhere: processes that share one should share what comes, too.
-    """
-    is_own = sockets is None and config.fd is None and config.uds is None
-    is_one_by_one = type(asyncio.get_running_loop()).__module__.startswith("uvloop")
-    if not (is_own and is_one_by_one and sys.platform == "linux"):
+    servers: Sequence[Any],
+) -> list[BulkAcceptor | FileTableWatch]:
+    """What looks after the servers that `create_listeners` made, on a loop that accepts by itself. On that loop."""
+    if not type(asyncio.get_running_loop()).__module__.startswith("uvloop"):
         return []
-    return [BulkAcceptor(server, factory, _settings(config)) for server in servers]
+    # Processes that share a socket should share what comes, too: in bulk only from sockets of one's own.
+    is_own = sockets is None and config.fd is None and config.uds is None
+    accept_in_bulk = is_own and sys.platform == "linux"
+    return [
+        FileTableWatch(),
+        *(BulkAcceptor(server, factory, _settings(config)) for server in servers if accept_in_bulk),
+    ]
 
 
 def _settings(config: ConfigView) -> dict[str, Any]:
@@ -145,24 +227,63 @@ def _waiting(listener: socket.socket) -> int:
     return int(_TCP_INFO_UNACKED.unpack(info)[0])
 
 
-async def listening(config: ConfigView, sockets: Sequence[socket.socket] | None) -> list[socket.socket]:
+class FileTableWatch:
+    """Says once a second that the process is out of descriptors.
+
+    For libuv, which then takes every connection that comes and closes it, and tells nobody.
+    """
+
+    def __init__(self) -> None:
+        self._reviews = 0
+
+    async def review(self) -> None:
+        """Look whether there is a descriptor left. To be called every tenth of a second."""
+        self._reviews += 1
+        if self._reviews % _REVIEWS_PER_SECOND:
+            return
+        try:
+            socket.socket().close()
+        except OSError as exc:
+            if exc.errno in EXHAUSTED:
+                logger.error("Cannot accept a connection: %s. Those that come are closed.", exc.strerror)
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+async def listening(config: ConfigView, sockets: Sequence[socket.socket] | None) -> Listening:
     """Listening, non-blocking sockets to accept on by hand: these, or where the config says. Raises OSError."""
     if sockets is not None:
-        listeners = list(sockets)
-    elif config.fd is not None:
-        listeners = [_inherited(config.fd)]
-    elif config.uds is not None:
-        listeners = [_unix(config.uds)]
-    else:
-        # asyncio resolves the host as it does with one worker; we keep its sockets and drop the server around them.
-        loop = asyncio.get_running_loop()
-        server = await loop.create_server(asyncio.Protocol, host=config.host, port=config.port, start_serving=False)
-        listeners = [socket.socket(fileno=os.dup(sock.fileno())) for sock in server.sockets]
-        server.close()
-    for sock in listeners:
+        return _listen(Listening(sockets), config.backlog)
+    opened = await _open(config)
+    try:
+        return _listen(opened, config.backlog)
+    except BaseException:
+        opened.close()
+        raise
+
+
+async def _open(config: ConfigView) -> Listening:
+    if config.fd is not None:
+        return Listening([binding.inherited(config.fd)])
+    if config.uds is not None:
+        return _open_unix(config.uds)
+    # asyncio resolves the host, and we keep its sockets and drop the server around them.
+    server = await _create_tcp_server(config, asyncio.Protocol, start_serving=False)
+    opened = Listening([sock.dup() for sock in server.sockets])
+    server.close()
+    return opened
+
+
+def _open_unix(path: str) -> Listening:
+    return Listening([binding.bind_unix(path)], binding.SocketFile(path))
+
+
+def _listen(opened: Listening, backlog: int) -> Listening:
+    for sock in opened.sockets:
         sock.setblocking(False)
-        sock.listen(config.backlog)
-    return listeners
+        sock.listen(backlog)
+    return opened
 
 
 def announce(config: ConfigView, sockets: Sequence[Any]) -> None:
@@ -184,27 +305,3 @@ def announce(config: ConfigView, sockets: Sequence[Any]) -> None:
         port,
         extra={"color_message": opening + style(address, bold=True) + ending},
     )
-
-
-def _inherited(fd: int) -> socket.socket:
-    """A socket object for a descriptor that stays open: family, type and protocol are the descriptor's own."""
-    return socket.socket(fileno=os.dup(fd))
-
-
-def _mode_for(path: str) -> int:
-    """The mode that a socket at this path should have: that of one which is there already."""
-    return os.stat(path).st_mode if os.path.exists(path) else _UDS_MODE
-
-
-def _unix(path: str) -> socket.socket:
-    mode = _mode_for(path)
-    if stat.S_ISSOCK(mode):
-        os.unlink(path)  # as asyncio's create_unix_server does
-    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
-        sock.bind(path)
-    except OSError:
-        sock.close()
-        raise
-    os.chmod(path, stat.S_IMODE(mode))
-    return sock

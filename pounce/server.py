@@ -21,14 +21,14 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Generator
 from types import FrameType
 from typing import Any
 
 from pounce.connection.state import ServerState
 from pounce.contracts import ConfigView
 from pounce.errors import NEEDS_PROCESSES, STARTUP_FAILURE
-from pounce.listeners import BulkAcceptor, announce, bulk_acceptors, create_listeners, listening
+from pounce.listeners import announce, caretakers, create_listeners, exit_if_unusable, listening
 from pounce.logs import style
 from pounce.names import LOGGER_ERROR
 from pounce.pool.gil_watch import GilWatch
@@ -81,7 +81,7 @@ class Server:
         self._captured_signals: list[int] = []
         self._asked_at = 0.0  # to end (monotonic)
         self._worker: Worker | None = None
-        self._bulk_acceptors: list[BulkAcceptor] = []
+        self._caretakers: list[Any] = []
         self._pool: WorkerPool | None = None
         self._thread_id = threading.get_ident()
         self._heartbeat = time.monotonic()
@@ -131,9 +131,9 @@ class Server:
                 await self.shutdown(sockets=sockets)
                 self._log_process("Finished server process [%d]")
         finally:
+            for server in self.servers:
+                server.close()
             if self._pool is not None:
-                for server in self.servers:
-                    server.close()
                 self._pool.abandon()
 
     def _prepare_worker(self) -> None:
@@ -173,6 +173,8 @@ class Server:
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Run the app's startup, then listen. Exits with code 3 where either fails."""
+        if sockets is None:
+            exit_if_unusable(self.config)
         if self._pool is not None:
             await self._start_pool(sockets)
         else:
@@ -185,14 +187,14 @@ class Server:
             sys.exit(STARTUP_FAILURE)
         factory = self._worker.create_protocol
         try:
-            self.servers = await create_listeners(self.config, factory, sockets)
+            self.servers = await create_listeners(self.config, self._worker, sockets)
         except OSError as exc:
             logger.error(exc)
             await self.lifespan.shutdown()
             sys.exit(STARTUP_FAILURE)
         if sockets is None:
             announce(self.config, self.servers[0].sockets)
-        self._bulk_acceptors = bulk_acceptors(self.config, factory, sockets, self.servers)
+        self._caretakers = caretakers(self.config, factory, sockets, self.servers)
         self._worker.heartbeat = time.monotonic()
         self._report_start()
 
@@ -228,10 +230,11 @@ class Server:
             logger.error(exc)
             await pool.stop(linger=0.0, limit=None, is_forced=lambda: self.force_exit, log=False)
             sys.exit(STARTUP_FAILURE)
-        pool.accept(listeners)
-        self.servers = [_Listeners(listeners, pool.stop_accepting)]
+        pool.accept(listeners.sockets)
+        listeners.on_close = pool.stop_accepting
+        self.servers = [listeners]
         if sockets is None:
-            announce(self.config, listeners)
+            announce(self.config, listeners.sockets)
         self._heartbeat = time.monotonic()
         self._report_start()
 
@@ -248,8 +251,8 @@ class Server:
         """What is due every tenth of a second. Returns whether the server should end."""
         if self._worker is not None:
             self._worker.tick()
-            for acceptor in self._bulk_acceptors:
-                await acceptor.review()
+            for caretaker in self._caretakers:
+                await caretaker.review()
         else:
             self._heartbeat = time.monotonic()
         if counter % 10 == 0:
@@ -294,8 +297,8 @@ class Server:
         """Stop listening, let requests end within `timeout_graceful_shutdown`, run the app's shutdown."""
         logger.info("Shutting down")
         self._ending = True
-        for acceptor in self._bulk_acceptors:
-            acceptor.close()
+        for caretaker in self._caretakers:
+            caretaker.close()
         for server in self.servers:
             server.close()
         linger = SIGTERM_LINGER if signal.SIGTERM in self._captured_signals else 0.0
@@ -415,25 +418,3 @@ def _spare_the_collector() -> None:
     """
     gc.collect()
     gc.freeze()
-
-
-class _Listeners:
-    """Listening sockets under the interface of an asyncio server, for those who look at `Server.servers`."""
-
-    def __init__(self, sockets: Sequence[socket.socket], stop_accepting: Callable[[], None]) -> None:
-        self.sockets = tuple(sockets)
-        self._stop_accepting = stop_accepting
-
-    def is_serving(self) -> bool:
-        """Whether connections are accepted."""
-        return bool(self.sockets)
-
-    def close(self) -> None:
-        """Accept no more: the acceptor lets go of the sockets before they are closed."""
-        self._stop_accepting()
-        for sock in self.sockets:
-            sock.close()
-        self.sockets = ()
-
-    async def wait_closed(self) -> None:
-        """Nothing is left to wait for."""

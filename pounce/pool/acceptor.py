@@ -1,8 +1,9 @@
 """Accepts connections for all workers and hands each to the least loaded one. A connection then stays on its loop.
 
-Runs on the server's own loop (the main thread, or wherever `Server.serve()` runs). What crosses to a worker is a bare
-descriptor: the socket object around it is made on the worker's thread. Knows nothing of protocols. Answers to:
-accept(2); a full file table must neither spin nor end the listener.
+Runs on the server's own loop (the main thread, or wherever `Server.serve()` runs), for worker threads and, on asyncio's
+selector loops, for the one worker of that loop. What crosses to a worker is a bare descriptor: the socket object around
+it is made on the worker's thread. Knows nothing of protocols. Answers to: accept(2); a full file table must neither
+spin, nor fill the log, nor end the listener.
 """
 
 from __future__ import annotations
@@ -11,18 +12,27 @@ import asyncio
 import errno
 import logging
 import socket
+import time
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
+from pounce.binding import Kind, kind_of
 from pounce.names import LOGGER_ERROR
 from pounce.pool.balance import least_loaded
 
 #: Connections accepted in one go, before other things of this loop get their turn.
 _BATCH = 64
 
-#: Seconds without accepting after the process ran out of file descriptors or memory.
+#: Seconds without accepting after the process ran out of file descriptors or memory, and from one line about it to the
+#: next.
 _EXHAUSTED_PAUSE = 0.5
-_EXHAUSTED = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM))
+_TIMEOUT_SILENCE = 1.0
+EXHAUSTED = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM))
+
+#: What accept(2) says of one connection alone: it was gone before it was accepted. The next one is there.
+_GONE = frozenset(
+    (errno.ECONNABORTED, errno.EPROTO, errno.ENETDOWN, errno.ENETUNREACH, errno.EHOSTDOWN, errno.EHOSTUNREACH)
+)
 
 #: A worker whose loop has not turned for so many seconds gets no connections while another one turns. Where none does,
 #: connections stay in the backlog for this long: a new generation may be there to take them.
@@ -48,11 +58,29 @@ class Adopter(Protocol):
         """Take over accepted connections."""
 
 
+class _Complaints:
+    """At most one line a second about what keeps this process from accepting, on however many sockets."""
+
+    def __init__(self) -> None:
+        self._silent_until = 0.0
+
+    def say(self, message: str, *arguments: object) -> None:
+        """Log it, unless something was said a moment ago."""
+        now = time.monotonic()
+        if now >= self._silent_until:
+            self._silent_until = now + _TIMEOUT_SILENCE
+            logger.error(message, *arguments)
+
+
+_complaints = _Complaints()
+
+
 class Acceptor:
     """One reader per listening socket. The sockets must be listening and non-blocking; they stay the caller's."""
 
     def __init__(self, listeners: Sequence[socket.socket], workers: Sequence[Adopter]) -> None:
         self._listeners = listeners
+        self._kinds: list[Kind] = []
         self._workers = workers
         self._next = 0
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -61,6 +89,7 @@ class Acceptor:
     def start(self) -> None:
         """Accept from now on, on the running loop."""
         self._loop = asyncio.get_running_loop()
+        self._kinds = [kind_of(listener) for listener in self._listeners]
         self._listen(self._loop)
 
     def stop(self) -> None:
@@ -76,8 +105,7 @@ class Acceptor:
 
     def _listen(self, loop: asyncio.AbstractEventLoop) -> None:
         self._paused = None
-        for listener in self._listeners:
-            kind = (int(listener.family), int(listener.type), listener.proto)
+        for listener, kind in zip(self._listeners, self._kinds, strict=True):
             loop.add_reader(listener.fileno(), self._on_readable, _accept_on(listener), *kind)
 
     def _on_readable(self, accept: Callable[[], int], family: int, kind: int, proto: int) -> None:
@@ -92,16 +120,13 @@ class Acceptor:
                 fd = accept()
             except (BlockingIOError, InterruptedError):
                 break
-            except ConnectionAbortedError:
-                continue  # reset by the client before it was accepted
             except OSError as exc:
-                if exc.errno in _EXHAUSTED:
-                    logger.error(
-                        "Cannot accept a connection: %s. Trying again in %s s.", exc.strerror, _EXHAUSTED_PAUSE
-                    )
-                    self._pause(_EXHAUSTED_PAUSE)
-                else:
-                    logger.error("Cannot accept a connection: %s", exc)
+                if exc.errno in _GONE:
+                    continue
+                _complaints.say(
+                    "Cannot accept a connection: %s. Trying again in %s s.", exc.strerror or exc, _EXHAUSTED_PAUSE
+                )
+                self._pause(_EXHAUSTED_PAUSE)
                 break
             index = least_loaded(loads, self._next)
             self._next = index + 1

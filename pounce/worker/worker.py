@@ -142,8 +142,9 @@ class Worker:
             while (self.state.connections or self._connecting) and time.monotonic() < deadline and not is_forced():
                 await asyncio.sleep(0.02)
                 self.heartbeat = time.monotonic()
-        for task in self._connecting:
-            task.cancel()  # a TLS handshake: no request was sent yet
+        if self.config.ssl is not None:
+            for task in self._connecting:
+                task.cancel()  # a TLS handshake: no request was sent yet
         for connection in list(self.state.connections):
             connection.shutdown()
 

@@ -147,22 +147,69 @@ class Exhausted:
         return sock.detach(), address
 
 
-async def test_a_full_file_table_pauses_accepting(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    """With EMFILE the acceptor neither spins on the readable listener nor gives it up."""
-    monkeypatch.setattr(module, "_EXHAUSTED_PAUSE", 0.1)
+@pytest.fixture(autouse=True)
+def nothing_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No earlier test has said anything."""
+    monkeypatch.setattr(module, "_complaints", module._Complaints())
     monkeypatch.setattr(logging.getLogger("uvicorn"), "propagate", True)
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.EINVAL])
+async def test_what_keeps_it_from_accepting_pauses_it(
+    number: int, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """With a full file table, or an error that nobody foresaw, it neither spins on the readable listener nor gives it
+    up, and says so once in a while."""
+    monkeypatch.setattr(module, "_EXHAUSTED_PAUSE", 0.1)
     worker = TakesNote()
     with listening() as listener, connected(listener, 1):
-        full = Exhausted(listener, 2, errno.EMFILE)
+        full = Exhausted(listener, 2, number)
         acceptor = Acceptor([full], [worker])  # type: ignore[list-item]
         acceptor.start()
         await asyncio.wait_for(worker.arrived.wait(), 5)
         acceptor.stop()
     assert full.calls <= 4  # two failures, one success, one that finds nothing
-    assert [record.levelname for record in caplog.records] == ["ERROR", "ERROR"]
-    assert "Trying again in 0.1 s." in caplog.text
+    assert caplog.messages == ["Cannot accept a connection: no more. Trying again in 0.1 s."]
+    close(worker)
+
+
+async def test_a_full_file_table_is_one_line_a_second(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """For all listening sockets of the process together, however often they try."""
+    now = 1000.0
+    monkeypatch.setattr(module.time, "monotonic", lambda: now)
+    complaints = module._Complaints()
+    for _ in range(3):
+        for _ in range(4):
+            complaints.say("Cannot accept a connection: %s", "no more")
+            now += 0.25
+    assert caplog.messages == ["Cannot accept a connection: no more"] * 3
+
+
+@pytest.mark.parametrize("how", ["protocol 0", "as a unix socket", "multipath"])
+async def test_what_is_handed_over_knows_its_protocol(how: str) -> None:
+    """Whatever the listening socket's object says: asyncio sends at once on what it knows for TCP."""
+    worker = TakesNote()
+    with socket.create_server(("127.0.0.1", 0)) as made:
+        if how == "multipath":
+            try:
+                given = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_MPTCP)
+            except OSError:
+                pytest.skip("the system has no multipath TCP")
+            given.bind(("127.0.0.1", 0))
+            given.listen()
+        else:
+            family = socket.AF_UNIX if how == "as a unix socket" else socket.AF_INET
+            given = socket.socket(family, socket.SOCK_STREAM, 0, fileno=made.detach())
+        given.setblocking(False)
+        with given, connected(given, 1):
+            acceptor = Acceptor([given], [worker])
+            acceptor.start()
+            await asyncio.wait_for(worker.arrived.wait(), 5)
+            acceptor.stop()
+    (sock,) = worker.sockets
+    assert (sock.family, sock.type, sock.proto) == (socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     close(worker)
 
 
@@ -216,11 +263,12 @@ async def test_stopping_while_paused_stays_stopped(monkeypatch: pytest.MonkeyPat
     assert not worker.sockets
 
 
-async def test_a_client_that_is_gone_already_is_passed_over() -> None:
-    """A connection that was reset before it was accepted does not cost the one behind it its turn."""
+@pytest.mark.parametrize("number", [errno.ECONNABORTED, errno.EPROTO, errno.EHOSTUNREACH])
+async def test_a_client_that_is_gone_already_is_passed_over(number: int) -> None:
+    """A connection that was lost before it was accepted does not cost the one behind it its turn."""
     worker = TakesNote()
     with listening() as listener, connected(listener, 1):
-        aborted = Exhausted(listener, 1, errno.ECONNABORTED)
+        aborted = Exhausted(listener, 1, number)
         acceptor = Acceptor([aborted], [worker])  # type: ignore[list-item]
         acceptor.start()
         await asyncio.wait_for(worker.arrived.wait(), 5)

@@ -220,12 +220,15 @@ def served(
         process.stderr.close()
 
 
-def run_command(*arguments: str, cwd: Path = ROOT, env: dict[str, str] | None = None) -> tuple[int, str]:
+def run_command(
+    *arguments: str, cwd: Path = ROOT, env: dict[str, str] | None = None, pass_fds: Sequence[int] = ()
+) -> tuple[int, str]:
     """Exit code and error output (colours removed) of a command that is expected to end by itself."""
     done = subprocess.run(
         command(*arguments),
         cwd=cwd,
         env=env or environment(),
+        pass_fds=pass_fds,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,

@@ -7,6 +7,7 @@ import socket
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -132,7 +133,10 @@ def test_a_busy_port_is_one_line(workers: str) -> None:
     "options,said,exit_code",
     [
         (["--ssl-keyfile", "nowhere.pem", "--ssl-certfile", "nowhere.pem"], "nowhere.pem", None),
-        (["--uds", "/nowhere/http.sock"], "No such file or directory", None),
+        (["--uds", "/nowhere/http.sock"], "No such file or directory: '/nowhere/http.sock'", 3),
+        (["--fd", "99"], "Cannot listen on file descriptor 99: Bad file descriptor.", 3),
+        (["--host", "no-such-name.invalid"], "Cannot resolve the host 'no-such-name.invalid': ", 3),
+        (["--backlog", "99999999999"], "The backlog must not exceed 2147483647: 99999999999.", 3),
         (["--log-config", "nowhere.json"], "nowhere.json", 2),
         (["--env-file", "nowhere.env"], "nowhere.env", 2),
         (["--loop", "nowhere"], "nowhere", 3),
@@ -147,6 +151,26 @@ def test_a_wrong_option_is_one_line(options: list[str], said: str, exit_code: in
     code, output = run_command(HELLO, "--port", "0", *options)
     assert said in the_one_error(output)
     assert code == exit_code if exit_code is not None else code in (1, 3)
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+@pytest.mark.parametrize("kind", ["connection", "UDP", "file"])
+def test_a_descriptor_that_cannot_listen_is_one_line(workers: str, kind: str, tmp_path: Path) -> None:
+    """It is named with its number, and the process ends with 3."""
+    given: Any
+    with contextlib.ExitStack() as opened:
+        if kind == "connection":
+            given, other = socket.socketpair()
+            opened.enter_context(given)
+            opened.enter_context(other)
+        elif kind == "UDP":
+            given = opened.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+        else:
+            given = opened.enter_context((tmp_path / "file").open("w"))
+        fd = given.fileno()
+        code, output = run_command(HELLO, "--fd", str(fd), "--workers", workers, pass_fds=[fd])
+    assert f"Cannot listen on file descriptor {fd}: " in the_one_error(output)
+    assert code == 3
 
 
 def test_help_fits_the_terminal() -> None:
