@@ -192,7 +192,7 @@ class HttpConnection(Connection, Idle):
         else:
             # Not through the `context` argument, which a task factory or loop of the user's may not know. A copy, since
             # what the loop calls may run in the original.
-            task = context.copy().run(self._start_task, coro, None)
+            task = context.copy().run(self.loop.create_task, coro)
         if not (self._eager and task.done()):
             self.tasks.add(task)
             task.add_done_callback(self.tasks.discard)

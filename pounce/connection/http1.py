@@ -1,7 +1,7 @@
 """One HTTP/1.1 connection: its requests, in their order; keep-alive, limits, upgrade. A parser is a `wire_class`.
 
 Runs on the worker's loop. Knows no parser and no other thread. A request's way: `data_received` feeds the wire, which
-tells `on_request`/`on_body`/`on_end`; `_advance` runs the app; its messages go out through `Http1Output`.
+tells `on_request`/`on_body`/`on_end`; `_advance` runs the app; its messages go out through the writer.
 
 The app is started when the whole segment is parsed, so that `receive()` finds what has arrived; what it sends before it
 first waits leaves in one write. Answers to: RFC 9112 section 9; uvicorn's H11Protocol and HttpToolsProtocol.
@@ -13,8 +13,8 @@ import asyncio
 from collections import deque
 from typing import Any, ClassVar
 
+from pounce.connection.base import HttpConnection
 from pounce.connection.flow import HIGH_WATER_LIMIT
-from pounce.connection.http1_output import Http1Output
 from pounce.connection.state import ServerState
 from pounce.contracts import ConfigView
 from pounce.errors import BadRequest
@@ -22,7 +22,8 @@ from pounce.exchange.canned import service_unavailable
 from pounce.exchange.http_cycle import RequestResponseCycle
 from pounce.exchange.scope import http_scope
 from pounce.names import distribution
-from pounce.wire.http1 import INVALID_REQUEST, Headers
+from pounce.wire.http1 import INVALID_REQUEST, Headers, Http1Wire
+from pounce.wire.http1_writer import Http1Writer
 
 #: Pipelined requests that are answered in a row before other connections have their turn.
 _REQUESTS_PER_TURN = 64
@@ -31,7 +32,7 @@ _REQUESTS_PER_TURN = 64
 _HASH, _SLASH, _QUESTION_MARK = b"#/?"
 
 
-class HTTP1Protocol(Http1Output):
+class HTTP1Protocol(HttpConnection):
     """asyncio's view of one HTTP/1.1 connection, and the `HttpChannel` of its cycles."""
 
     __slots__ = (
@@ -43,9 +44,12 @@ class HTTP1Protocol(Http1Output):
         "cycle",
         "pipeline",
         "scope",
+        "wire",
+        "writer",
         "ws_protocol_class",
     )
 
+    wire_class: ClassVar[Any]
     sends_length_of_500: ClassVar[bool] = False
     #: Whether the wire parses a pipelined request only when the response before it is complete (`start_next`).
     holds_requests_back: ClassVar[bool] = True
@@ -60,6 +64,11 @@ class HTTP1Protocol(Http1Output):
         """See `HttpConnection`."""
         super().__init__(config, server_state, app_state, _loop)
         self.ws_protocol_class = config.ws_protocol_class
+        self.wire: Http1Wire = self.wire_class(self, server_state.header_cache, config.h11_max_incomplete_event_size)
+        #: What its cycles send goes through this.
+        self.writer = Http1Writer(
+            self.wire.encoder, server_state, self.loop.call_soon if self._holds_heads else None, self._writes_vectors
+        )
 
         self._refusal: BadRequest | None = None
         self._upgrade: tuple[str, bytes, Headers, list[bytes]] | None = None  # the list: what came behind its head
@@ -83,6 +92,7 @@ class HTTP1Protocol(Http1Output):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """A client has connected."""
         super().connection_made(transport)
+        self.writer.transport = transport
         self._trace("HTTP connection made")
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -91,7 +101,6 @@ class HTTP1Protocol(Http1Output):
         self._trace("HTTP connection lost")
         self._unset_keepalive_if_required()
         self.pipeline.clear()
-        self._head = b""
         self._refusal = self._upgrade = None
         self._input_ended = True
         active, latest = self._active, self.cycle
@@ -109,7 +118,7 @@ class HTTP1Protocol(Http1Output):
         """
         latest = self.cycle
         if self.scheme != "http" or latest is None or latest.more_body or self._input_ended:
-            self.flush()
+            self.writer.flush()
             return False
         if self._active is None and not self.pipeline:
             return False
@@ -230,7 +239,8 @@ class HTTP1Protocol(Http1Output):
 
     def _advance(self) -> None:
         """Start the apps of parsed requests, one after the other is answered; then write what they said at once."""
-        self._advancing = True
+        writer = self.writer
+        writer.in_step = True
         pipeline = self.pipeline
         left = _REQUESTS_PER_TURN
         while True:
@@ -239,9 +249,9 @@ class HTTP1Protocol(Http1Output):
             if not pipeline or not left or self._active is not None:
                 break
             left -= 1  # type: ignore[unreachable]  # the app may have run and answered meanwhile
-        self._advancing = False
-        if self._head:
-            self.flush()
+        writer.in_step = False
+        if writer.head:
+            writer.flush()
         if self._active is None:
             if pipeline:  # type: ignore[unreachable]
                 self.loop.call_soon(self._advance_soon, context=self._context)
@@ -282,11 +292,16 @@ class HTTP1Protocol(Http1Output):
         """See `HttpChannel.on_response_complete`."""
         self.server_state.total_requests += 1
         self._active = None
-        wire = self.wire
-        if wire.close_after_response or not cycle.keep_alive:
+        encoder = self.wire.encoder
+        if encoder.dropped_body:
+            encoder.dropped_body = False
+            self.logger.warning("Responses of status 204 and 304 have no body: the app's was left out.")
+        if encoder.close_after_response or not cycle.keep_alive:
             self.close()
-        elif self.holds_requests_back or not self._advancing:
+        elif self.holds_requests_back or (self.pipeline and not self.writer.in_step):
             self._next_request()
+        elif not self.writer.in_step:
+            self._on_drained()
 
     def _next_request(self) -> None:
         if self.transport.is_closing():
@@ -298,7 +313,7 @@ class HTTP1Protocol(Http1Output):
         if self._client_done and self.cycle is not None and self.cycle.more_body:
             self.close()  # a further request that will never be complete
             return
-        if self._advancing:
+        if self.writer.in_step:
             return  # the loop there goes on with the next request
         if not self.pipeline:
             self._on_drained()
@@ -311,7 +326,7 @@ class HTTP1Protocol(Http1Output):
     def close(self) -> None:
         """Close the transport behind what was sent, once."""
         if not self.transport.is_closing():
-            self.flush()
+            self.writer.flush()
             self._input_ended = True
             self.pipeline.clear()
             self.transport.close()
@@ -352,7 +367,7 @@ class HTTP1Protocol(Http1Output):
 
     def _refuse(self, bad_request: BadRequest) -> None:
         if not self.transport.is_closing():
-            self.flush()
+            self.writer.flush()
             self.transport.write(
                 self.wire.error_response(bad_request.status, bad_request.reason, self.server_state.default_headers)
             )
@@ -380,7 +395,7 @@ class HTTP1Protocol(Http1Output):
         self._upgrade = None
         self._input_ended = False
         self._unset_keepalive_if_required()
-        self.flush()
+        self.writer.flush()
         self._trace("Upgrading to WebSocket")
         self.connections.discard(self)
         request = [method.encode("ascii"), b" ", target, b" HTTP/1.1\r\n"]

@@ -118,17 +118,28 @@ class HttpStream(Http2Stream):
 
     # Told by the cycle
 
-    def send_head(self, cycle: RequestResponseCycle, status: int, headers: Iterable[tuple[bytes, bytes]]) -> None:
-        """See `HttpChannel.send_head`."""
+    @property
+    def writer(self) -> HttpStream:
+        """See `HttpChannel.writer`."""
+        return self
+
+    def send_head(
+        self,
+        status: int,
+        headers: Iterable[tuple[bytes, bytes]],
+        is_head: bool,
+        keep_alive: bool,  # of the connection, which no response ends
+    ) -> None:
+        """See `HttpWriter.send_head`."""
         connection = self.connection
         if not self.local_open or connection.transport.is_closing():
             return
         length = connection.wire.send_head(self, status, headers, connection.server_state.default_headers)
-        self._body.begin(status, cycle.is_head, length)
+        self._body.begin(status, is_head, length)
         connection.write_soon()
 
-    def send_body(self, cycle: RequestResponseCycle, body: bytes, more_body: bool) -> None:
-        """See `HttpChannel.send_body`."""
+    def send_body(self, body: Any, more_body: bool) -> None:
+        """See `HttpWriter.send_body`."""
         counter = self._body
         body = counter.take(body_bytes(body), more_body)
         if self.local_open:
@@ -137,18 +148,19 @@ class HttpStream(Http2Stream):
                 self.write_paused = True
             self.connection.write_soon()
         if counter.is_short:
-            self._report_short(cycle)
+            self._report_short()
         if counter.dropped and not more_body:
             counter.dropped = False
             self.connection.logger.warning("Responses of status 204 and 304 have no body: the app's was left out.")
 
-    def _report_short(self, cycle: RequestResponseCycle) -> None:
+    def _report_short(self) -> None:
         """What there is is sent, and then the stream's reset: the app hears of its mistake."""
-        cycle.disconnected = True
+        if self.cycle is not None:
+            self.cycle.disconnected = True
         raise MisusedByApp("Response content shorter than Content-Length")
 
     def send_continue(self) -> None:
-        """See `HttpChannel.send_continue`."""
+        """See `HttpWriter.send_continue`."""
         if self.local_open and self.remote_open:
             self.connection.wire.send_informational(self, 100, ())
             self.connection.write_soon()
@@ -172,7 +184,7 @@ class HttpStream(Http2Stream):
             self.connection.wire.send_data(self, b"", True, fields, breaks_off=is_short)
             self.connection.write_soon()
         if is_short:
-            self._report_short(cycle)
+            self._report_short()
 
     def abandon(self, cycle: RequestResponseCycle) -> None:
         """See `HttpChannel.abandon`: only this stream ends, also where its response was complete (as with uvicorn).

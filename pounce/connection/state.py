@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from pounce.connection.flow import can_write_vectors
 from pounce.connection.tasks import TaskStarter, can_start_eagerly, start_task_on
-from pounce.wire.http1_head import HeaderCache
+from pounce.wire.http1_writer import HeaderCache
 
 
 class LoopTraits(NamedTuple):

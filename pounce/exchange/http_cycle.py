@@ -41,8 +41,25 @@ class Flow(Protocol):
         """The app wants more of the body."""
 
 
-class HttpChannel(Protocol):
+class HttpWriter(Protocol):
     """Where a cycle's messages go."""
+
+    def send_head(self, status: int, headers: Iterable[tuple[bytes, bytes]], is_head: bool, keep_alive: bool) -> None:
+        """Send the response's head. Raises MisusedByApp."""
+
+    def send_body(self, body: Any, more_body: bool) -> None:
+        """Send a part of the response's body. Raises MisusedByApp."""
+
+    def send_continue(self) -> None:
+        """Send `100 Continue`, if the connection still stands."""
+
+
+class HttpChannel(Protocol):
+    """What a cycle is an exchange of: a connection, or a stream of one."""
+
+    @property
+    def writer(self) -> HttpWriter:
+        """Where its messages go."""
 
     @property
     def flow(self) -> Flow:
@@ -54,15 +71,6 @@ class HttpChannel(Protocol):
 
     def server_stops(self) -> bool:
         """Whether this worker is on its way out."""
-
-    def send_head(self, cycle: RequestResponseCycle, status: int, headers: Iterable[tuple[bytes, bytes]]) -> None:
-        """Send the response's head. Raises MisusedByApp."""
-
-    def send_body(self, cycle: RequestResponseCycle, body: bytes, more_body: bool) -> None:
-        """Send a part of the response's body. Raises MisusedByApp."""
-
-    def send_continue(self) -> None:
-        """Send `100 Continue`, if the connection still stands."""
 
     def on_response_complete(self, cycle: RequestResponseCycle) -> None:
         """The last message of the response was sent."""
@@ -94,6 +102,7 @@ class RequestResponseCycle:
         "response_started",
         "scope",
         "waiting_for_100_continue",
+        "writer",
     )
 
     def __init__(
@@ -109,6 +118,7 @@ class RequestResponseCycle:
     ) -> None:
         """`access_logger` is None where nobody listens to access lines. Without `has_body` the request is complete."""
         self.channel = channel
+        self.writer = channel.writer
         self.app = app
         self.scope = scope
         self.logger = logger
@@ -219,7 +229,7 @@ class RequestResponseCycle:
             headers.insert(1, (b"content-length", b"%d" % len(INTERNAL_SERVER_ERROR)))
         try:
             self._start_response(500, headers)
-            self.channel.send_body(self, INTERNAL_SERVER_ERROR, False)
+            self.writer.send_body(INTERNAL_SERVER_ERROR, False)
         except Exception as exc:  # a default header that no response can have, an access log that fails
             log_app_exception(self.logger, exc)
             self.channel.abandon(self)
@@ -242,9 +252,9 @@ class RequestResponseCycle:
         elif not self.response_complete:
             if kind != "http.response.body":
                 raise RuntimeError(f"Expected ASGI message 'http.response.body', but got '{kind}'.")
-            body: bytes = message.get("body", b"")  # type: ignore[assignment]
+            body = message.get("body", b"")
             if message.get("more_body", False):
-                channel.send_body(self, body, True)
+                self.writer.send_body(body, True)
                 if self.client_done and not body:
                     await self._give_in_vain()  # whether the client still reads, only bytes can tell
                     return
@@ -254,7 +264,7 @@ class RequestResponseCycle:
                 if turns.are_due():
                     await turns.give()
             else:
-                channel.send_body(self, body, False)
+                self.writer.send_body(body, False)
                 self._complete_response()
         else:
             raise RuntimeError(f"Unexpected ASGI message '{kind}' sent, after response already completed.")
@@ -264,7 +274,10 @@ class RequestResponseCycle:
             raise MisusedByApp(f"Invalid HTTP status code '{status}' in response.")
         # uvicorn: a field that no response may have ends the exchange without a 500, as if the head had been sent.
         self.response_started = True
-        self.channel.send_head(self, status, headers)
+        if self.waiting_for_100_continue and self.more_body:
+            # RFC 9110 section 10.1.1: whether the client still sends the body that it asked about is anybody's guess.
+            self.keep_alive = False
+        self.writer.send_head(status, headers, self.is_head, self.keep_alive)
         self.waiting_for_100_continue = False
         if self.access_logger is not None:
             log_access(self.access_logger, self.scope, status)
@@ -288,7 +301,7 @@ class RequestResponseCycle:
         if self.waiting_for_100_continue:
             self.waiting_for_100_continue = False
             if self.more_body or self.body:  # RFC 9110 section 10.1.1: not without a body
-                channel.send_continue()
+                self.writer.send_continue()
         if not self.disconnected and not self.response_complete:
             if channel.flow.read_paused:
                 channel.flow.resume_reading()

@@ -73,14 +73,12 @@ class Http1Sink(Protocol):
         """Bytes of a further request are waiting for `start_next()`."""
 
 
-class Http1Wire(Protocol):
-    """Sans-IO HTTP/1.1. Only what differs between parsers, dialect included (uvicorn's differ, and users see it)."""
+class Http1Encoder(Protocol):
+    """Messages in, bytes out, for the responses of one connection. Only what differs between parsers, dialect included
+    (uvicorn's differ, and users see it)."""
 
     #: A body was sent with a 204 or 304, which have none: it was left out. Whoever reports it sets it back to False.
     dropped_body: bool
-
-    def feed(self, data: bytes) -> None:
-        """Take bytes from the peer. Raises BadRequest, also for a head that does not end."""
 
     @property
     def is_short(self) -> bool:
@@ -90,15 +88,6 @@ class Http1Wire(Protocol):
     @property
     def close_after_response(self) -> bool:
         """Whether the connection ends with the response that was begun last (it says so, or the request did)."""
-
-    def split_target(self, target: bytes) -> tuple[bytes, bytes]:
-        """Path and query of a request target that is not in origin form. Raises BadRequest."""
-
-    def trailing_data(self) -> bytes:
-        """After a taken upgrade: the bytes behind its request head."""
-
-    def start_next(self) -> None:
-        """The response is complete: parse what was held back. Raises as `feed` does."""
 
     def head(
         self, status: int, headers: Iterable[tuple[bytes, bytes]], defaults: Headers, is_head: bool, keep_alive: bool
@@ -118,6 +107,25 @@ class Http1Wire(Protocol):
 
     def continue_100(self) -> bytes:
         """Bytes of `100 Continue` (RFC 9110 section 15.2.1)."""
+
+
+class Http1Wire(Protocol):
+    """Bytes in, sink calls out."""
+
+    #: Writes what answers them.
+    encoder: Http1Encoder
+
+    def feed(self, data: bytes) -> None:
+        """Take bytes from the peer. Raises BadRequest, also for a head that does not end."""
+
+    def split_target(self, target: bytes) -> tuple[bytes, bytes]:
+        """Path and query of a request target that is not in origin form. Raises BadRequest."""
+
+    def trailing_data(self) -> bytes:
+        """After a taken upgrade: the bytes behind its request head."""
+
+    def start_next(self) -> None:
+        """The response is complete: parse what was held back. Raises as `feed` does."""
 
     def error_response(self, status: int, message: str, defaults: Headers) -> bytes:
         """Bytes of a whole response to a request that could not be parsed; the connection is closed after it."""

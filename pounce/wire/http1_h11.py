@@ -13,18 +13,19 @@ from h11._connection import DEFAULT_MAX_INCOMPLETE_EVENT_SIZE
 
 from pounce.errors import BadRequest, MisusedByApp
 from pounce.wire.http1 import INVALID_REQUEST, Headers, Http1Sink, refuse_ambiguous
-from pounce.wire.http1_head import HeaderCache
+from pounce.wire.http1_writer import HeaderCache
 from pounce.wire.response_fields import STATUS_PHRASES, ResponseBody, checked_head, checked_status
 
 _CLOSE = (b"connection", b"close")
 
 
 class H11Wire:
-    """See `Http1Wire`."""
+    """See `Http1Wire` and `Http1Encoder`: the library keeps the state of both sides."""
 
     def __init__(self, sink: Http1Sink, header_cache: HeaderCache, max_incomplete_size: int | None = None) -> None:
         """`max_incomplete_size`: bytes of an incomplete head or chunk header that are kept (None: h11's default)."""
         self._sink = sink
+        self.encoder = self
         limit = DEFAULT_MAX_INCOMPLETE_EVENT_SIZE if max_incomplete_size is None else max_incomplete_size
         self.conn = h11.Connection(h11.SERVER, limit)
         self._request_says_close = False
@@ -101,7 +102,7 @@ class H11Wire:
     def head(
         self, status: int, headers: Iterable[tuple[bytes, bytes]], defaults: Headers, is_head: bool, keep_alive: bool
     ) -> bytes:
-        """See `Http1Wire.head`. All is checked here first: what h11 refuses leaves it unable to send anything else.
+        """See `Http1Encoder.head`. All is checked here first: what h11 refuses leaves it unable to send anything else.
 
         A name or value may be an ASCII str: h11 takes it, and so it works with uvicorn on h11.
         """
@@ -117,7 +118,7 @@ class H11Wire:
         return data
 
     def body(self, data: bytes, more_body: bool) -> bytes:
-        """See `Http1Wire.body`."""
+        """See `Http1Encoder.body`."""
         data = self._body.take(data, more_body)
         try:
             out = self._send(h11.Data(data=data))
@@ -128,22 +129,22 @@ class H11Wire:
             raise MisusedByApp(str(exc)) from exc
 
     def large_body(self, data: bytes, more_body: bool) -> list[bytes]:
-        """See `Http1Wire.large_body`."""
+        """See `Http1Encoder.large_body`."""
         return [self.body(data, more_body)]
 
     @property
     def close_after_response(self) -> bool:
-        """See `Http1Wire.close_after_response`."""
+        """See `Http1Encoder.close_after_response`."""
         return self._body.is_short or self.conn.our_state is h11.MUST_CLOSE
 
     @property
     def is_short(self) -> bool:
-        """See `Http1Wire.is_short`."""
+        """See `Http1Encoder.is_short`."""
         return self._body.is_short
 
     @property
     def dropped_body(self) -> bool:
-        """See `Http1Wire.dropped_body`."""
+        """See `Http1Encoder.dropped_body`."""
         return self._body.dropped
 
     @dropped_body.setter
@@ -151,7 +152,7 @@ class H11Wire:
         self._body.dropped = dropped
 
     def continue_100(self) -> bytes:
-        """See `Http1Wire.continue_100`."""
+        """See `Http1Encoder.continue_100`."""
         return self._send(h11.InformationalResponse(status_code=100, headers=[], reason=b"Continue"))
 
     def error_response(self, status: int, message: str, defaults: Headers) -> bytes:
@@ -173,7 +174,7 @@ class H11Wire:
                 self.conn.send(h11.ConnectionClosed())
             except h11.LocalProtocolError:
                 pass  # in the middle of a message
-        self._sink = None  # type: ignore[assignment]  # no reference cycle is left
+        self._sink = self.encoder = None  # type: ignore[assignment]  # no reference cycle is left
 
     def _send(self, event: h11.Event) -> bytes:
         return self.conn.send(event) or b""

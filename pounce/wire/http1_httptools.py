@@ -12,7 +12,7 @@ import httptools
 
 from pounce.errors import BadRequest
 from pounce.wire.http1 import INVALID_REQUEST, Headers, Http1Sink, refuse_ambiguous
-from pounce.wire.http1_head import STATUS_LINE, HeaderCache, ResponseEncoder
+from pounce.wire.http1_writer import STATUS_LINE, HeaderCache, ResponseEncoder
 
 #: Methods as the scope shows them; anything else is decoded.
 _METHODS = {
@@ -26,11 +26,14 @@ _NOTED = frozenset((b"host", b"content-length", b"transfer-encoding", b"expect",
 #: Those that say how its body is delimited (RFC 9112 section 6).
 _FRAMING = frozenset((b"content-length", b"transfer-encoding"))
 
+#: How the parser stops: at what is no request, and behind a head that asks for an upgrade.
+_STOPS = (httptools.HttpParserError, httptools.HttpParserUpgrade)
+
 #: Bytes of a head, and of what surrounds the chunks of a body (extensions, trailers): llhttp has no limits.
 MAX_HEAD_SIZE = 256 * 1024
 
 
-class HttpToolsWire(ResponseEncoder):
+class HttpToolsWire:
     """See `Http1Wire`. The object itself is httptools' protocol: the names of its callbacks are httptools' own."""
 
     __slots__ = (
@@ -49,13 +52,14 @@ class HttpToolsWire(ResponseEncoder):
         "_target",
         "_trailing",
         "_upgrade",
+        "encoder",
         "headers",
         "parser",
     )
 
     def __init__(self, sink: Http1Sink, header_cache: HeaderCache, max_incomplete_size: int | None = None) -> None:
         """`max_incomplete_size` is h11's limit and unused here."""
-        super().__init__(header_cache)
+        self.encoder = ResponseEncoder(header_cache)
         self._sink = sink
         self._target = b""  # not empty while a head is incomplete
         self.headers: Headers = []
@@ -87,27 +91,36 @@ class HttpToolsWire(ResponseEncoder):
     def feed(self, data: bytes) -> None:
         """See `Http1Wire.feed`."""
         size = len(data)
-        while (stop := self._parse(data)) is not None:
-            data = data[stop:]
+        rest = b""
+        try:
+            self.parser.feed_data(data)
+        except _STOPS as exc:
+            rest = self._recover(exc, data)
+        while rest:
+            rest = self._parse(rest)
         if self._end_is_due:
             self._tell_end()
         if self._target or self._is_chunked:
             self._limit(size)
 
-    def _parse(self, data: bytes) -> int | None:
-        """Have the parser read. Where it stopped at an upgrade that nobody takes; else None. Raises BadRequest."""
+    def _parse(self, data: bytes) -> bytes:
         try:
             self.parser.feed_data(data)
-        except httptools.HttpParserUpgrade as exc:
-            end = int(exc.args[0])
-            if not self._taken:
-                self._ignore_upgrade()
-                return end
-            self._trailing = data[end:]
-        except httptools.HttpParserError as exc:
+        except _STOPS as exc:
+            return self._recover(exc, data)
+        return b""
+
+    def _recover(self, exc: Exception, data: bytes) -> bytes:
+        """The parser has stopped: what is to be parsed behind an upgrade that nobody takes. Raises BadRequest."""
+        if not isinstance(exc, httptools.HttpParserUpgrade):
             cause = exc.__context__ if isinstance(exc, httptools.HttpParserCallbackError) else None
             raise cause if isinstance(cause, BadRequest) else BadRequest(INVALID_REQUEST) from exc
-        return None
+        rest = data[exc.args[0] :]
+        if self._taken:
+            self._trailing = rest
+            return b""
+        self._ignore_upgrade()
+        return rest
 
     def _limit(self, size: int) -> None:
         """A head is incomplete, or a chunked body is."""
@@ -200,7 +213,7 @@ class HttpToolsWire(ResponseEncoder):
         self._doubtful = False
         refuse_ambiguous(method.decode("ascii"), version, headers)
         if version == "1.0":
-            self.until_close = True
+            self.encoder.until_close = True
         for name, _ in headers:
             if name == b"transfer-encoding":
                 self._is_chunked = True
@@ -255,10 +268,6 @@ class HttpToolsWire(ResponseEncoder):
 
     def start_next(self) -> None:
         """See `Http1Wire.start_next`. Nothing is held back: the connection queues what was parsed ahead."""
-
-    def continue_100(self) -> bytes:
-        """See `Http1Wire.continue_100`."""
-        return b"HTTP/1.1 100 Continue\r\n\r\n"
 
     def error_response(self, status: int, message: str, defaults: Headers) -> bytes:
         """See `Http1Wire.error_response`. This dialect sends the default fields and a length."""

@@ -12,16 +12,17 @@ import zttp
 
 from pounce.errors import BadRequest, MisusedByApp
 from pounce.wire.http1 import INVALID_REQUEST, Headers, Http1Sink, refuse_ambiguous
-from pounce.wire.http1_head import HeaderCache
+from pounce.wire.http1_writer import HeaderCache
 from pounce.wire.response_fields import BODILESS, ResponseBody, checked_head, checked_status
 
 
 class ZttpWire:
-    """See `Http1Wire`."""
+    """See `Http1Wire` and `Http1Encoder`: the library keeps the state of both sides."""
 
     def __init__(self, sink: Http1Sink, header_cache: HeaderCache, max_incomplete_size: int | None = None) -> None:
         """`max_incomplete_size` is h11's limit and unused here: zttp has its own."""
         self._sink = sink
+        self.encoder = self
         self.conn = zttp.Connection(zttp.SERVER)
         self._body = ResponseBody()
         self._request_open = False
@@ -104,7 +105,7 @@ class ZttpWire:
     def head(
         self, status: int, headers: Iterable[tuple[bytes, bytes]], defaults: Headers, is_head: bool, keep_alive: bool
     ) -> bytes:
-        """See `Http1Wire.head`."""
+        """See `Http1Encoder.head`."""
         status = checked_status(status)
         fields, length, is_chunked = checked_head(status, [*defaults, *headers])
         if length is None and not (is_chunked or is_head or status in BODILESS):
@@ -119,7 +120,7 @@ class ZttpWire:
         return bytes(self.conn.data_to_send())
 
     def body(self, data: bytes, more_body: bool) -> bytes:
-        """See `Http1Wire.body`."""
+        """See `Http1Encoder.body`."""
         data = self._body.take(data, more_body)
         try:
             if data:
@@ -133,22 +134,22 @@ class ZttpWire:
         return bytes(self.conn.data_to_send())
 
     def large_body(self, data: bytes, more_body: bool) -> list[bytes]:
-        """See `Http1Wire.large_body`."""
+        """See `Http1Encoder.large_body`."""
         return [self.body(data, more_body)]
 
     @property
     def close_after_response(self) -> bool:
-        """See `Http1Wire.close_after_response`."""
+        """See `Http1Encoder.close_after_response`."""
         return self._body.is_short or bool(self.conn.should_close())
 
     @property
     def is_short(self) -> bool:
-        """See `Http1Wire.is_short`."""
+        """See `Http1Encoder.is_short`."""
         return self._body.is_short
 
     @property
     def dropped_body(self) -> bool:
-        """See `Http1Wire.dropped_body`."""
+        """See `Http1Encoder.dropped_body`."""
         return self._body.dropped
 
     @dropped_body.setter
@@ -156,7 +157,7 @@ class ZttpWire:
         self._body.dropped = dropped
 
     def continue_100(self) -> bytes:
-        """See `Http1Wire.continue_100`."""
+        """See `Http1Encoder.continue_100`."""
         self.conn.send_informational(100)
         return bytes(self.conn.data_to_send())
 
@@ -180,4 +181,4 @@ class ZttpWire:
 
     def closed(self) -> None:
         """See `Http1Wire.closed`."""
-        self._sink = None  # type: ignore[assignment]  # no reference cycle is left
+        self._sink = self.encoder = None  # type: ignore[assignment]  # no reference cycle is left

@@ -45,12 +45,16 @@ class FakeChannel:
         self.calls: list[Any] = []
         self.refuses = False
 
-    def send_head(self, cycle: Any, status: int, headers: Iterable[tuple[bytes, bytes]]) -> None:
+    @property
+    def writer(self) -> Any:
+        return self
+
+    def send_head(self, status: int, headers: Iterable[tuple[bytes, bytes]], is_head: bool, keep_alive: bool) -> None:
         if self.refuses:
             raise MisusedByApp("Invalid HTTP header value.")
         self.calls.append((status, list(headers)))
 
-    def send_body(self, cycle: Any, body: bytes, more_body: bool) -> None:
+    def send_body(self, body: bytes, more_body: bool) -> None:
         self.calls.append((body, more_body))
 
     def send_continue(self) -> None:

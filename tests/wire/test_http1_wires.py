@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from pounce.errors import BadRequest, MisusedByApp
-from pounce.wire.http1_head import HeaderCache
+from pounce.wire.http1_writer import HeaderCache
 from tests.fakes import (
     DEFAULT_HEADERS,
     WIRES,
@@ -35,8 +35,8 @@ def make(parser: str, **kwargs: Any) -> tuple[Any, RecordingSink]:
 
 def respond(wire: Any, status: int = 200, headers: Any = LENGTH_2, body: bytes = b"ok", **kwargs: Any) -> bytes:
     options = {"is_head": False, "keep_alive": True, **kwargs}
-    head: bytes = wire.head(status, headers, DEFAULT_HEADERS, options["is_head"], options["keep_alive"])
-    tail: bytes = wire.body(body, False)
+    head: bytes = wire.encoder.head(status, headers, DEFAULT_HEADERS, options["is_head"], options["keep_alive"])
+    tail: bytes = wire.encoder.body(body, False)
     return head + tail
 
 
@@ -122,7 +122,10 @@ def test_expect_is_told(parser: str) -> None:
     wire, sink = make(parser)
     feed_wire(wire, get("/", "Content-Length: 3", "Expect: 100-Continue", method="POST"))
     assert sink.details[0][1] is True
-    assert wire.continue_100() == b"HTTP/1.1 100 Continue\r\n\r\n" or wire.continue_100() == b"HTTP/1.1 100 \r\n\r\n"
+    assert (
+        wire.encoder.continue_100() == b"HTTP/1.1 100 Continue\r\n\r\n"
+        or wire.encoder.continue_100() == b"HTTP/1.1 100 \r\n\r\n"
+    )
 
 
 @pytest.mark.parametrize("body", ["length", "chunked", "none"])
@@ -224,9 +227,9 @@ def test_response_in_chunks(parser: str) -> None:
     """Without a length the body is chunked; empty parts are not the end."""
     wire, _ = make(parser)
     feed_wire(wire, get())
-    data = wire.head(200, [], DEFAULT_HEADERS, False, True)
+    data = wire.encoder.head(200, [], DEFAULT_HEADERS, False, True)
     for part, more in ((b"a", True), (b"", True), (b"bc" * 20, True), (b"", False)):
-        data += wire.body(part, more)
+        data += wire.encoder.body(part, more)
     (response,) = responses(data)
     assert response.body == b"a" + b"bc" * 20
     assert response.complete
@@ -276,20 +279,20 @@ def test_a_body_with_204_or_304_is_left_out(parser: str, status: int, fields: An
     """A body where none can be is not sent, the wire says so, and the next response is in its place."""
     wire, _ = make(parser)
     feed_wire(wire, get())
-    data = wire.head(status, fields, DEFAULT_HEADERS, False, True)
-    assert not wire.dropped_body
-    data += b"".join(wire.large_body(b"gone", True)) if large else wire.body(b"gone", True)
-    data += wire.body(b"", False)
-    assert wire.dropped_body
-    assert not wire.is_short
-    assert not wire.close_after_response
-    wire.dropped_body = False
+    data = wire.encoder.head(status, fields, DEFAULT_HEADERS, False, True)
+    assert not wire.encoder.dropped_body
+    data += b"".join(wire.encoder.large_body(b"gone", True)) if large else wire.encoder.body(b"gone", True)
+    data += wire.encoder.body(b"", False)
+    assert wire.encoder.dropped_body
+    assert not wire.encoder.is_short
+    assert not wire.encoder.close_after_response
+    wire.encoder.dropped_body = False
     wire.start_next()
     feed_wire(wire, get())
     data += respond(wire)
     first, second = responses(data)
     assert (first.status, first.body, second.status, second.body) == (status, b"", 200, b"ok")
-    assert not wire.dropped_body
+    assert not wire.encoder.dropped_body
 
 
 def test_a_204_declares_no_body(parser: str) -> None:
@@ -306,13 +309,13 @@ def test_what_is_sent_for_head_is_left_out_without_a_word(parser: str, fields: A
     """A body for HEAD is no mistake, however long it is."""
     wire, _ = make(parser)
     feed_wire(wire, get(method="HEAD"))
-    data = wire.head(200, fields, DEFAULT_HEADERS, True, True)
+    data = wire.encoder.head(200, fields, DEFAULT_HEADERS, True, True)
     for part, more in ((b"abc", True), (b"", False)):
-        data += wire.body(part, more)
+        data += wire.encoder.body(part, more)
     assert data.endswith(b"\r\n\r\n")
-    assert not wire.dropped_body
-    assert not wire.is_short
-    assert not wire.close_after_response
+    assert not wire.encoder.dropped_body
+    assert not wire.encoder.is_short
+    assert not wire.encoder.close_after_response
 
 
 @pytest.mark.parametrize("parts", [[b"oops"], [b"o", b"ops"], [b"ok", b"!"]])
@@ -320,11 +323,11 @@ def test_a_body_that_is_too_long_is_refused(parser: str, parts: list[bytes]) -> 
     """What is more than the head declares is the app's mistake, and no byte of that part is sent."""
     wire, _ = make(parser)
     feed_wire(wire, get())
-    wire.head(200, LENGTH_2, DEFAULT_HEADERS, False, True)
+    wire.encoder.head(200, LENGTH_2, DEFAULT_HEADERS, False, True)
     for part in parts[:-1]:
-        assert wire.body(part, True) == part
+        assert wire.encoder.body(part, True) == part
     with pytest.raises(MisusedByApp, match="longer than Content-Length"):
-        wire.body(parts[-1], False)
+        wire.encoder.body(parts[-1], False)
 
 
 @pytest.mark.parametrize("parts", [[b""], [b"abc"], [b"a", b"b", b"c"], [b"abc", b""]])
@@ -333,12 +336,12 @@ def test_a_body_that_is_too_short_is_sent_whole(parser: str, parts: list[bytes],
     """All that the app sent leaves, and the connection ends behind it: so the client learns that there was more."""
     wire, _ = make(parser)
     feed_wire(wire, get())
-    data = wire.head(200, [(b"content-length", b"5")], DEFAULT_HEADERS, False, True)
-    assert not wire.close_after_response
+    data = wire.encoder.head(200, [(b"content-length", b"5")], DEFAULT_HEADERS, False, True)
+    assert not wire.encoder.close_after_response
     for index, part in enumerate(parts):
         more = index + 1 < len(parts)
-        data += b"".join(wire.large_body(part, more)) if large else wire.body(part, more)
-        assert (wire.is_short, wire.close_after_response) == (not more, not more)
+        data += b"".join(wire.encoder.large_body(part, more)) if large else wire.encoder.body(part, more)
+        assert (wire.encoder.is_short, wire.encoder.close_after_response) == (not more, not more)
     (response,) = responses(data)
     assert response.body == b"".join(parts)
     assert not response.complete
@@ -350,7 +353,11 @@ def test_a_body_as_long_as_declared_is_neither(parser: str) -> None:
     wire, _ = make(parser)
     feed_wire(wire, get())
     respond(wire)
-    assert (wire.is_short, wire.dropped_body, wire.close_after_response) == (False, False, False)
+    assert (wire.encoder.is_short, wire.encoder.dropped_body, wire.encoder.close_after_response) == (
+        False,
+        False,
+        False,
+    )
 
 
 @pytest.mark.parametrize("status", [0, 99, 100, 101, 103, 199, 600, 999, -200, "200", None])
@@ -393,7 +400,7 @@ def test_response_splitting_is_refused(parser: str, name: bytes, value: bytes) -
     feed_wire(wire, get())
     for _ in range(2):
         with pytest.raises(MisusedByApp):
-            wire.head(200, [(name, value)], DEFAULT_HEADERS, False, True)
+            wire.encoder.head(200, [(name, value)], DEFAULT_HEADERS, False, True)
 
 
 def test_a_text_header_is_refused_and_not_kept(parser: str) -> None:
@@ -410,7 +417,7 @@ def test_a_text_header_is_refused_and_not_kept(parser: str) -> None:
             assert response.headers[b"x"] == b"1"
             continue
         with pytest.raises(MisusedByApp, match="must be bytes, not str"):
-            wire.head(200, fields, DEFAULT_HEADERS, False, True)
+            wire.encoder.head(200, fields, DEFAULT_HEADERS, False, True)
         respond(wire)
 
 
@@ -424,11 +431,11 @@ def test_close_is_said(parser: str) -> None:
     feed_wire(wire, get("/", "Connection: close"))
     (response,) = responses(respond(wire, keep_alive=sink.details[0][0]))
     assert response.headers[b"connection"] == b"close"
-    assert wire.close_after_response
+    assert wire.encoder.close_after_response
     wire, _ = make(parser)
     feed_wire(wire, get())
     (response,) = responses(respond(wire, headers=[(b"connection", b"close"), *LENGTH_2], keep_alive=False))
-    assert wire.close_after_response
+    assert wire.encoder.close_after_response
 
 
 def test_http_1_0_gets_no_chunks(parser: str) -> None:
@@ -441,7 +448,7 @@ def test_http_1_0_gets_no_chunks(parser: str) -> None:
     (response,) = responses(data, closed=True)
     assert b"transfer-encoding" not in response.headers
     assert response.body == b"ok"
-    assert wire.close_after_response
+    assert wire.encoder.close_after_response
 
 
 def test_http_1_0_is_not_told_of_chunks() -> None:
@@ -455,8 +462,8 @@ def test_http_1_0_is_not_told_of_chunks() -> None:
         )
         assert response.body == b"ok"
         assert not {b"transfer-encoding", b"content-length"} & set(response.headers)
-        assert wire.close_after_response
-        assert not wire.is_short
+        assert wire.encoder.close_after_response
+        assert not wire.encoder.is_short
 
 
 def test_kept_heads_are_bounded() -> None:
@@ -465,8 +472,8 @@ def test_kept_heads_are_bounded() -> None:
     for number in range(3000):
         wire = WIRES["httptools"](RecordingSink(), cache)
         wire.feed(get())
-        wire.head(200, [(b"x-%d" % number, b"%d" % number), *LENGTH_2], DEFAULT_HEADERS, False, True)
-        wire.head(200, [(b"set-cookie", b"id=%d" % number), *LENGTH_2], DEFAULT_HEADERS, False, True)
+        wire.encoder.head(200, [(b"x-%d" % number, b"%d" % number), *LENGTH_2], DEFAULT_HEADERS, False, True)
+        wire.encoder.head(200, [(b"set-cookie", b"id=%d" % number), *LENGTH_2], DEFAULT_HEADERS, False, True)
     assert len(cache.heads) <= 512
     assert len(cache.starts) <= 1024
     assert not any(b"set-cookie" in head[0] for head in cache.heads.values())

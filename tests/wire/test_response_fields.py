@@ -11,7 +11,7 @@ import pytest
 from hpack import Decoder
 
 from pounce.errors import MisusedByApp
-from pounce.wire.http1_head import HeaderCache
+from pounce.wire.http1_writer import HeaderCache
 from pounce.wire.http2_headers import HeaderWriter, checked_trailers
 from pounce.wire.response_fields import body_bytes
 from pounce.wire.ws import WebSocketWire
@@ -34,11 +34,11 @@ class Http1Head:
         feed_wire(self.wire, get(method=method))
 
     def send(self, fields: Fields, status: int = 200) -> list[tuple[bytes, bytes]]:
-        head: bytes = self.wire.head(status, fields, DEFAULT_HEADERS, self.is_head, True)
+        head: bytes = self.wire.encoder.head(status, fields, DEFAULT_HEADERS, self.is_head, True)
         return fields_of(head)
 
     def send_500(self) -> bytes:
-        return self.wire.head(500, [], DEFAULT_HEADERS, False, False) + self.wire.body(b"", False)  # type: ignore[no-any-return]
+        return self.wire.encoder.head(500, [], DEFAULT_HEADERS, False, False) + self.wire.encoder.body(b"", False)  # type: ignore[no-any-return]
 
 
 class Http2Head:
@@ -205,7 +205,7 @@ def test_heads_given_in_other_types_are_known_again() -> None:
     wire = WIRES["httptools"](RecordingSink(), cache)
     wire.feed(get())
     for index in range(10):
-        wire.head(200, [kinds_of(b"x", b"1")[index]], DEFAULT_HEADERS, False, True)
+        wire.encoder.head(200, [kinds_of(b"x", b"1")[index]], DEFAULT_HEADERS, False, True)
     assert len(cache.heads) == 1
 
 
@@ -247,8 +247,8 @@ def test_chunked_is_said_once_and_without_a_length(parser: str, method: str, fie
     assert [value.lower() for name, value in sent if name == b"transfer-encoding"] == [b"chunked"]
     assert b"content-length" not in dict(sent)
     if method == "GET":
-        assert head.wire.body(b"ok", False) == b"2\r\nok\r\n0\r\n\r\n"
-        assert not head.wire.is_short
+        assert head.wire.encoder.body(b"ok", False) == b"2\r\nok\r\n0\r\n\r\n"
+        assert not head.wire.encoder.is_short
 
 
 def test_http2_says_nothing_of_chunks() -> None:

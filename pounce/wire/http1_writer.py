@@ -1,16 +1,22 @@
-"""Response heads and body framing of the httptools dialect: status lines, header checks, chunks.
+"""Responses of HTTP/1.1: messages become bytes, and are written at once.
 
-What an app sends again and again is checked and encoded once per worker (`HeaderCache`). Answers to: RFC 9112 sections
-4 to 7, RFC 9110 section 5; uvicorn's httptools implementation for the order of the fields.
+`Http1Writer` is the way out of one connection, over an encoder: that of a parser's library, or `ResponseEncoder`, the
+httptools dialect. Nothing that was sent waits for what the app does next: only a head may wait, for the first part of
+its body and no longer than this turn of the loop, since both fit into one write. What an app sends again and again is
+checked and encoded once per worker (`HeaderCache`).
+
+Knows nothing of a transport but how to write to it. Compatible with RFC 9112 sections 4 to 7, and uvicorn's httptools
+implementation for the order of the fields.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Callable, Iterable
+from typing import Any, Protocol
 
 from pounce.errors import MisusedByApp
+from pounce.wire.http1 import Http1Encoder
 from pounce.wire.response_fields import (
     BODILESS,
     INVALID_VALUE,
@@ -20,13 +26,17 @@ from pounce.wire.response_fields import (
     Headers,
     as_bytes,
     bad_in_value,
+    body_bytes,
     check_coding,
     checked_name,
     checked_status,
     declared_length,
 )
 
-__all__ = ["STATUS_LINE", "STATUS_PHRASES", "HeaderCache", "Headers", "ResponseEncoder"]
+__all__ = ["STATUS_LINE", "STATUS_PHRASES", "HeaderCache", "Headers", "Http1Writer", "ResponseEncoder"]
+
+#: Bytes from which on a body part is written as it is: copying it to join it with its head would cost more.
+_LARGE_BODY_SIZE = 16 * 1024
 
 _CONTENT_LENGTH = b"\r\ncontent-length: "
 _TRANSFER_ENCODING = b"\r\ntransfer-encoding: "
@@ -102,7 +112,7 @@ class ResponseEncoder:
         """`cache` is shared by the connections of one worker."""
         self._cache = cache
         self.close_after_response = False
-        #: See `Http1Wire`. Neither costs a response that is as it should be anything.
+        #: See `Http1Encoder`. Neither costs a response that is as it should be anything.
         self.is_short = False
         self.dropped_body = False
         self.is_head = False
@@ -114,7 +124,7 @@ class ResponseEncoder:
     def head(
         self, status: int, headers: Iterable[tuple[bytes, bytes]], defaults: Headers, is_head: bool, keep_alive: bool
     ) -> bytes:
-        """See `Http1Wire.head`."""
+        """See `Http1Encoder.head`."""
         cache = self._cache
         if defaults is not cache.defaults:
             cache.defaults = defaults
@@ -196,7 +206,7 @@ class ResponseEncoder:
         return b"".join(parts), framing, remaining, close
 
     def body(self, data: bytes, more_body: bool) -> bytes:
-        """See `Http1Wire.body`."""
+        """See `Http1Encoder.body`."""
         if self.is_head:
             self.remaining = 0
             return b""
@@ -218,10 +228,14 @@ class ResponseEncoder:
         return data
 
     def large_body(self, data: bytes, more_body: bool) -> list[bytes]:
-        """See `Http1Wire.large_body`."""
+        """See `Http1Encoder.large_body`."""
         if self.is_head or self.framing != CHUNKED:
             return [self.body(data, more_body)]
         return [b"%x\r\n" % len(data), data, b"\r\n" if more_body else b"\r\n0\r\n\r\n"]
+
+    def continue_100(self) -> bytes:
+        """See `Http1Encoder.continue_100`."""
+        return b"HTTP/1.1 100 Continue\r\n\r\n"
 
     def _make_prefix(
         self, status: int, defaults: Headers, headers: Iterable[tuple[bytes, bytes]]
@@ -238,3 +252,95 @@ class ResponseEncoder:
             parts += (start, value)
         prefix = self._cache.prefixes[status] = b"".join(parts)
         return prefix, headers
+
+
+class Transport(Protocol):
+    """What a writer needs of one."""
+
+    def write(self, data: bytes) -> None: ...
+
+    def writelines(self, pieces: list[bytes]) -> None: ...
+
+    def is_closing(self) -> bool: ...
+
+
+class WriterState(Protocol):
+    """What the connections of one worker share."""
+
+    default_headers: Headers
+
+
+class Http1Writer:
+    """Writes the responses of one connection, one after the other."""
+
+    __slots__ = ("_call_soon", "_encoder", "_state", "_writes_vectors", "head", "in_step", "transport")
+
+    def __init__(
+        self, encoder: Http1Encoder, state: WriterState, call_soon: Callable[..., Any] | None, writes_vectors: bool
+    ) -> None:
+        """`call_soon` has something done at the end of the loop's turn; without it, heads are written by themselves.
+
+        `writes_vectors`: the transport's `writelines` does not copy.
+        """
+        self._encoder = encoder
+        self._state = state
+        self._call_soon = call_soon
+        self._writes_vectors = writes_vectors
+        #: Of a response whose body has not begun: it waits for that, or for `flush()`.
+        self.head = b""
+        #: Whoever runs the app right now will `flush()` behind it.
+        self.in_step = False
+        self.transport: Transport = None  # type: ignore[assignment]  # set when it is there
+
+    def send_head(self, status: int, headers: Iterable[tuple[bytes, bytes]], is_head: bool, keep_alive: bool) -> None:
+        """Send a response's head. Raises MisusedByApp, and nothing has changed."""
+        data = self._encoder.head(status, headers, self._state.default_headers, is_head, keep_alive)
+        if self._call_soon is None:
+            self.transport.write(data)
+            return
+        self.head = data
+        if not self.in_step:
+            self._call_soon(self.flush)
+
+    def send_body(self, body: Any, more_body: bool) -> None:
+        """Send a part of its body. Raises MisusedByApp; where the body is too short, behind what there is of it."""
+        if type(body) is not bytes:
+            body = body_bytes(body)
+        encoder = self._encoder
+        if len(body) >= _LARGE_BODY_SIZE:
+            self._send_large(body, more_body)
+        else:
+            data = encoder.body(body, more_body)
+            if self.head:
+                data = self.head + data
+                self.head = b""
+            if data and not (more_body and self.transport.is_closing()):
+                self.transport.write(data)
+        if not more_body and encoder.is_short:
+            raise MisusedByApp("Response content shorter than Content-Length")
+
+    def _send_large(self, body: bytes, more_body: bool) -> None:
+        pieces = self._encoder.large_body(body, more_body)
+        if self.head:
+            pieces.insert(0, self.head)
+            self.head = b""
+        if self.transport.is_closing():
+            return  # asyncio would log every write
+        if self._writes_vectors:
+            # asyncio never gets rid of an empty piece at the end: it would spin on it.
+            self.transport.writelines([piece for piece in pieces if piece])
+        else:
+            self.transport.write(b"".join(pieces))
+
+    def send_continue(self) -> None:
+        """Send `100 Continue`, if the connection still stands."""
+        if not self.transport.is_closing():
+            self.flush()
+            self.transport.write(self._encoder.continue_100())
+
+    def flush(self) -> None:
+        """Write a head whose body does not come in the same step."""
+        if self.head:
+            data, self.head = self.head, b""
+            if not self.transport.is_closing():
+                self.transport.write(data)
