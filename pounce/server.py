@@ -12,7 +12,6 @@ import contextlib
 import functools
 import gc
 import logging
-import multiprocessing
 import os
 import random
 import signal
@@ -21,7 +20,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from types import FrameType
 from typing import Any
 
@@ -372,7 +371,8 @@ class Server:
 
         A second SIGINT is a person's.
         """
-        if multiprocessing.parent_process() is None or signal.SIGINT in self._captured_signals:
+        processes: Any = sys.modules.get("multiprocessing.process")  # not imported: then this is nobody's child
+        if processes is None or processes.parent_process() is None or signal.SIGINT in self._captured_signals:
             return False
         return sig == signal.SIGINT and time.monotonic() - self._asked_at < _SIGNAL_ECHO
 

@@ -65,7 +65,7 @@ class Worker:
             self._counts_early = self.config.ssl is None and can_start_eagerly(loop)
         task = self._start_task(self._connect(loop, sock), None)
         if task.done():
-            self.adopted += 1
+            self.adopted += self._counts_early
         elif self._counts_early:
             # By now the loop has `connection_made` in its queue; this goes right behind it, so that whoever balances
             # counts the connection neither twice nor not at all for longer than that.
@@ -88,13 +88,15 @@ class Worker:
         except Exception as exc:
             logger.error("Cannot serve a connection", exc_info=exc)
             sock.close()
+        finally:
+            if not self._counts_early:
+                self.adopted += 1  # here and not in a callback of the task: until then the connection counts twice
 
     def _count_adopted(self) -> None:
         self.adopted += 1
 
     def _on_connected(self, task: asyncio.Task[None]) -> None:
         self._connecting.discard(task)
-        self.adopted += 1
 
     # The clock
 

@@ -6,6 +6,6 @@ open_onto(
     __name__,
     "pounce.connection.http1_httptools",
     "pounce.exchange.http_cycle",
-    "pounce.wire.http1_head",
+    "pounce.wire.http1_writer",
     "pounce.protocols.http.httptools_impl",
 )
