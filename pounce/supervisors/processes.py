@@ -76,7 +76,7 @@ class Multiprocess:
         self._retired: list[Retired] = []
         self._ever_ready = False
         self._stops_now = False
-        self._has_killed = False  # a process that was told to end, and did not
+        self._has_killed = False  # a process that served until the stop, and did not obey it
 
         self._signals = SignalInbox()
         self.signal_queue = self._signals.queue
@@ -398,7 +398,8 @@ class Multiprocess:
                 logger.warning(f"Child process [{entry.process.pid}] did not end in time, killing it.")
                 entry.process.kill()
                 entry.kill_at = None
-                self._has_killed = self.should_exit.is_set()
+                # One that was being replaced had its trouble before the stop.
+                self._has_killed |= self.should_exit.is_set() and entry.process in self.processes
 
     def _end(self) -> None:
         """Tell all processes to end and wait for that: within their limits, or until told to stop once more."""
