@@ -163,6 +163,7 @@ def test_a_generation_with_a_stuck_loop_is_replaced(project: Path, env: dict[str
         server.log.wait_for("block_the_loop")
         server.log.wait_for("Started server process", 2)
         server.log.wait_for("Application startup complete", 4)
+        server.log.wait_for(rf"Terminated child process \[{pid}\]")  # by now only the new one accepts
         assert pid_of(server) != pid
         for sock in blocked:
             sock.close()
