@@ -27,14 +27,20 @@ def create_ssl_context(
     """
     context = ssl.SSLContext(ssl_version)
     try:
-        context.load_cert_chain(certfile, keyfile, (lambda: password) if password else None)
-        context.verify_mode = ssl.VerifyMode(cert_reqs)
-        if ca_certs:
+        context.load_cert_chain(certfile, keyfile or None, (lambda: password) if password else None)
+    except (OSError, ValueError) as exc:
+        raise explain(exc, _what_is_wrong_with(certfile, keyfile, password, exc))
+    context.verify_mode = ssl.VerifyMode(cert_reqs)
+    if ca_certs:
+        try:
             context.load_verify_locations(ca_certs)
-        if ciphers:
+        except OSError as exc:
+            raise explain(exc, _unreadable("--ssl-ca-certs", ca_certs) or _no_certificate("--ssl-ca-certs", ca_certs))
+    if ciphers:
+        try:
             context.set_ciphers(ciphers)
-    except OSError as exc:
-        raise explain(exc, _reason(exc, certfile, keyfile, ca_certs))
+        except ssl.SSLError as exc:
+            raise explain(exc, f"--ssl-ciphers '{ciphers}' selects no cipher")
     if alpn_protocols:
         context.set_alpn_protocols(alpn_protocols)
     return context
@@ -69,35 +75,71 @@ def context_from(config: Any, alpn_protocols: list[str] | None) -> ssl.SSLContex
         return None
     if not config.ssl_certfile:
         raise explain(ValueError("`ssl_keyfile` requires `ssl_certfile`"), "--ssl-keyfile needs --ssl-certfile as well")
+    if config.use_subprocess and _needs_password(config):
+        # OpenSSL would ask at the terminal: each process and thread, all at once, and again when one is replaced.
+        line = _encrypted(config.ssl_keyfile or config.ssl_certfile)
+        raise explain(ValueError(line), line)
     return default_factory()
 
 
 def check(config: Any) -> None:
     """Raise, as `context_from` would, for TLS files that do not work; without running or asking the user."""
-    if config.ssl_context_factory is None and not _would_ask_for_password(config):
+    if config.ssl_context_factory is None:
         context_from(config, None)
 
 
-def _would_ask_for_password(config: Any) -> bool:
-    """Whether OpenSSL would stop and ask at the terminal: a server process has to, its parent need not."""
+def _needs_password(config: Any) -> bool:
     if config.ssl_keyfile_password:
         return False
+    return b"ENCRYPTED" in _content(config.ssl_keyfile or config.ssl_certfile)
+
+
+def _content(path: str | os.PathLike[str]) -> bytes:
+    """What is in a file; nothing where it cannot be read."""
     try:
-        with open(config.ssl_keyfile or config.ssl_certfile or "", "rb") as file:
-            return b"ENCRYPTED" in file.read()
+        with open(path, "rb") as file:
+            return file.read()
     except OSError:
-        return False
+        return b""
 
 
-def _reason(exc: OSError, *files: str | os.PathLike[str] | None) -> str:
-    # OpenSSL's errors name no file.
-    for file in files:
-        if not file:
-            continue
-        try:
-            with open(file, "rb"):
-                pass
-        except OSError as unreadable:
-            return f"Cannot read the TLS file '{os.fspath(file)}': {unreadable.strerror}"
-    listed = ", ".join(f"'{os.fspath(file)}'" for file in files if file)
-    return f"Cannot set up TLS with {listed}: {exc}"
+def _what_is_wrong_with(
+    certfile: str | os.PathLike[str], keyfile: str | os.PathLike[str] | None, password: str | None, exc: Exception
+) -> str:
+    """The option and the file at fault: OpenSSL names neither, and calls most of it "PEM lib"."""
+    holder = keyfile or certfile
+    for option, path in (("--ssl-certfile", certfile), ("--ssl-keyfile", holder)):
+        if unreadable := _unreadable(option, path):
+            return unreadable
+    key = _content(holder)
+    if b"ENCRYPTED" in key and not password:
+        return _encrypted(holder)
+    if isinstance(exc, ssl.SSLError) and exc.reason == "KEY_VALUES_MISMATCH":
+        return f"--ssl-keyfile '{os.fspath(holder)}' is not the key of the certificate '{os.fspath(certfile)}'"
+    if not isinstance(exc, ssl.SSLError) or exc.reason:
+        return f"Cannot set up TLS with '{os.fspath(certfile)}' and '{os.fspath(holder)}': {exc}"
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(certfile)
+    except OSError:
+        return _no_certificate("--ssl-certfile", certfile)
+    if b"ENCRYPTED" in key:
+        return f"--ssl-keyfile-password is not the password of the key '{os.fspath(holder)}'"
+    if not keyfile and b"PRIVATE KEY" not in key:
+        return f"--ssl-certfile '{os.fspath(certfile)}' has no private key in it: --ssl-keyfile is needed as well"
+    return f"--ssl-keyfile '{os.fspath(holder)}' is not a private key in PEM form"
+
+
+def _unreadable(option: str, path: str | os.PathLike[str]) -> str | None:
+    try:
+        with open(path, "rb"):
+            return None
+    except OSError as exc:
+        return f"{option} '{os.fspath(path)}': {exc.strerror}"
+
+
+def _no_certificate(option: str, path: str | os.PathLike[str]) -> str:
+    return f"{option} '{os.fspath(path)}' is not a certificate in PEM form"
+
+
+def _encrypted(path: str | os.PathLike[str]) -> str:
+    return f"The private key '{os.fspath(path)}' is encrypted: its password goes into --ssl-keyfile-password"

@@ -5,33 +5,40 @@ from __future__ import annotations
 import os
 import ssl
 from collections.abc import Callable
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest import mock
 
 import pytest
 import trustme
+from cryptography.hazmat.primitives import serialization
 
 from pounce.config import tls
 from pounce.config.config import Config
-from pounce.config.tls import create_ssl_context
 from pounce.errors import explanation
 from tests.config import apps
 
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
-    """A certificate of a new authority, its key, both in one file, and the authority's certificate."""
+    """A certificate of a new authority, its key, both in one file, the authority's certificate; and what fits less."""
     folder = tmp_path_factory.mktemp("tls")
     authority = trustme.CA()
     leaf = authority.issue_cert("localhost")
-    found = SimpleNamespace(
-        cert=folder / "cert.pem", key=folder / "key.pem", both=folder / "both.pem", ca=folder / "ca.pem"
-    )
+    named = ("cert", "key", "both", "ca", "encrypted", "other", "text", "broken_cert", "broken_key", "nowhere")
+    found = SimpleNamespace(folder=folder, **{name: folder / f"{name}.pem" for name in named})
     leaf.cert_chain_pems[0].write_to_path(os.fspath(found.cert))
     leaf.private_key_pem.write_to_path(os.fspath(found.key))
     leaf.private_key_and_cert_chain_pem.write_to_path(os.fspath(found.both))
     authority.cert_pem.write_to_path(os.fspath(found.ca))
+    key = serialization.load_pem_private_key(leaf.private_key_pem.bytes(), None)
+    encryption = serialization.BestAvailableEncryption(b"secret")
+    pem, pkcs8 = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
+    found.encrypted.write_bytes(key.private_bytes(pem, pkcs8, encryption))
+    authority.issue_cert("localhost").private_key_pem.write_to_path(os.fspath(found.other))
+    found.text.write_text("nothing in here")
+    for kind, path in (("CERTIFICATE", found.broken_cert), ("PRIVATE KEY", found.broken_key)):
+        path.write_text(f"-----BEGIN {kind}-----\nAAAA\n-----END {kind}-----\n")
     return found
 
 
@@ -112,31 +119,87 @@ def test_a_context_factory_returns_a_context() -> None:
         loaded(ssl_context_factory=lambda *_: "context")
 
 
-def test_a_parent_does_not_ask_for_the_password(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each server process will; the check only looks at keys that need none."""
-    path = tmp_path / "key.pem"
-    path.write_text("-----BEGIN ENCRYPTED PRIVATE KEY-----\n")
+@pytest.mark.parametrize("settings", [{"workers": 2}, {"reload": True}])
+@pytest.mark.parametrize("by_child", [False, True])
+def test_no_process_among_others_asks_for_the_password(
+    files: SimpleNamespace, settings: Any, by_child: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Several would ask at the same terminal, and again when one is replaced: the parent says where it goes."""
     monkeypatch.setattr(ssl.SSLContext, "load_cert_chain", lambda *_: pytest.fail("asked"))
-    config = Config("nowhere:app", log_config=None, ssl_certfile=path)
-    tls.check(config)
-
-
-@pytest.mark.parametrize("missing", ["cert", "key", "ca"])
-def test_a_missing_file_is_named(files: SimpleNamespace, missing: str, tmp_path: Path) -> None:
-    """OpenSSL's own error does not say which it is."""
-    paths = {"cert": files.cert, "key": files.key, "ca": files.ca} | {missing: tmp_path / "nowhere.pem"}
-    with pytest.raises(FileNotFoundError) as caught:
-        create_ssl_context(paths["cert"], paths["key"], None, 17, 0, paths["ca"], None)
-    line = f"Cannot read the TLS file '{tmp_path / 'nowhere.pem'}': No such file or directory"
+    config = Config("nowhere:app", log_config=None, ssl_certfile=files.cert, ssl_keyfile=files.encrypted, **settings)
+    with pytest.raises(ValueError) as caught:
+        tls.context_from(config, None) if by_child else config.check()
+    line = f"The private key '{files.encrypted}' is encrypted: its password goes into --ssl-keyfile-password"
     assert explanation(caught.value) == (line, 3)
 
 
-def test_a_file_without_a_certificate_is_explained(tmp_path: Path) -> None:
-    """OpenSSL's reason is part of the line."""
-    path = tmp_path / "empty.pem"
-    path.write_text("nothing in here")
-    with pytest.raises(ssl.SSLError) as caught:
-        create_ssl_context(path, None, None, 17, 0, None, None)
-    line, code = explanation(caught.value) or ("", 0)
-    assert line.startswith(f"Cannot set up TLS with '{path}': ")
-    assert code == 3
+def test_one_server_alone_may_ask_for_the_password(files: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> None:
+    """OpenSSL does, at the terminal, where it is given no password."""
+    given: list[Any] = []
+    monkeypatch.setattr(ssl.SSLContext, "load_cert_chain", lambda _, *arguments: given.append(arguments))
+    loaded(ssl_certfile=files.cert, ssl_keyfile=files.encrypted)
+    assert given == [(files.cert, files.encrypted, None)]
+
+
+def test_the_password_opens_the_key(files: SimpleNamespace) -> None:
+    """Under several processes as well."""
+    for workers in (1, 2):
+        config = Config(
+            "tests.config.apps:asgi3",
+            log_config=None,
+            workers=workers,
+            ssl_certfile=files.cert,
+            ssl_keyfile=files.encrypted,
+            ssl_keyfile_password="secret",
+        )
+        config.check()
+        assert isinstance(tls.context_from(config, None), ssl.SSLContext)
+
+
+#: What goes wrong: what is changed of settings that work, and what the line says; in braces the names of `files`.
+MISTAKES: list[tuple[dict[str, str], str]] = [
+    ({"ssl_certfile": "nowhere"}, "--ssl-certfile '{nowhere}': No such file or directory"),
+    ({"ssl_keyfile": "nowhere"}, "--ssl-keyfile '{nowhere}': No such file or directory"),
+    ({"ssl_ca_certs": "nowhere"}, "--ssl-ca-certs '{nowhere}': No such file or directory"),
+    ({"ssl_certfile": "folder"}, "--ssl-certfile '{folder}': Is a directory"),
+    ({"ssl_certfile": "text"}, "--ssl-certfile '{text}' is not a certificate in PEM form"),
+    ({"ssl_certfile": "broken_cert"}, "--ssl-certfile '{broken_cert}' is not a certificate in PEM form"),
+    ({"ssl_certfile": "key", "ssl_keyfile": "cert"}, "--ssl-certfile '{key}' is not a certificate in PEM form"),
+    ({"ssl_keyfile": "text"}, "--ssl-keyfile '{text}' is not a private key in PEM form"),
+    ({"ssl_keyfile": "broken_key"}, "--ssl-keyfile '{broken_key}' is not a private key in PEM form"),
+    ({"ssl_keyfile": ""}, "--ssl-certfile '{cert}' has no private key in it: --ssl-keyfile is needed as well"),
+    ({"ssl_keyfile": "other"}, "--ssl-keyfile '{other}' is not the key of the certificate '{cert}'"),
+    (
+        {"ssl_keyfile": "encrypted", "ssl_keyfile_password": "wrong"},
+        "--ssl-keyfile-password is not the password of the key '{encrypted}'",
+    ),
+    (
+        {"ssl_keyfile": "encrypted", "ssl_keyfile_password": "x" * 2000},
+        "Cannot set up TLS with '{cert}' and '{encrypted}': password cannot be longer than 1024 bytes",
+    ),
+    ({"ssl_ca_certs": "text"}, "--ssl-ca-certs '{text}' is not a certificate in PEM form"),
+    ({"ssl_ca_certs": "broken_cert"}, "--ssl-ca-certs '{broken_cert}' is not a certificate in PEM form"),
+    ({"ssl_ciphers": "NONE-SUCH"}, "--ssl-ciphers 'NONE-SUCH' selects no cipher"),
+]
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("changes,said", MISTAKES, ids=lambda value: "-".join(value) if isinstance(value, dict) else "")
+def test_what_does_not_fit_is_named(files: SimpleNamespace, changes: dict[str, str], said: str, workers: int) -> None:
+    """One line with the option and the file, where OpenSSL says "PEM lib"; under a supervisor its `check` finds it."""
+    settings: dict[str, Any] = {"ssl_certfile": files.cert, "ssl_keyfile": files.key}
+    settings |= {name: getattr(files, value, value) for name, value in changes.items()}
+    config = Config(apps.asgi3, log_config=None, http=apps.Server, ws="none", workers=workers, **settings)  # type: ignore[arg-type]
+    with pytest.raises((OSError, ValueError)) as caught:
+        config.check() if workers > 1 else config.load()
+    assert explanation(caught.value) == (said.format(**vars(files)), 3)
+
+
+def test_a_prompt_that_nobody_answers_is_explained(files: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a terminal OpenSSL gives up with errors of various names."""
+    for error in (OSError(22, "Invalid argument"), ssl.SSLError(1, "[SSL] PEM lib")):
+        monkeypatch.setattr(ssl.SSLContext, "load_cert_chain", mock.Mock(side_effect=error))
+        with pytest.raises(OSError) as caught:
+            loaded(ssl_certfile=files.cert, ssl_keyfile=files.encrypted)
+        line = f"The private key '{files.encrypted}' is encrypted: its password goes into --ssl-keyfile-password"
+        assert explanation(caught.value) == (line, 3)
