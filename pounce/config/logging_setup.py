@@ -61,8 +61,9 @@ def _apply(log_config: Any, use_colors: Any) -> None:
     if isinstance(log_config, dict):
         if use_colors in (True, False):
             # In place, as uvicorn does: later configs made from the same dictionary see it.
-            for formatter in ("default", "access"):
-                log_config["formatters"][formatter]["use_colors"] = use_colors
+            formatters = log_config.get("formatters", {})
+            for formatter in {"default", "access"}.intersection(formatters):
+                formatters[formatter]["use_colors"] = use_colors
         logging.config.dictConfig(_with_own_formatters(log_config))
         return
     try:
@@ -70,20 +71,31 @@ def _apply(log_config: Any, use_colors: Any) -> None:
             import json  # few use it, and every process would have it
 
             with open(log_config) as file:
-                loaded = json.load(file)
-            logging.config.dictConfig(_with_own_formatters(loaded))
+                _apply_loaded(json.load(file))
         elif isinstance(log_config, str) and log_config.endswith((".yaml", ".yml")):
-            logging.config.dictConfig(_with_own_formatters(_read_yaml(log_config)))
+            _apply_loaded(_read_yaml(log_config))
         else:
+            if isinstance(log_config, str) and os.path.isdir(log_config):
+                raise IsADirectoryError("it is a directory")
             logging.config.fileConfig(_ini_with_own_formatters(log_config), disable_existing_loggers=False)
     except Exception as exc:
         if not isinstance(log_config, str):
             raise
         # A syntax error in YAML spans several lines; an exception without words is named by its type.
         reason = " ".join(str(exc).split()) or type(exc).__name__
+        if isinstance(exc, OSError) and exc.strerror:
+            reason = exc.strerror  # without the file's name, which is said
+        if isinstance(exc, KeyError):
+            reason = f"it has no {reason}"
         if exc.__cause__ is not None and not isinstance(exc, ImportError):
             reason += f" ({' '.join(str(exc.__cause__).split())})"
         raise explain(exc, f"Cannot use the log config '{log_config}': {reason}")
+
+
+def _apply_loaded(loaded: Any) -> None:
+    if not isinstance(loaded, dict):
+        raise ValueError("it must be a mapping, with a 'version' of 1")
+    logging.config.dictConfig(_with_own_formatters(loaded))
 
 
 def _read_yaml(path: str) -> Any:

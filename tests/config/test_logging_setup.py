@@ -103,6 +103,14 @@ def test_use_colors_is_written_into_the_dictionary(use_colors: Any, expected: bo
     assert given["formatters"]["access"].get("use_colors") == expected
 
 
+@pytest.mark.parametrize("formatters", [{}, {"formatters": {"mine": {"format": "%(message)s"}}}])
+def test_a_dictionary_need_not_have_the_formatters_that_colours_are_for(formatters: dict[str, Any]) -> None:
+    """Then there is nothing to colour, and nothing is added."""
+    given = {"version": 1, **copy.deepcopy(formatters)}
+    config_with(given, use_colors=True)
+    assert given == {"version": 1, **formatters}
+
+
 @pytest.mark.parametrize("as_path", [str, Path])
 @pytest.mark.parametrize("ending", [".json", ".yaml", ".yml"])
 def test_a_file_is_read_by_its_ending(ending: str, as_path: Callable[[Any], Any], tmp_path: Path) -> None:
@@ -197,18 +205,25 @@ def test_a_missing_yaml_package_is_named(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 @pytest.mark.parametrize(
-    "name,content",
+    "name,content,reason",
     [
-        ("missing.json", None),
-        ("broken.json", "{"),
-        ("broken.yaml", "a: [\n - b: c: d\n"),
-        ("empty.yaml", ""),
-        ("wrong.json", '{"version": 1, "handlers": {"h": {"class": "no.such.Handler"}}}'),
-        ("missing.ini", None),
-        ("broken.ini", "not an ini file"),
+        ("missing.json", None, "No such file or directory"),
+        ("broken.json", "{", "Expecting property name"),
+        ("list.json", "[]", "it must be a mapping, with a 'version' of 1"),
+        ("broken.yaml", "a: [\n - b: c: d\n", "while parsing"),
+        ("empty.yaml", "", "it must be a mapping, with a 'version' of 1"),
+        (
+            "wrong.json",
+            '{"version": 1, "handlers": {"h": {"class": "no.such.Handler"}}}',
+            "Unable to configure handler",
+        ),
+        ("missing.ini", None, ""),
+        ("broken.ini", "not an ini file", ""),
+        ("half.ini", "[loggers]\n", "it has no 'formatters'"),
+        (".", None, "it is a directory"),
     ],
 )
-def test_a_broken_file_is_explained_in_one_line(name: str, content: str | None, tmp_path: Path) -> None:
+def test_a_broken_file_is_explained_in_one_line(name: str, content: str | None, reason: str, tmp_path: Path) -> None:
     """The line names the file and the reason; the exception stays what it was."""
     path = tmp_path / name
     if content is not None:
@@ -216,7 +231,7 @@ def test_a_broken_file_is_explained_in_one_line(name: str, content: str | None, 
     with pytest.raises(WHATEVER) as caught:
         config_with(str(path))
     line, code = explanation(caught.value) or ("", 0)
-    assert line.startswith(f"Cannot use the log config '{path}': ")
+    assert line.startswith(f"Cannot use the log config '{path}': {reason}")
     assert len(line) > len(f"Cannot use the log config '{path}': ") + 5
     assert "\n" not in line
     assert code == 3
