@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 from pounce import options
+from pounce.config.values import KINDS
 
 HEAD = """\
 # Settings
@@ -16,16 +17,26 @@ Made by `docs/make_settings.py` from the table of options; do not edit.
 parameter of `pounce.run()` and `pounce.Config`, and an environment variable: `POUNCE_` and the parameter's name in
 capitals, or the same with `UVICORN_`; the first one wins, and the command line wins over both. `--worker-class`
 and `--http2-limit` are pounce's own and have no `UVICORN_` form. Times are in seconds, sizes in bytes.
+
+In Python a number or a switch may be given as its string: `pounce.run("main:app", port=os.environ["PORT"])`. A value
+that a setting cannot have is an error before anything is started: one line and exit code 2 from the command,
+`ValueError` from `run` and `Config`.
 """
 
 
 def rows(group: str) -> list[str]:
     """The table rows of one group of options."""
     return [
-        f"| `{option.flags}` | `{option.parameter}` | {default(option)} | {text(option.help)} |"
+        f"| `{option.flags}` | `{option.parameter}` | {value(option)} | {default(option)} | {text(option.help)} |"
         for option in options.OPTIONS
         if option.group == group
     ]
+
+
+def value(option: options.Option) -> str:
+    """What the setting may be, where there is more to say of it than that it is a text."""
+    kind = KINDS.get(option.parameter)
+    return text(kind.words) if kind else ""
 
 
 def default(option: options.Option) -> str:
@@ -45,7 +56,12 @@ def settings() -> str:
     """The whole page."""
     parts = [HEAD]
     for group in options.GROUPS:
-        parts += [f"\n## {group}\n", "| Option | Parameter | Default | |", "|---|---|---|---|", *rows(group)]
+        parts += [
+            f"\n## {group}\n",
+            "| Option | Parameter | Value | Default | |",
+            "|---|---|---|---|---|",
+            *rows(group),
+        ]
     only_config = [f"- `{name}`: {reason}" for name, reason in options.NOT_ON_CLI.items()]
     parts += ["\n## Only as parameters\n", *only_config]
     return "\n".join(parts) + "\n"

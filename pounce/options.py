@@ -1,8 +1,8 @@
 """Every command line option, once: parameter, flags, help, type. The command in `pounce.cli` is built from this table.
 
-Defaults are those of `pounce.config.defaults`. Flags, types, metavars and environment variables are uvicorn's;
-`--worker-class` and `--http2-limit` are pounce's own. Knows nothing of: the config, the server; importing it loads
-neither asyncio nor ssl.
+Defaults are those of `pounce.config.defaults`, the values that are allowed those of `pounce.config.values`. Flags,
+metavars and environment variables are uvicorn's; `--worker-class` and `--http2-limit` are pounce's own. Knows nothing
+of: the config, the server; importing it loads neither asyncio nor ssl.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ import click
 
 from pounce import names
 from pounce.config import defaults
-from pounce.config.registry import INTERFACES, LIFESPAN, HTTPProtocolType, LoopFactoryType, WSProtocolType
-from pounce.contracts import WorkerClassType
+from pounce.config.registry import HTTPProtocolType, LoopFactoryType, WSProtocolType
+from pounce.config.values import KINDS, Integer, Kind, LogLevel, OneOf, Seconds, check_header, checked
 from pounce.logs import LOG_LEVELS
 
 #: The headings of `--help`, in order.
@@ -44,18 +44,37 @@ NOT_ON_CLI = {
 NOT_IN_CONFIG = {"app_dir": "`run` puts it on sys.path before the config is made"}
 
 
+class ValueType(click.ParamType):  # type: ignore[type-arg]
+    """A value as `Config` reads it, from the same string."""
+
+    def __init__(self, kind: Kind, name: str) -> None:
+        self._kind = kind
+        self.name = name
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The value; a usage error that says what it must be."""
+        try:
+            return checked(self._kind, value)
+        except ValueError as exc:
+            self.fail(f"{exc}.", param, ctx)
+
+
 class HeaderType(click.ParamType):  # type: ignore[type-arg]
     """`Name:Value`, split at the first colon into a list of two."""
 
     name = "text"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> list[str]:
-        """The name and the value; a usage error where there is no colon."""
+        """The name and the value; a usage error where there is no colon, or what cannot be sent."""
         if isinstance(value, list):
             return value
         name, colon, content = value.partition(":")
         if not (name and colon):
             self.fail(f"{value!r} is not of the form Name:Value.", param, ctx)
+        try:
+            check_header(name, content)
+        except ValueError as exc:
+            self.fail(f"{exc}.", param, ctx)
         return [name, content]
 
 
@@ -65,18 +84,25 @@ class LimitType(click.ParamType):  # type: ignore[type-arg]
     name = "name=number"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, int]:
-        """The name and the number; a usage error where the form is another. Which names there are, the config knows."""
+        """The name and the number; a usage error where the form is another, or there is no such limit."""
         if isinstance(value, tuple):
             return value
         name, equals, number = value.partition("=")
-        if not (name and equals and number.isdigit()):
+        if not (name and equals and number.isdecimal()):
             self.fail(f"{value!r} is not of the form name=number.", param, ctx)
-        return name.replace("-", "_"), int(number)
+        limit = name.replace("-", "_"), int(number)
+        try:
+            checked(KINDS["http2_limits"], dict([limit]))
+        except ValueError as exc:
+            self.fail(f"{exc}.", param, ctx)
+        return limit
 
 
 @dataclass(frozen=True)
 class Option:
-    """One option. `flags` as click takes them; `settings` are further arguments of `click.Option`."""
+    """One option. `flags` as click takes them; `type` where it is not that of `KINDS`; `settings` are further arguments
+    of `click.Option`.
+    """
 
     parameter: str
     group: str
@@ -103,9 +129,21 @@ class Option:
         if not settings.get("multiple"):
             settings["default"] = self.default
             settings["show_default"] = self.default not in (None, "") and self.default is not False
+        kind = self.type or _type_of(self.parameter)
         return click.Option(
-            [self.flags, self.parameter], help=self.help, type=self.type, envvar=self.environment, **settings
+            [self.flags, self.parameter], help=self.help, type=kind, envvar=self.environment, **settings
         )
+
+
+def _type_of(parameter: str) -> Any:
+    """The click type of a setting that `KINDS` has; None, which is text, for all others."""
+    kind = KINDS.get(parameter)
+    if isinstance(kind, LogLevel):
+        return click.Choice(list(LOG_LEVELS), case_sensitive=False)
+    if isinstance(kind, OneOf):
+        names_only = all(isinstance(choice, str) for choice in kind.choices)
+        return click.Choice(list(kind.choices)) if names_only else ValueType(kind, "integer")
+    return ValueType(kind, kind.metavar) if isinstance(kind, Integer | Seconds) else None
 
 
 def _names_of(literal: Any) -> str:
@@ -121,33 +159,27 @@ OPTIONS: tuple[Option, ...] = (
         "factory", APPLICATION, "--factory", "APP is a function that returns the app when called without arguments.",
         None, _FLAG,
     ),
-    Option("app_dir", APPLICATION, "--app-dir", "Directory to import APP from.  [default: the working one]", str),
-    Option(
-        "interface", APPLICATION, "--interface", "How APP is called: ASGI 3, ASGI 2 or WSGI.", click.Choice(INTERFACES)
-    ),
-    Option(
-        "lifespan", APPLICATION, "--lifespan", "Whether APP is told of startup and shutdown.",
-        click.Choice(list(LIFESPAN)),
-    ),
+    Option("app_dir", APPLICATION, "--app-dir", "Directory to import APP from.  [default: the working one]"),
+    Option("interface", APPLICATION, "--interface", "How APP is called: ASGI 3, ASGI 2 or WSGI."),
+    Option("lifespan", APPLICATION, "--lifespan", "Whether APP is told of startup and shutdown."),
     Option("env_file", APPLICATION, "--env-file", "Read environment variables from this file.", _EXISTING),
-    Option("root_path", APPLICATION, "--root-path", "ASGI root_path of an app that is served below a URL path.", str),
+    Option("root_path", APPLICATION, "--root-path", "ASGI root_path of an app that is served below a URL path."),
     Option(
         "reset_contextvars", APPLICATION, "--reset-contextvars",
         "Give each request an empty context, without what the lifespan set in its context variables.", None, _FLAG,
     ),
-    Option("host", BINDING, "--host", "Address to listen on.", str),
-    Option("port", BINDING, "--port", "Port to listen on; 0 picks a free one.", int),
-    Option("uds", BINDING, "--uds", "Listen on a unix socket at this path instead.", str),
-    Option("fd", BINDING, "--fd", "Listen on the socket with this file descriptor instead.", int),
-    Option("backlog", BINDING, "--backlog", "Connections that may wait to be accepted.", int),
+    Option("host", BINDING, "--host", "Address to listen on."),
+    Option("port", BINDING, "--port", "Port to listen on; 0 picks a free one."),
+    Option("uds", BINDING, "--uds", "Listen on a unix socket at this path instead."),
+    Option("fd", BINDING, "--fd", "Listen on the socket with this file descriptor instead."),
+    Option("backlog", BINDING, "--backlog", "Connections that may wait to be accepted."),
     Option(
         "workers", WORKERS, "--workers",
-        "Number of workers.  [default: $WEB_CONCURRENCY, or 1]  Ignored with --reload.", int,
+        "Number of workers.  [default: $WEB_CONCURRENCY, or 1]  Ignored with --reload.",
     ),
     Option(
         "worker_class", WORKERS, "--worker-class",
         "What a worker is. auto: a thread where Python runs without the GIL, else a process.  [default: auto]",
-        click.Choice(get_args(WorkerClassType)),
     ),
     Option("reload", WORKERS, "--reload", "Restart when a file changes (for development).", None, _FLAG),
     Option(
@@ -163,24 +195,24 @@ OPTIONS: tuple[Option, ...] = (
         "Pattern of files not to watch besides '.*', '.py[cod]', '.sw.*' and '~*'; may be repeated. Needs watchfiles.",
         None, _MANY,
     ),
-    Option("reload_delay", WORKERS, "--reload-delay", "Seconds between two looks at the files.", float),
+    Option("reload_delay", WORKERS, "--reload-delay", "Seconds between two looks at the files."),
     Option(
-        "loop", PROTOCOLS, "--loop", "Event loop, or an import string of a loop factory.", str,
+        "loop", PROTOCOLS, "--loop", "Event loop, or an import string of a loop factory.", None,
         {"metavar": _names_of(LoopFactoryType)},
     ),
     Option(
-        "http", PROTOCOLS, "--http", "HTTP implementation, or an import string of a protocol class.", str,
+        "http", PROTOCOLS, "--http", "HTTP implementation, or an import string of a protocol class.", None,
         {"metavar": _names_of(HTTPProtocolType)},
     ),
     Option("http2", PROTOCOLS, "--http2", "Speak HTTP/2 as well. Needs the h2 package.", None, _FLAG),
     Option(
-        "ws", PROTOCOLS, "--ws", "WebSocket implementation, or an import string of a protocol class.", str,
+        "ws", PROTOCOLS, "--ws", "WebSocket implementation, or an import string of a protocol class.", None,
         {"metavar": _names_of(WSProtocolType)},
     ),
-    Option("ws_max_size", PROTOCOLS, "--ws-max-size", "Largest WebSocket message, in bytes.", int),
-    Option("ws_max_queue", PROTOCOLS, "--ws-max-queue", "WebSocket messages that may wait for the app.", int),
-    Option("ws_ping_interval", PROTOCOLS, "--ws-ping-interval", "Seconds between two WebSocket pings.", float),
-    Option("ws_ping_timeout", PROTOCOLS, "--ws-ping-timeout", "Seconds to wait for the answer to a ping.", float),
+    Option("ws_max_size", PROTOCOLS, "--ws-max-size", "Largest WebSocket message, in bytes."),
+    Option("ws_max_queue", PROTOCOLS, "--ws-max-queue", "WebSocket messages that may wait for the app."),
+    Option("ws_ping_interval", PROTOCOLS, "--ws-ping-interval", "Seconds between two WebSocket pings."),
+    Option("ws_ping_timeout", PROTOCOLS, "--ws-ping-timeout", "Seconds to wait for the answer to a ping."),
     Option(
         "ws_per_message_deflate", PROTOCOLS, "--ws-per-message-deflate", "Offer to compress WebSocket messages.", bool
     ),
@@ -192,7 +224,6 @@ OPTIONS: tuple[Option, ...] = (
         "forwarded_allow_ips", PROTOCOLS, "--forwarded-allow-ips",
         "Proxies to trust: addresses, networks or unix socket paths, separated by commas; '*' trusts everybody. "
         " [default: $FORWARDED_ALLOW_IPS, or 127.0.0.1,::1]",
-        str,
     ),
     Option("server_header", PROTOCOLS, "--server-header/--no-server-header", "Send a Server header.", None, _FLAG),
     Option("date_header", PROTOCOLS, "--date-header/--no-date-header", "Send a Date header.", None, _FLAG),
@@ -202,18 +233,18 @@ OPTIONS: tuple[Option, ...] = (
     ),
     Option(
         "h11_max_incomplete_event_size", PROTOCOLS, "--h11-max-incomplete-event-size",
-        "Bytes of an unfinished request head that h11 keeps.", int,
+        "Bytes of an unfinished request head that h11 keeps.",
     ),
     Option(
         "limit_concurrency", LIMITS, "--limit-concurrency",
-        "Connections or tasks beyond which requests are answered with 503.", int,
+        "Connections or tasks beyond which requests are answered with 503.",
     ),
     Option(
-        "limit_max_requests", LIMITS, "--limit-max-requests", "Requests after which a worker ends and is replaced.", int
+        "limit_max_requests", LIMITS, "--limit-max-requests", "Requests after which a worker ends and is replaced."
     ),
     Option(
         "limit_max_requests_jitter", LIMITS, "--limit-max-requests-jitter",
-        "Add a random number up to this one to --limit-max-requests, so that workers end at different times.", int,
+        "Add a random number up to this one to --limit-max-requests, so that workers end at different times.",
     ),
     Option(
         "http2_limits", LIMITS, "--http2-limit",
@@ -222,27 +253,27 @@ OPTIONS: tuple[Option, ...] = (
     ),
     Option(
         "timeout_keep_alive", LIMITS, "--timeout-keep-alive",
-        "Seconds after which a connection without a request is closed.", int,
+        "Seconds after which a connection without a request is closed.",
     ),
     Option(
         "timeout_graceful_shutdown", LIMITS, "--timeout-graceful-shutdown",
-        "Seconds that running requests get to finish on shutdown.  [default: no limit]", int,
+        "Seconds that running requests get to finish on shutdown.  [default: no limit]",
     ),
     Option(
         "timeout_worker_healthcheck", LIMITS, "--timeout-worker-healthcheck",
-        "Seconds without a sign of life after which a worker is replaced.", int,
+        "Seconds without a sign of life after which a worker is replaced.",
     ),
-    Option("ssl_certfile", TLS, "--ssl-certfile", "File with the certificate chain (PEM).", str),
-    Option("ssl_keyfile", TLS, "--ssl-keyfile", "File with the private key, if it is not in the former.", str),
-    Option("ssl_keyfile_password", TLS, "--ssl-keyfile-password", "Password of the private key.", str),
-    Option("ssl_version", TLS, "--ssl-version", "Protocol version, a number from Python's ssl module.", int),
+    Option("ssl_certfile", TLS, "--ssl-certfile", "File with the certificate chain (PEM)."),
+    Option("ssl_keyfile", TLS, "--ssl-keyfile", "File with the private key, if it is not in the former."),
+    Option("ssl_keyfile_password", TLS, "--ssl-keyfile-password", "Password of the private key."),
+    Option("ssl_version", TLS, "--ssl-version", "Protocol version, a number from Python's ssl module."),
     Option(
         "ssl_cert_reqs", TLS, "--ssl-cert-reqs",
-        "Client certificates: 0 none, 1 optional, 2 required (Python's ssl module).", int,
+        "Client certificates: 0 none, 1 optional, 2 required (Python's ssl module).",
     ),
-    Option("ssl_ca_certs", TLS, "--ssl-ca-certs", "File with the authorities that sign client certificates.", str),
-    Option("ssl_ciphers", TLS, "--ssl-ciphers", "Ciphers, in OpenSSL's notation.  [default: its own choice]", str),
-    Option("log_level", LOGGING, "--log-level", "Level of the log.  [default: info]", click.Choice(list(LOG_LEVELS))),
+    Option("ssl_ca_certs", TLS, "--ssl-ca-certs", "File with the authorities that sign client certificates."),
+    Option("ssl_ciphers", TLS, "--ssl-ciphers", "Ciphers, in OpenSSL's notation.  [default: its own choice]"),
+    Option("log_level", LOGGING, "--log-level", "Level of the log.  [default: info]"),
     Option("access_log", LOGGING, "--access-log/--no-access-log", "Log every request.", None, _FLAG),
     Option(
         "use_colors", LOGGING, "--use-colors/--no-use-colors", "Colour the log.  [default: on a terminal]", None, _FLAG

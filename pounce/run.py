@@ -127,9 +127,6 @@ def _serve(config: Config) -> None:
             logger.warning("You must pass the application as an import string to enable 'reload' or 'workers'.")
             sys.exit(STARTUP_FAILURE)
         supervised = False  # Threads share the object, so nothing has to be imported by name.
-    if config.uds is None and config.fd is None and not 0 <= config.port <= 65535:
-        logger.error("The port must be 0-65535, not %d.", config.port)  # uvloop would take the lower 16 bits.
-        sys.exit(STARTUP_FAILURE)
     if supervised:
         config.check()
     else:

@@ -70,6 +70,7 @@ LIMITS = {"resets": 7, "header_count": 9}
         (["--ws-per-message-deflate", "false"], "ws_per_message_deflate", False),
         (["--http", "my.module:Class"], "http", "my.module:Class"),
         (["--log-config", "pyproject.toml"], "log_config", "pyproject.toml"),
+        (["--log-level", "WARNING"], "log_level", "warning"),
     ],
 )
 def test_options_are_passed_as_uvicorn_passes_them(arguments: list[str], parameter: str, expected: Any) -> None:
@@ -122,7 +123,7 @@ def test_flags_and_lists_come_from_the_environment_too() -> None:
         ([], "Missing argument 'APP'"),
         ([APP, "--http2-limit", "resets=-1"], "'resets=-1' is not of the form name=number."),
         ([APP, "--header", "no-colon"], "'no-colon' is not of the form Name:Value."),
-        ([APP, "--port", "http"], "'http' is not a valid integer"),
+        ([APP, "--port", "http"], "must be an integer from 0 to 65535, not 'http'"),
         ([APP, "--log-level", "loud"], "'loud' is not one of"),
         ([APP, "--worker-class", "fiber"], "'fiber' is not one of"),
         ([APP, "--log-config", "nowhere.json"], "'nowhere.json' does not exist"),
@@ -155,9 +156,8 @@ def test_any_other_exception_comes_out(error: Exception) -> None:
     "arguments,said,exit_code",
     [
         (["no.such:app"], 'Could not import module "no.such"', 1),
-        ([APP, "--ssl-certfile", "nowhere.pem"], "Cannot read the TLS file 'nowhere.pem'", 3),
-        ([APP, "--ssl-certfile", "nowhere.pem", "--workers", "2"], "Cannot read the TLS file 'nowhere.pem'", 3),
-        ([APP, "--http2-limit", "speed=1"], "There is no HTTP/2 limit 'speed'", 3),
+        ([APP, "--ssl-certfile", "nowhere.pem"], "--ssl-certfile 'nowhere.pem': No such file", 3),
+        ([APP, "--ssl-certfile", "nowhere.pem", "--workers", "2"], "--ssl-certfile 'nowhere.pem': No such file", 3),
         ([APP, "--http", "tests.config.apps:Nothing"], "Cannot use --http tests.config.apps:Nothing", 3),
         ([APP, "--log-config", "LICENSE"], "Cannot use the log config 'LICENSE'", 3),
     ],

@@ -115,13 +115,12 @@ def test_an_app_that_cannot_exist_ends_the_start(way: list[str], app: str, worke
     assert way == []
 
 
-@pytest.mark.parametrize("workers", [1, 2])
-def test_a_port_beyond_16_bits_is_refused(way: list[str], workers: int, caplog: pytest.LogCaptureFixture) -> None:
-    """No event loop gets the chance to bind another one."""
-    with pytest.raises(SystemExit) as caught:
-        run(port=70000, workers=workers)
-    assert caught.value.code == 3
-    assert caplog.messages[-1] == "The port must be 0-65535, not 70000."
+@pytest.mark.parametrize("workers", [1, "2"])
+@pytest.mark.parametrize("settings", [{"port": 70000}, {"timeout_keep_alive": "long"}, {"ws_ping_timeout": "nan"}])
+def test_a_wrong_setting_ends_the_start(way: list[str], workers: Any, settings: Any) -> None:
+    """Before anything is bound: no socket is left open, and uvloop does not listen on the lower 16 bits."""
+    with pytest.raises(ValueError, match=f"^{next(iter(settings))} must be "):
+        run(workers=workers, **settings)
     assert way == []
 
 

@@ -15,12 +15,12 @@ import socket
 import sys
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, Literal, Self, get_args
+from typing import IO, TYPE_CHECKING, Any, Literal, Self
 
 from pounce import names
 from pounce.asgi import ASGIApplication
-from pounce.config import app_import, defaults, logging_setup, sockets
-from pounce.config.environment import integer_from_environment, load_env_file
+from pounce.config import app_import, defaults, logging_setup, sockets, values
+from pounce.config.environment import from_environment, load_env_file
 from pounce.config.registry import (
     HTTP_PROTOCOLS,
     LIFESPAN,
@@ -39,7 +39,7 @@ from pounce.config.registry import (
 )
 from pounce.config.reload_paths import _normalize_dirs, resolve_reload_patterns, without_excluded
 from pounce.contracts import EffectiveWorkerClass, Lifespan, WorkerClassType
-from pounce.errors import STARTUP_FAILURE, ImportFromStringError, explain
+from pounce.errors import STARTUP_FAILURE, ImportFromStringError
 from pounce.importer import import_from_string
 from pounce.logs import LOGGING_CONFIG
 from pounce.wire.http2_limits import Http2Limits
@@ -58,9 +58,9 @@ _ASGI_VERSIONS: dict[str, Literal["2.0", "3.0"]] = {"asgi2": "2.0", "asgi3": "3.
 class Config:
     """The settings of one server. Times in seconds, sizes in bytes; see docs/settings.md for each.
 
-    Making one applies the logging settings to the process and reads the environment (`env_file`, $WEB_CONCURRENCY,
-    $FORWARDED_ALLOW_IPS, $POUNCE_WORKER_CLASS). Raises `ValueError` for a setting that makes no sense, and what a
-    broken log config raises.
+    Numbers and switches may come as strings. Making a config applies the logging settings to the process and reads the
+    environment (`env_file`, $WEB_CONCURRENCY, $FORWARDED_ALLOW_IPS, $POUNCE_WORKER_CLASS). Raises `ValueError` for a
+    setting that makes no sense, before it does anything, and what a broken log config raises.
     """
 
     http_protocol_class: type[Any]
@@ -131,7 +131,6 @@ class Config:
         # server processes.
         self._runs_without_gil = not getattr(sys, "_is_gil_enabled", lambda: True)()
         self._notes: set[str] = set()
-        self._app_is_factory: bool | None = True if factory else None
 
         self.app = app
         self.host = host
@@ -141,7 +140,7 @@ class Config:
         self.loop = loop
         self.http = http
         self.http2 = http2
-        self.http2_limits = Http2Limits.of(http2_limits)
+        self.http2_limits: Http2Limits = http2_limits  # type: ignore[assignment]  # once it is read, below
         self.ws = ws
         self.ws_max_size = ws_max_size
         self.ws_max_queue = ws_max_queue
@@ -156,8 +155,7 @@ class Config:
         self.interface: InterfaceType = interface
         self.reload = reload
         self.reload_delay = reload_delay
-        self.workers = workers or 1
-        self.workers_from_environment = False
+        self.workers: int = workers  # type: ignore[assignment]  # as above
         self.proxy_headers = proxy_headers
         self.server_header = server_header
         self.date_header = date_header
@@ -184,6 +182,10 @@ class Config:
         self.factory = factory
         self.h11_max_incomplete_event_size = h11_max_incomplete_event_size
         self.reset_contextvars = reset_contextvars
+        self.worker_class: WorkerClassType = worker_class  # type: ignore[assignment]  # as above
+        for setting in values.KINDS:
+            setattr(self, setting, values.read(setting, getattr(self, setting)))
+        self._app_is_factory: bool | None = True if self.factory else None
 
         self.loaded = False
         self.configure_logging()
@@ -191,18 +193,13 @@ class Config:
 
         if env_file is not None:
             load_env_file(env_file)
-        if workers is None and "WEB_CONCURRENCY" in os.environ:
-            self.workers = integer_from_environment("WEB_CONCURRENCY")
-            self.workers_from_environment = True
+        self._set_workers(self.workers, self.worker_class)
         self.forwarded_allow_ips: list[str] | str = (
             os.environ.get("FORWARDED_ALLOW_IPS", "127.0.0.1,::1")
             if forwarded_allow_ips is None
             else forwarded_allow_ips
         )
-        self.worker_class: WorkerClassType = _checked_worker_class(worker_class)
-
-        if self.reload and self.workers > 1:
-            logger.warning('"workers" flag is ignored when reloading is enabled.')
+        self._warn_of_what_is_ignored()
 
     @property
     def asgi_version(self) -> Literal["2.0", "3.0"]:
@@ -361,6 +358,24 @@ class Config:
             encoded.insert(0, (b"server", names.server_header()))
         return encoded
 
+    def _set_workers(self, workers: int | None, worker_class: WorkerClassType | None) -> None:
+        """How many workers, and of which class; where nothing is given, the environment may say it."""
+        if workers == 0:
+            logger.warning('"workers" is 0, which counts as 1.')
+        found = from_environment("workers", "WEB_CONCURRENCY") if workers is None else None
+        self.workers_from_environment = found is not None
+        self.workers = found if found is not None else workers or 1  # 0 from there stays, as with uvicorn
+        variable = f"{names.ENV_PREFIX}_WORKER_CLASS"
+        self.worker_class = worker_class or from_environment("worker_class", variable) or "auto"
+
+    def _warn_of_what_is_ignored(self) -> None:
+        if self.reload and self.workers > 1:
+            logger.warning('"workers" flag is ignored when reloading is enabled.')
+        for setting, needed in values.NEEDED.items():
+            is_given = getattr(self, setting) != values.read(setting, getattr(defaults, setting.upper()))
+            if is_given and not (self.is_ssl if needed == "ssl_certfile" else getattr(self, needed)):
+                logger.warning('"%s" has no effect without "%s".', setting, needed)
+
     def _set_reload_paths(
         self,
         reload_dirs: list[str] | str | None,
@@ -393,12 +408,3 @@ class Config:
                 )
             self.reload_dirs = [Path.cwd()]
         logger.info("Will watch for changes in these directories: %s", sorted(map(str, self.reload_dirs)))
-
-
-def _checked_worker_class(given: str | None) -> WorkerClassType:
-    value = given if given is not None else os.environ.get(f"{names.ENV_PREFIX}_WORKER_CLASS") or "auto"
-    for choice in get_args(WorkerClassType):
-        if value == choice:
-            return choice  # type: ignore[no-any-return]
-    line = f"The worker class must be auto, thread or process, not '{value}'"
-    raise explain(ValueError(line), line)

@@ -1,11 +1,13 @@
-"""Settings from the environment: the file of `--env-file`, and numbers in variables. Runs on the main thread."""
+"""Settings from the environment: the file of `--env-file`, and single variables. Runs on the main thread."""
 
 from __future__ import annotations
 
 import logging
 import os
+from typing import Any
 
 from pounce import names
+from pounce.config import values
 from pounce.errors import explain
 
 logger = logging.getLogger(names.LOGGER_ERROR)
@@ -24,11 +26,7 @@ def load_env_file(path: str | os.PathLike[str]) -> None:
         raise explain(exc, f"Cannot read the environment file '{os.fspath(path)}': {exc}")
 
 
-def integer_from_environment(variable: str) -> int:
-    """The number in a variable that is set. Raises an explained ValueError."""
-    value = os.environ[variable]
-    try:
-        return int(value)
-    except ValueError:
-        line = f"The environment variable {variable} must be an integer, not '{value}'"
-        raise explain(ValueError(line), line)
+def from_environment(setting: str, variable: str) -> Any:
+    """What a variable says of a setting; None where it is empty or not set. Raises an explained ValueError."""
+    value = os.environ.get(variable)
+    return values.read(setting, value, f"The environment variable {variable}") if value else None
