@@ -7,11 +7,14 @@ of: the config, the server; importing it loads neither asyncio nor ssl.
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, get_args
 
 import click
+from click.core import ParameterSource
 
 from pounce import names
 from pounce.config import defaults
@@ -98,6 +101,45 @@ class LimitType(click.ParamType):  # type: ignore[type-arg]
         return limit
 
 
+class ServerOption(click.Option):
+    """An option that says so where one of its environment variables has a wrong value or is not heard."""
+
+    def resolve_envvar_value(self, ctx: click.Context) -> str | None:
+        """The value of the first variable that is set; a line on stderr for one that its user may think was heard."""
+        found = None
+        for variable in self._variables():
+            value = os.environ.get(variable)
+            if _is_service_link(variable, value):
+                service = variable.partition("_")[0].lower()
+                _warn(f"${variable} is ignored: '{value}' is what Kubernetes says of a service called '{service}'.")
+            else:
+                found = found or value
+            by_flag = f"{variable.partition('_')[0]}{self.opts[0][1:].replace('-', '_').upper()}"
+            if by_flag != variable and os.environ.get(by_flag):
+                _warn(f"${by_flag} is ignored: the variable is called ${variable}.")
+        return found or None
+
+    def get_error_hint(self, ctx: click.Context | None) -> str:
+        """The flag, and the variable if the value is from there."""
+        hint = super().get_error_hint(ctx)
+        if ctx is None or ctx.get_parameter_source(self.name or "") is not ParameterSource.ENVIRONMENT:
+            return hint
+        heard = (name for name in self._variables() if os.environ.get(name))
+        return f"{hint} (${next(name for name in heard if not _is_service_link(name, os.environ[name]))})"
+
+    def _variables(self) -> list[str]:
+        return [self.envvar] if isinstance(self.envvar, str) else list(self.envvar or ())
+
+
+def _warn(line: str) -> None:
+    click.echo(f"Warning: {line}", err=True)
+
+
+def _is_service_link(variable: str, value: str | None) -> bool:
+    """Whether it is one of the variables that Kubernetes makes of each service: NAME_PORT=tcp://10.0.0.1:80."""
+    return variable.endswith("_PORT") and re.match("(tcp|udp|sctp)://", value or "") is not None
+
+
 @dataclass(frozen=True)
 class Option:
     """One option. `flags` as click takes them; `type` where it is not that of `KINDS`; `settings` are further arguments
@@ -130,7 +172,7 @@ class Option:
             settings["default"] = self.default
             settings["show_default"] = self.default not in (None, "") and self.default is not False
         kind = self.type or _type_of(self.parameter)
-        return click.Option(
+        return ServerOption(
             [self.flags, self.parameter], help=self.help, type=kind, envvar=self.environment, **settings
         )
 

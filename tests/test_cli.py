@@ -117,6 +117,87 @@ def test_flags_and_lists_come_from_the_environment_too() -> None:
     assert kwargs["headers"] == [["A", "1"], ["B", "2"]]
 
 
+@pytest.mark.parametrize("service", ["pounce", "uvicorn"])
+@pytest.mark.parametrize("link", ["tcp://10.0.0.1:80", "udp://[fd00::1]:53", "sctp://10.0.0.1:1"])
+def test_what_kubernetes_says_of_a_service_is_no_port(service: str, link: str) -> None:
+    """A service of that name puts NAME_PORT into every container: one line says that it is ignored."""
+    variable = f"{service.upper()}_PORT"
+    with mock.patch.object(cli, "run") as run:
+        result = invoke(APP, **{variable: link})
+    assert run.call_args.kwargs["port"] == 8000
+    line = f"Warning: ${variable} is ignored: '{link}' is what Kubernetes says of a service called '{service}'.\n"
+    assert (result.exit_code, result.stdout, result.stderr) == (0, "", line)
+
+
+@pytest.mark.parametrize(
+    "arguments,environment,expected,lines",
+    [
+        ([], {"UVICORN_PORT": "9000"}, 9000, 1),
+        (["--port", "7"], {"UVICORN_PORT": "9000"}, 7, 0),
+        ([], {"UVICORN_PORT": "tcp://10.0.0.1:80"}, 8000, 2),
+    ],
+)
+def test_another_port_counts_beside_a_service(
+    arguments: list[str], environment: dict[str, str], expected: int, lines: int
+) -> None:
+    """The other variable, or the flag; where the flag decides, there is nothing to say."""
+    with mock.patch.object(cli, "run") as run:
+        result = invoke(APP, *arguments, POUNCE_PORT="tcp://10.0.0.1:80", **environment)
+    assert run.call_args.kwargs["port"] == expected
+    assert len(result.stderr.splitlines()) == lines
+
+
+def test_other_variables_of_a_service_are_nobodys() -> None:
+    """No option has their names."""
+    passed(
+        APP,
+        POUNCE_SERVICE_HOST="10.0.0.1",
+        POUNCE_SERVICE_PORT="80",
+        POUNCE_PORT_80_TCP="tcp://10.0.0.1:80",
+        POUNCE_PORT_80_TCP_PROTO="tcp",
+        POUNCE_PORT_80_TCP_PORT="80",
+        POUNCE_PORT_80_TCP_ADDR="10.0.0.1",
+    )
+
+
+@pytest.mark.parametrize(
+    "environment,said",
+    [
+        ({"POUNCE_PORT": "http"}, "'--port' ($POUNCE_PORT): must be an integer from 0 to 65535, not 'http'."),
+        ({"UVICORN_PORT": "-1"}, "'--port' ($UVICORN_PORT): must be an integer from 0 to 65535, not '-1'."),
+        (
+            {"POUNCE_PORT": "tcp://10.0.0.1:80", "UVICORN_PORT": "tcp:"},
+            "'--port' ($UVICORN_PORT): must be an integer from 0 to 65535, not 'tcp:'.",
+        ),
+        ({"POUNCE_HEADERS": "nocolon"}, "'--header' ($POUNCE_HEADERS): 'nocolon' is not of the form Name:Value."),
+        ({"UVICORN_RELOAD": "maybe"}, "'--reload' ($UVICORN_RELOAD): 'maybe' is not a valid boolean."),
+    ],
+)
+def test_a_wrong_variable_is_named(environment: dict[str, str], said: str) -> None:
+    """Who set it a year ago in another file does not look for a flag."""
+    result = invoke(APP, **environment)
+    (error,) = (line for line in result.output.splitlines() if line.startswith("Error: "))
+    assert error.startswith(f"Error: Invalid value for {said}")
+    assert result.exit_code == 2
+
+
+@pytest.mark.parametrize(
+    "wrong,right",
+    [
+        ("POUNCE_HEADER", "POUNCE_HEADERS"),
+        ("UVICORN_HEADER", "UVICORN_HEADERS"),
+        ("POUNCE_RELOAD_DIR", "POUNCE_RELOAD_DIRS"),
+        ("POUNCE_HTTP2_LIMIT", "POUNCE_HTTP2_LIMITS"),
+    ],
+)
+def test_a_variable_named_after_the_flag_is_pointed_out(wrong: str, right: str) -> None:
+    """Where flag and parameter differ, the variable has the parameter's name: one line, and it goes on without it."""
+    with mock.patch.object(cli, "run") as run:
+        result = invoke(APP, **{wrong: "nocolon"})
+    assert result.stderr == f"Warning: ${wrong} is ignored: the variable is called ${right}.\n"
+    assert run.call_args.kwargs["headers"] == []
+
+
 @pytest.mark.parametrize(
     "arguments,said",
     [
