@@ -116,8 +116,12 @@ def run(
     settings = dict(locals())
     del settings["app_dir"]
     if app_dir is not None:
+        app_dir = os.fspath(app_dir)
         sys.path.insert(0, app_dir)
-    _serve(Config(**settings))
+    config = Config(**settings)
+    if app_dir and not os.path.isdir(app_dir):
+        logger.warning("There is no directory '%s' to import the app from (--app-dir).", app_dir)
+    _serve(config)
 
 
 def _serve(config: Config) -> None:

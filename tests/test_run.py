@@ -124,6 +124,27 @@ def test_a_wrong_setting_ends_the_start(way: list[str], workers: Any, settings: 
     assert way == []
 
 
+@pytest.mark.parametrize("app_dir", ["nowhere", __file__])
+@pytest.mark.parametrize("workers", [1, 2])
+def test_an_app_dir_that_is_not_there_is_named(
+    way: list[str], app_dir: str, workers: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    """In front of the error that follows from it; an app that is found elsewhere is served, as with uvicorn."""
+    line = f"There is no directory '{app_dir}' to import the app from (--app-dir)."
+    with pytest.raises(SystemExit):
+        run("no_such_module:app", app_dir=app_dir, workers=workers)
+    assert caplog.messages == [line, 'Error loading ASGI app. Could not import module "no_such_module".']
+    run(app_dir=app_dir)
+    assert caplog.messages[2:] == [line]
+
+
+def test_an_app_dir_may_be_a_path(way: list[str], tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """The import system would pass over anything but a string."""
+    (tmp_path / "app_of_a_path.py").write_text("async def app(scope, receive, send): ...\n")
+    run("app_of_a_path:app", app_dir=tmp_path)
+    assert (way, caplog.messages) == (["server"], [])
+
+
 def test_a_server_that_did_not_start_ends_with_3(way: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever started the process learns of it."""
     monkeypatch.setattr(Server, "run", lambda *_: None)

@@ -37,7 +37,7 @@ from pounce.config.registry import (
     resolve,
     with_http2,
 )
-from pounce.config.reload_paths import _normalize_dirs, resolve_reload_patterns, without_excluded
+from pounce.config.reload_paths import _normalize_dirs, is_dir, resolve_reload_patterns, without_excluded
 from pounce.contracts import EffectiveWorkerClass, Lifespan, WorkerClassType
 from pounce.errors import STARTUP_FAILURE, ImportFromStringError
 from pounce.importer import import_from_string
@@ -407,4 +407,7 @@ class Config:
                     given,
                 )
             self.reload_dirs = [Path.cwd()]
+        else:
+            for missing in (directory for directory in given if not is_dir(Path(directory))):
+                logger.warning("There is no directory '%s' to watch.", missing)
         logger.info("Will watch for changes in these directories: %s", sorted(map(str, self.reload_dirs)))

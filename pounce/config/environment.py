@@ -19,6 +19,10 @@ def load_env_file(path: str | os.PathLike[str]) -> None:
         from dotenv import load_dotenv
     except ModuleNotFoundError as exc:
         raise explain(exc, "--env-file needs the python-dotenv package: pip install python-dotenv")
+    if path and (not os.path.exists(path) or os.path.isdir(path)):
+        # No error: with uvicorn a program may name a file that is there on some machines only.
+        logger.warning("There is no environment file '%s'.", path)
+        return
     logger.info("Loading environment from '%s'", path)
     try:
         load_dotenv(dotenv_path=path)

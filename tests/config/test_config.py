@@ -108,6 +108,13 @@ def test_an_env_file_sets_what_the_config_reads(tmp_path: Path, caplog: pytest.L
     assert caplog.messages == [f"Loading environment from '{path}'"]
 
 
+@pytest.mark.parametrize("path", ["nowhere.env", "."])
+def test_an_env_file_that_is_not_there_is_named(path: str, caplog: pytest.LogCaptureFixture) -> None:
+    """It is no error, as with uvicorn: some machines have the file and others do not."""
+    made(env_file=path)
+    assert caplog.messages == [f"There is no environment file '{path}'."]
+
+
 def test_an_unreadable_env_file_is_explained(tmp_path: Path) -> None:
     """Bytes that are no text are one line, naming the file."""
     path = tmp_path / "env"

@@ -74,6 +74,15 @@ def test_directories_that_do_not_exist_are_warned_about(tree: Path, caplog: pyte
     ]
 
 
+@pytest.mark.parametrize("missing", ["nowhere", "main.py"])
+def test_each_directory_that_does_not_exist_is_named(
+    tree: Path, missing: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Where others are watched, nobody would notice."""
+    assert reloading(reload_dirs=[missing, "ext"]).reload_dirs == [tree / "ext"]
+    assert caplog.messages == [f"There is no directory '{missing}' to watch."]
+
+
 def test_excluded_directories_and_what_is_below_are_not_watched(tree: Path) -> None:
     """Excluded patterns disappear from the included ones."""
     config = reloading(
