@@ -1,7 +1,8 @@
 """How a child process of a supervisor is made, and the first code of ours that runs in it.
 
 `get_subprocess` runs in the parent, on the supervisor's thread; `subprocess_started` is the child's main thread. Knows
-nothing of: which server the child runs (`target`), how it is launched (`launch`), health checks, reload.
+nothing of: which server the child runs (`target`), how it is launched (`launch`), how an orphan ends (`orphan`), health
+checks, reload.
 Answers to: uvicorn's `_subprocess` (spawn start method, stdin handed on, logging configured again, a silent Ctrl+C).
 """
 
@@ -9,23 +10,16 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import signal
 import sys
-import threading
 from collections.abc import Callable
-from multiprocessing import connection
 from socket import socket
 from typing import Any
 
 from pounce.contracts import ConfigView
 from pounce.supervisors.launch import SpawnContext, SpawnProcess
+from pounce.supervisors.orphan import ParentWatch
 
 __all__ = ["SpawnProcess", "get_subprocess", "spawn", "subprocess_started"]
-
-#: Seconds a child whose parent is gone may take to finish its requests where no graceful timeout is set, and what it
-#: gets on top where one is. Then it ends hard: nobody is left who could.
-TIMEOUT_ORPHAN = 30.0
-ORPHAN_MARGIN = 10.0
 
 multiprocessing.allow_connection_pickling()
 spawn = SpawnContext()
@@ -61,7 +55,7 @@ def subprocess_started(
             except OSError:  # A descriptor that was not handed down; only 0, 1 and 2 are.
                 pass
         config.configure_logging()
-        _watch_parent(config.timeout_graceful_shutdown)
+        _watch_parent(config, target, sockets)
         target(sockets=sockets)
     except KeyboardInterrupt:
         pass
@@ -74,24 +68,9 @@ def _hand_on_gil_option() -> None:
         os.environ.setdefault("PYTHON_GIL", choice)
 
 
-def _watch_parent(timeout_graceful_shutdown: float | None) -> None:
-    """End this process gracefully once its parent is gone, also when that was killed: no orphans on the port."""
+def _watch_parent(config: ConfigView, target: Callable[..., None], sockets: list[socket]) -> None:
+    """Let this process end once its parent is gone: no orphans on the port."""
     parent = multiprocessing.parent_process()
-    if parent is None:
-        return
-    bound = TIMEOUT_ORPHAN if timeout_graceful_shutdown is None else timeout_graceful_shutdown + ORPHAN_MARGIN
-
-    main_thread = threading.get_ident()
-
-    def wait_for_its_end() -> None:
-        connection.wait([parent.sentinel])
-        if sys.platform == "win32":
-            signal.raise_signal(signal.SIGTERM)
-        else:
-            # To the main thread by name: only there does a signal end a system call that waits.
-            signal.pthread_kill(main_thread, signal.SIGTERM)
-        # A daemon thread: it never keeps a process alive that has finished.
-        threading.Event().wait(bound)
-        os._exit(1)
-
-    threading.Thread(target=wait_for_its_end, name="pounce-parent-watch", daemon=True).start()
+    if parent is not None:
+        heartbeats = getattr(getattr(target, "__self__", None), "heartbeats", list)
+        ParentWatch(config, sockets, heartbeats).start(parent.sentinel)

@@ -16,6 +16,7 @@ class LateServer:
 
     def __init__(self, config: ConfigView) -> None:
         self.config = config
+        self._running: Any = None
 
     def make(self) -> Any:
         """The server of this process. Child side."""
@@ -28,4 +29,9 @@ class LateServer:
         """Make a server that has the process to itself, and run it. Child side."""
         server = self.make()
         server.owns_process = True
+        self._running = server
         server.run(sockets)
+
+    def heartbeats(self) -> list[tuple[str, float]]:
+        """Seconds since each worker's loop last turned; see `Server`. Child side, from any thread."""
+        return [] if self._running is None else self._running.heartbeats()

@@ -282,12 +282,16 @@ class Process:
         self.child_conn.recv()
         self.child_conn.send(self._current_health())
 
+    def heartbeats(self) -> list[tuple[str, float]]:
+        """Seconds since each worker's loop last turned; see `Server`. From any thread."""
+        heartbeats = getattr(self._server, "heartbeats", None)
+        return [] if heartbeats is None else heartbeats()
+
     def _current_health(self) -> Health:
         # Test doubles and servers of others have only some of these attributes; what they lack counts as healthy.
         server = self.server
         limit = self.config.timeout_worker_healthcheck
-        heartbeats = getattr(server, "heartbeats", None)
-        stuck = [] if heartbeats is None or not limit else [beat for beat in heartbeats() if beat[1] > limit]
+        stuck = [beat for beat in self.heartbeats() if beat[1] > limit] if limit else []
         return Health(
             started=bool(server.started),
             stuck=tuple(StuckWorker(name, age, server.dump_stack(name)[-STACK_SIZE:]) for name, age in stuck[:8]),

@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 
 from pounce.config.config import Config
-from pounce.supervisors import child
 from pounce.supervisors.child import SpawnProcess, get_subprocess, subprocess_started
 from tests.supervisors.apps import app
 from tests.supervisors.conftest import Eventually
@@ -142,23 +141,3 @@ def test_a_failed_start_ends_the_parent_with_3(tmp_path: Path) -> None:
     finally:
         parent.kill()
         parent.wait(10)
-
-
-def test_an_orphan_that_does_not_end_is_ended(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """A process that is stuck when its parent dies goes away by itself once its time is up."""
-    code = (
-        "import multiprocessing, os, signal, sys, threading\n"
-        "from types import SimpleNamespace\n"
-        f"sys.path[:0] = {[str(ROOT), *sys.path]!r}\n"
-        "from pounce.supervisors import child\n"
-        "signal.signal(signal.SIGTERM, lambda *_: print('told', flush=True))\n"
-        "read, write = os.pipe()\n"
-        "child.multiprocessing = SimpleNamespace(parent_process=lambda: SimpleNamespace(sentinel=read))\n"
-        "child.ORPHAN_MARGIN = 0.2\n"
-        "child._watch_parent(0.0)\n"
-        "os.close(write)\n"
-        "while True: threading.Event().wait(0.02)\n"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=30, check=False)
-    assert (done.returncode, done.stdout, done.stderr) == (1, b"told\n", b"")
-    assert child.TIMEOUT_ORPHAN > 0
