@@ -21,20 +21,20 @@ from pounce.contracts import ConfigView, EffectiveWorkerClass
 from pounce.errors import NEEDS_PROCESSES, STARTUP_FAILURE
 from pounce.logs import style
 from pounce.names import LOGGER_ERROR
-from pounce.supervisors.server_process import PING_INTERVAL, Process
+from pounce.supervisors.checkup import look_at
+from pounce.supervisors.retirement import Retirement, ended_as_told
+from pounce.supervisors.server_process import Process
 from pounce.supervisors.signals import SIGNALS, SignalInbox
 from pounce.supervisors.succession import (
-    BACKOFF_SERVED,
     QUICK_DEATH,
+    RESPAWN_INTERVAL,
     SIGNAL_ECHO,
     TIMEOUT_FORCED,
     TIMEOUT_STARTUP,
     TIMEOUT_STARTUP_SILENCE,
     Reason,
-    Retired,
     Succession,
     backoff,
-    retire_limit,
 )
 
 #: The longest sleep of the loop, in seconds, and the one while a process is starting.
@@ -73,18 +73,20 @@ class Multiprocess:
 
         self._succession: Succession | None = None
         self._waiting: deque[tuple[Process, Reason]] = deque()
-        self._retired: list[Retired] = []
+        self._retirement = Retirement(config)
         self._ever_ready = False
         self._stops_now = False
-        self._has_killed = False  # a process that served until the stop, and did not obey it
+        self._ended_as_told = True
 
         self._signals = SignalInbox()
         self.signal_queue = self._signals.queue
 
     @property
     def exit_code(self) -> int:
-        """What the command should exit with once `run` has returned: 1 where a process had to be killed at the end."""
-        return STARTUP_FAILURE if self.startup_failed else int(self._has_killed)
+        """What the command should exit with once `run` has returned: 1 where a process did not end as it was told."""
+        if self.startup_failed:
+            return STARTUP_FAILURE
+        return 0 if self._ended_as_told else 1
 
     def run(self) -> None:
         """Start the processes, keep them running until told to stop, and return when all have ended."""
@@ -100,7 +102,7 @@ class Multiprocess:
                 self.handle_signals()
                 self.keep_subprocess_alive()
                 self._advance_succession()
-                self._reap()
+                self._retirement.reap()
                 if not self.should_exit.is_set():
                     self._sleep(self._until_something_is_due())
             self._end()
@@ -120,9 +122,8 @@ class Multiprocess:
 
     def terminate_all(self) -> None:
         """Ask every process to end."""
-        retired = [entry.process for entry in self._retired]
         for process in self._everyone():
-            if process not in retired:
+            if process not in self._retirement.processes:
                 process.terminate()
 
     def join_all(self) -> None:
@@ -154,52 +155,27 @@ class Multiprocess:
 
     def _is_beyond_help(self, process: Process, now: float) -> bool:
         """Check the health of a running process. True when it had to be killed."""
-        limit = self.config.timeout_worker_healthcheck
-        interval = (min(PING_INTERVAL, limit / 4) if limit else PING_INTERVAL) if process.was_ready else 0.0
-        health = process.observe(now, interval)
-        allowed = limit if process.was_ready else TIMEOUT_STARTUP_SILENCE
-        if health is None:
-            if not allowed or process.silent_for(now) <= allowed:
-                return False
-            logger.error(f"Child process [{process.pid}] has not answered for {allowed:.0f} seconds, killing it.")
-            process.kill()
-            return True
-
-        self._ever_ready = self._ever_ready or health.started
-        if health.needs_processes and self._may_fall_back():
-            self._enqueue(process, Reason.NEEDS_PROCESSES, now)
-        elif health.recycle:
-            self._enqueue(process, Reason.RECYCLE, now)
-        # One overdue heartbeat may be the whole machine's pause; a loop that has still not turned by the next is stuck.
-        was_overdue, process.is_overdue = process.is_overdue, bool(health.stuck)
-        if not (health.stuck and was_overdue):
-            process.is_stuck = process.is_stuck and bool(health.stuck)
-            return False
-        if not process.is_stuck:
-            process.is_stuck = True
-            for worker in health.stuck:
-                logger.error(
-                    f"Worker {worker.name} of child process [{process.pid}] is stuck: its event loop has not turned "
-                    f"for {worker.age:.1f} seconds. Replacing it. Its stack:\n{worker.stack.rstrip()}"
-                )
-        if process.worker_class == "process":
-            process.kill()
-            return True
-        self._enqueue(process, Reason.STUCK, now)
-        return False
+        finding = look_at(process, self.config.timeout_worker_healthcheck, now)
+        self._ever_ready = process.has_served() or self._ever_ready
+        for wish in finding.wishes:
+            if wish is not Reason.NEEDS_PROCESSES or self._may_fall_back():
+                self._enqueue(process, wish, now)
+        return finding.was_killed
 
     def _on_death(self, process: Process, now: float) -> None:
         """A process has ended that nobody told to: decide when and by what its place is filled, or stop everything."""
         code = process.exitcode
-        if code == NEEDS_PROCESSES and self._may_fall_back():
+        has_served = process.has_served()
+        self._ever_ready = has_served or self._ever_ready
+        gives_way = code == NEEDS_PROCESSES and not has_served  # An app may end its process with any code, later.
+        if gives_way and self._may_fall_back():
             self._fall_back(process)
-        if code == NEEDS_PROCESSES and process.worker_class != self.worker_class:
+        if gives_way and process.worker_class != self.worker_class:
             # Where it had said so while it lived, its heirs have been started.
             if not self._heirs_take_over(process):
                 process.respawn_at = now
             return
-        self._ever_ready = process.has_served() or self._ever_ready
-        if not process.was_ready and code is not None:
+        if not has_served and code is not None:
             if process.is_extra and code > 0:
                 logger.error(f"New child process [{process.pid}] failed to start, carrying on without it.")
                 self.processes.remove(process)
@@ -215,15 +191,20 @@ class Multiprocess:
 
         logger.info(f"Child process [{process.pid}] died")
         if code is None:
-            self._retired.append(Retired(process, None))  # Killed a moment ago.
-        if self._heirs_take_over(process):
+            self._retirement.expect_killed(process)
+        if not self._heirs_take_over(process):
+            self._back_off(process, now)
+
+    def _back_off(self, process: Process, now: float) -> None:
+        """Set the time at which a dead process's place is filled again."""
+        if process.has_served():
+            process.failures = 0
+            process.respawn_at = now if process.exitcode == 0 else max(now, process.started_at + RESPAWN_INTERVAL)
             return
-        quick = now - process.started_at < QUICK_DEATH and not (process.was_ready and code == 0)
+        quick = now - process.started_at < QUICK_DEATH
         if not quick:
             process.failures = 0
         delay = backoff(process.failures)
-        if process.was_ready:
-            delay = min(delay, BACKOFF_SERVED)
         process.failures += quick
         process.respawn_at = now + delay
         if delay:
@@ -256,7 +237,7 @@ class Multiprocess:
                 heirs.append(self._spawn())
         except OSError:
             for heir in heirs:
-                self._retire(heir)
+                self._retirement.send(heir)
             raise
         return heirs
 
@@ -318,13 +299,15 @@ class Multiprocess:
             now = time.monotonic()
             dead = next((process for process in succession.new if process.exitcode is not None), None)
             if dead is not None:
-                if dead.exitcode == NEEDS_PROCESSES and self._may_fall_back():
+                has_served = dead.has_served()
+                if dead.exitcode == NEEDS_PROCESSES and not has_served and self._may_fall_back():
                     self._fall_back(dead)
                     self._discard_succession()
                     self._waiting.appendleft((succession.old, succession.reason))
                     continue
-                why = f"New child process [{dead.pid}] ended with exit code {dead.exitcode} before it was ready"
-                self._give_up(succession, why)
+                when = "as soon as it served" if has_served else "before it was ready"
+                why = f"New child process [{dead.pid}] ended with exit code {dead.exitcode} {when}"
+                self._give_up(succession, why, RESPAWN_INTERVAL if has_served else None)
             elif all(process.is_ready(timeout=READY_POLL) for process in succession.new):
                 self._complete(succession)
             elif now >= succession.deadline or any(p.silent_for(now) > TIMEOUT_STARTUP_SILENCE for p in succession.new):
@@ -353,15 +336,16 @@ class Multiprocess:
         self._succession = None
         self._ever_ready = True
         self._take_place(succession.old, succession.new)
-        self._retire(succession.old)
+        self._retirement.send(succession.old)
 
-    def _give_up(self, succession: Succession, why: str) -> None:
+    def _give_up(self, succession: Succession, why: str, delay: float | None = None) -> None:
+        """Keep the old process. `delay`: seconds until the next attempt, if there is one and it is known."""
         self._discard_succession()
         old = succession.old
         logger.error(f"{why}; keeping worker [{old.pid}] and aborting the restart.")
         if succession.reason.tries_again:
             old.retries += 1
-            old.retry_at = time.monotonic() + backoff(old.retries + 1)
+            old.retry_at = time.monotonic() + (backoff(old.retries + 1) if delay is None else delay)
         else:
             self._waiting = deque(entry for entry in self._waiting if entry[1] is not succession.reason)
         if self.worker_class == "thread":
@@ -371,65 +355,44 @@ class Multiprocess:
         if self._succession is not None:
             # Not killed outright: it may have begun to serve since it was last asked.
             for process in self._succession.new:
-                self._retire(process)
+                self._retirement.send(process)
             self._succession = None
 
-    # Ends
-
-    def _retire(self, process: Process) -> None:
-        """Let a process finish what it has accepted and end, without waiting for it here."""
-        process.terminate()
-        self._expect_end(process)
-
-    def _expect_end(self, process: Process) -> None:
-        if process.exitcode is None and not any(entry.process is process for entry in self._retired):
-            logger.info(f"Waiting for child process [{process.pid}]")
-            limit = retire_limit(
-                self.config.timeout_graceful_shutdown, is_fit=process.was_ready and not process.is_stuck
-            )
-            self._retired.append(Retired(process, None if limit is None else time.monotonic() + limit))
-
-    def _reap(self) -> None:
-        """Forget the retired that have ended, kill those that should have."""
-        now = time.monotonic()
-        self._retired = [entry for entry in self._retired if entry.process.exitcode is None]
-        for entry in self._retired:
-            if entry.kill_at is not None and now >= entry.kill_at:
-                logger.warning(f"Child process [{entry.process.pid}] did not end in time, killing it.")
-                entry.process.kill()
-                entry.kill_at = None
-                # One that was being replaced had its trouble before the stop.
-                self._has_killed |= self.should_exit.is_set() and entry.process in self.processes
+    # The end
 
     def _end(self) -> None:
         """Tell all processes to end and wait for that: within their limits, or until told to stop once more."""
+        serving = [process for process in self.processes if process.exitcode is None]
         self.terminate_all()
         for process in list(self._running()):
-            self._expect_end(process)
+            self._retirement.expect(process)
         told_at = time.monotonic()
         forced = False
         while running := list(self._running()):
             now = time.monotonic()
-            stops = sum(SIGNALS[sig] in ("INT", "TERM", "BREAK") for sig in self.signal_queue)
-            self._stops_now = self._stops_now or any(SIGNALS[sig] == "QUIT" for sig in self.signal_queue)
+            names = {SIGNALS[sig] for sig in self.signal_queue}
             self.signal_queue.clear()
-            if (stops or (self._stops_now and not forced)) and now - told_at >= SIGNAL_ECHO:
+            if "QUIT" in names:
+                self.handle_quit()
+            is_told_again = not names.isdisjoint(("INT", "TERM", "BREAK", "QUIT"))
+            if (is_told_again or (self._stops_now and not forced)) and now - told_at >= SIGNAL_ECHO:
                 if not forced:
                     if not self._stops_now:
                         logger.warning("Told to stop again, not waiting for requests any longer.")
                     for process in running:
                         process.interrupt()
-                for entry in self._retired:
-                    entry.kill_at = now if forced else now + TIMEOUT_FORCED
+                self._retirement.hurry(now if forced else now + TIMEOUT_FORCED)
                 told_at, forced = now, True
-            self._reap()
+            self._retirement.reap()
             self._sleep(TICK)
+        # One that was being replaced had its trouble before the stop.
+        self._ended_as_told = all(ended_as_told(process.exitcode) for process in serving)
 
     # Waiting
 
     def _everyone(self) -> list[Process]:
         new = [] if self._succession is None else self._succession.new
-        return list(dict.fromkeys([*self.processes, *new, *(entry.process for entry in self._retired)]))
+        return list(dict.fromkeys([*self.processes, *new, *self._retirement.processes]))
 
     def _running(self) -> Iterator[Process]:
         return (process for process in self._everyone() if process.pid is not None and process.exitcode is None)
@@ -510,4 +473,4 @@ class Multiprocess:
             logger.info("Already reached one process, cannot decrease the number of processes anymore.")
             return
         self.processes_num -= 1
-        self._retire(self.processes.pop())
+        self._retirement.send(self.processes.pop())

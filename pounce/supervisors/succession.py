@@ -29,16 +29,16 @@ TIMEOUT_RETIRE_UNFIT = 30.0
 TIMEOUT_FORCED = 2.0
 
 #: A repeated stop signal within this many seconds of the first is the same one: `timeout`, shells and process managers
-#: signal both the process and its group, 1 to 20 ms apart. A person who presses Ctrl+C twice takes longer.
-SIGNAL_ECHO = 0.1
+#: signal both the process and its group. Two of a person in a terminal reach each child twice, however quick they are.
+SIGNAL_ECHO = 0.5
 
 #: A process that dies younger than this died "soon after its start".
 QUICK_DEATH = 5.0
 BACKOFF_FIRST = 0.5
 BACKOFF_LIMIT = 30.0
-#: The most that is waited behind a process that has served: a request that kills must not keep the server away for long
-#: (uvicorn looks every half second, and does not wait at all).
-BACKOFF_SERVED = 0.5
+#: Seconds between the starts of two processes in the same place where the first has served: a request that kills must
+#: not keep the server away for longer each time. uvicorn looks every half second, and does not back off at all.
+RESPAWN_INTERVAL = 0.5
 
 
 class Reason(enum.Enum):
@@ -66,17 +66,9 @@ class Succession:
     deadline: float
 
 
-@dataclass
-class Retired:
-    """A process that has been told to end."""
-
-    process: Process
-    kill_at: float | None
-    """On the monotonic clock; None: it may take as long as its clients like."""
-
-
 def backoff(failures: int) -> float:
-    """Seconds to wait before filling the place of a dead process, after `failures` quick deaths there in a row."""
+    """Seconds to wait before filling the place of a process that died before it served, after `failures` such deaths
+    there in a row, each soon after its start."""
     if failures == 0:
         return 0.0
     return float(min(BACKOFF_FIRST * 2 ** min(failures - 1, 16), BACKOFF_LIMIT))

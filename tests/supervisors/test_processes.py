@@ -13,7 +13,7 @@ import pytest
 
 from pounce.config.config import Config
 from pounce.errors import NEEDS_PROCESSES, STARTUP_FAILURE
-from pounce.supervisors import processes, server_process, succession
+from pounce.supervisors import processes, retirement, server_process, succession
 from pounce.supervisors.processes import Multiprocess
 from pounce.supervisors.server_process import Health, StuckWorker
 from pounce.supervisors.succession import TIMEOUT_STARTUP, TIMEOUT_STARTUP_SILENCE
@@ -78,6 +78,11 @@ class FakeProcess(server_process.Process):
     def dies(self, code: int) -> None:
         self.fake.exitcode = code
 
+    def has_said_that_it_serves(self) -> FakeProcess:
+        """By its own word, read or not; it has not answered since."""
+        self.was_ready = True
+        return self
+
     def serves(self) -> FakeProcess:
         self.answer = Health(True)
         return self
@@ -88,6 +93,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = FakeProcess.clock = Clock()
     monkeypatch.setattr(processes, "time", clock)
     monkeypatch.setattr(server_process, "time", clock)
+    monkeypatch.setattr(retirement, "time", clock)
     monkeypatch.setattr(processes, "Process", FakeProcess)
     monkeypatch.setattr(FakeProcess, "made", [])
     monkeypatch.setattr(FakeProcess, "error", None)
@@ -128,7 +134,7 @@ def turn(supervisor: Multiprocess, seconds: float = 1.0) -> None:
     supervisor.handle_signals()
     supervisor.keep_subprocess_alive()
     supervisor._advance_succession()
-    supervisor._reap()
+    supervisor._retirement.reap()
 
 
 def pids(supervisor: Multiprocess) -> list[int | None]:
@@ -149,18 +155,32 @@ def test_a_dead_process_is_replaced_at_once(supervise: Supervise, caplog: pytest
     assert caplog.messages == [f"Child process [{first.pid}] died"]
 
 
-def test_deaths_soon_after_the_start_are_backed_off(supervise: Supervise) -> None:
-    """A process that crashes again and again is started again later and later."""
-    supervisor = supervise(workers=1)
+def test_deaths_before_serving_are_backed_off(supervise: Supervise) -> None:
+    """A process that crashes again and again in its start is started again later and later."""
+    supervisor = supervise(workers=1, serving=False)
     waits: list[float] = []
     for _ in range(6):
-        FakeProcess.made[-1].serves().dies(-11)
+        FakeProcess.made[-1].dies(-11)
         count, begun = len(FakeProcess.made), FakeProcess.clock.now
         turn(supervisor, 0.0)
         while len(FakeProcess.made) == count:
             turn(supervisor, 0.25)
         waits.append(FakeProcess.clock.now - begun)
     assert waits == [0.0, 0.5, 1.0, 2.0, 4.0, 8.0]
+
+
+@pytest.mark.parametrize(("lived", "waited"), [(0.0, 0.5), (0.25, 0.25), (0.5, 0.0), (3.0, 0.0)])
+def test_deaths_of_what_has_served_are_not_backed_off(supervise: Supervise, lived: float, waited: float) -> None:
+    """A request that kills costs half a second between two starts at most, however often it comes."""
+    supervisor = supervise(workers=1, serving=False)
+    for _ in range(12):
+        count, begun = len(FakeProcess.made), FakeProcess.clock.now + lived
+        FakeProcess.clock.now = begun
+        FakeProcess.made[-1].has_said_that_it_serves().dies(-11)
+        turn(supervisor, 0.0)
+        while len(FakeProcess.made) == count:
+            turn(supervisor, 0.125)
+        assert FakeProcess.clock.now - begun == waited
 
 
 def test_a_long_life_ends_the_backoff(supervise: Supervise) -> None:
@@ -221,6 +241,31 @@ def test_exit_code_3_of_a_server_that_had_started_is_a_crash(supervise: Supervis
     assert len(FakeProcess.made) == 3
 
 
+@pytest.mark.parametrize("code", [STARTUP_FAILURE, 1, NEEDS_PROCESSES, 0, -9])
+@pytest.mark.parametrize("worker_class", ["process", "thread", "auto"])
+def test_a_death_behind_the_word_is_no_failed_start(supervise: Supervise, worker_class: str, code: int) -> None:
+    """Who has said that it serves is replaced by its like, also where the parent had not heard that yet."""
+    supervisor = supervise(worker_class, serving=False)
+    first = FakeProcess.made[0].has_said_that_it_serves()
+    first.dies(code)
+    turn(supervisor, 10.0)
+    assert not supervisor.should_exit.is_set()
+    assert supervisor.exit_code == 0
+    assert first not in supervisor.processes
+    assert len(FakeProcess.made) == (3 if worker_class == "process" else 2)
+    assert supervisor.worker_class == ("process" if worker_class == "process" else "thread")
+
+
+def test_an_extra_process_that_has_served_is_replaced(supervise: Supervise) -> None:
+    """One that SIGTTIN added counts like the others from its first request on."""
+    supervisor = supervise()
+    supervisor.handle_ttin()
+    FakeProcess.made[2].has_said_that_it_serves().dies(1)
+    turn(supervisor)
+    assert len(supervisor.processes) == 3
+    assert FakeProcess.made[3] in supervisor.processes
+
+
 def test_a_process_that_cannot_be_started_is_tried_again(
     supervise: Supervise, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -260,6 +305,16 @@ def test_a_starting_process_may_be_silent_for_longer(supervise: Supervise) -> No
     turn(supervisor, TIMEOUT_STARTUP_SILENCE)
     assert process.told == []
     turn(supervisor, 0.5)
+    assert process.told == ["kill"]
+
+
+def test_the_word_ends_the_patience_for_starts(supervise: Supervise) -> None:
+    """A process that has said that it serves, and then answers nothing, has the limit of those that serve."""
+    supervisor = supervise(serving=False, workers=1, timeout_worker_healthcheck=1)
+    process = FakeProcess.made[0].has_said_that_it_serves()
+    turn(supervisor)
+    assert process.told == []
+    turn(supervisor, 1.5)
     assert process.told == ["kill"]
 
 
@@ -373,6 +428,37 @@ def test_a_failed_restart_keeps_the_old_process(supervise: Supervise, caplog: py
     ]
     turn(supervisor, 100.0)
     assert len(FakeProcess.made) == 3
+
+
+def test_a_successor_that_dies_of_its_first_request_changes_nothing(
+    supervise: Supervise, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It may have served before the parent knew; the old process is kept, and the log says how it was."""
+    supervisor = supervise("auto")
+    (old,) = supervisor.processes
+    supervisor.restart_all()
+    new = FakeProcess.made[1].has_said_that_it_serves()
+    new.dies(NEEDS_PROCESSES)
+    turn(supervisor)
+    assert supervisor.processes == [old]
+    assert supervisor.worker_class == "thread"
+    assert caplog.messages == [
+        f"New child process [{new.pid}] ended with exit code 4 as soon as it served; keeping worker [{old.pid}] and "
+        "aborting the restart."
+    ]
+
+
+def test_successors_that_die_of_their_first_request_are_not_backed_off(supervise: Supervise) -> None:
+    """A stuck thread is replaced as soon as its successor lives for more than one request."""
+    supervisor = supervise("thread")
+    FakeProcess.made[0].answer = STUCK
+    turn(supervisor)
+    turn(supervisor)
+    for count in range(2, 12):
+        assert len(FakeProcess.made) == count
+        FakeProcess.made[-1].has_said_that_it_serves().dies(1)
+        turn(supervisor, 0.0)
+        turn(supervisor, 0.5)
 
 
 @pytest.mark.parametrize(
@@ -690,6 +776,62 @@ def test_the_end_keeps_to_the_graceful_timeout(supervise: Supervise, monkeypatch
     supervisor._end()
     assert FakeProcess.clock.now - begun <= 5 + succession.TIMEOUT_RETIRE_MARGIN + 1
     assert [process.told for process in FakeProcess.made] == [["terminate", "kill"]] * 3
+
+
+def end(supervisor: Multiprocess, monkeypatch: pytest.MonkeyPatch, *signals: signal.Signals) -> None:
+    """Have it end; the signals arrive in turns of its loop. Processes that are killed die."""
+    arriving = iter(signals)
+
+    def sleep(timeout: float) -> None:
+        FakeProcess.clock.now += timeout
+        supervisor.signal_queue.extend(itertools.islice(arriving, 1))
+        for process in FakeProcess.made:
+            if "kill" in process.told and process.exitcode is None:
+                process.dies(-9)
+
+    monkeypatch.setattr(supervisor, "_sleep", sleep)
+    supervisor._end()
+
+
+def test_sigquit_waits_for_no_request(
+    supervise: Supervise, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The processes are told twice in a row, and killed where that does not help; the exit code says so."""
+    supervisor = supervise(timeout_graceful_shutdown=60)
+    begun = FakeProcess.clock.now
+    supervisor.signal_queue.append(signal.SIGQUIT)
+    supervisor.handle_signals()
+    assert supervisor.should_exit.is_set()
+    end(supervisor, monkeypatch)
+    assert FakeProcess.clock.now - begun < 1 + succession.TIMEOUT_FORCED
+    assert [process.told for process in FakeProcess.made] == [["terminate", "interrupt", "kill"]] * 2
+    assert caplog.messages[0] == "Received SIGQUIT, exiting without waiting for requests."
+    assert supervisor.exit_code == 1
+
+
+def test_sigquit_ends_the_wait_for_the_end(supervise: Supervise, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also right behind the signal that began the end: it is no echo of that. A second one kills."""
+    supervisor = supervise(workers=1)
+    begun = FakeProcess.clock.now
+    end(supervisor, monkeypatch, signal.SIGQUIT, signal.SIGWINCH, signal.SIGWINCH, signal.SIGWINCH, signal.SIGQUIT)
+    assert FakeProcess.clock.now - begun < 2
+    assert FakeProcess.made[0].told == ["terminate", "interrupt", "kill"]
+
+
+@pytest.mark.parametrize(
+    ("code", "exit_code"),
+    [(0, 0), (-signal.SIGTERM, 0), (-signal.SIGINT, 0), (128 + signal.SIGTERM, 0), (1, 1), (-9, 1), (-11, 1), (3, 1)],
+)
+def test_the_exit_code_tells_how_the_processes_ended(
+    supervise: Supervise, monkeypatch: pytest.MonkeyPatch, code: int, exit_code: int
+) -> None:
+    """0 where all ended as they were told, by the signal or behind it; what died before is forgotten."""
+    supervisor = supervise()
+    supervisor.processes[0].respawn_at = FakeProcess.clock.now + 100
+    FakeProcess.made[0].dies(-11)
+    monkeypatch.setattr(supervisor, "_sleep", lambda _timeout: FakeProcess.made[1].dies(code))
+    supervisor._end()
+    assert supervisor.exit_code == exit_code
 
 
 def test_old_callers_pass_a_target() -> None:

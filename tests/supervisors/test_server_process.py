@@ -59,6 +59,32 @@ def test_it_answers_before_it_is_ready(answering: Process, server: Server) -> No
     assert answering.was_ready
 
 
+def test_the_word_that_it_serves_outlives_the_child(process: Process) -> None:
+    """It lies in a pipe that is read when somebody wants to know, also behind the child's end."""
+    assert not process.has_served()
+    process._report_start()
+    process.child_conn.close()
+    process._start_writer.close()
+    assert not process.is_ready(0.01)
+    assert process.has_served()
+    assert process.has_served()
+
+
+def test_the_word_is_taken_before_the_pipe_is_closed(process: Process) -> None:
+    """A process that is told to end is known to have served by then."""
+    process._report_start()
+    process.kill()
+    assert process.has_served()
+
+
+def test_no_word_is_no_service(process: Process) -> None:
+    """A child that ended without it has not served."""
+    process._start_writer.close()
+    assert not process.has_served()
+    process._close()
+    assert not process.has_served()
+
+
 def test_silence_is_measured_from_the_open_question(process: Process) -> None:
     """A process that does not answer is silent for as long as the first question it was asked is open."""
     assert process.silent_for(time.monotonic()) == 0.0
