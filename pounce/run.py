@@ -145,7 +145,10 @@ def _serve(config: Config) -> None:
     try:
         if config.should_reload:
             server = _own(Server(config=config)) if "Server" in globals() else LateServer(config)
-            ours.ChangeReload(config, target=server.run, sockets=sockets).run()
+            reloader = ours.ChangeReload(config, target=server.run, sockets=sockets)
+            reloader.run()
+            # Callers put classes of their own in its place, which need not have this.
+            exit_code = 1 if getattr(reloader, "has_cut_off", False) is True else 0
         elif supervised:
             supervisor = ours.Multiprocess(config, sockets=sockets)
             supervisor.run()

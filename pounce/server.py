@@ -47,8 +47,8 @@ SIGTERM_LINGER = 0.3
 _CLOSE_TIMEOUT = 1.0
 
 #: Seconds behind a supervisor's SIGTERM in which the first SIGINT is the terminal's, which the supervisor had as well.
-#: A supervisor that forces the end waits for as long.
-_SIGNAL_ECHO = 0.1
+#: A supervisor that forces the end waits for longer (`SIGNAL_ECHO`).
+_SIGNAL_ECHO = 0.4
 
 #: What the loop that accepts for worker threads is called among them.
 _ACCEPTOR = "pounce-acceptor"

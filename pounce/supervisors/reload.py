@@ -23,6 +23,7 @@ from pounce.contracts import ConfigView
 from pounce.logs import style
 from pounce.names import LOGGER_ERROR
 from pounce.supervisors.child import SpawnProcess, get_subprocess
+from pounce.supervisors.retirement import ended_as_told
 from pounce.supervisors.succession import SIGNAL_ECHO, TIMEOUT_FORCED, retire_limit
 
 HANDLED_SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -50,6 +51,8 @@ class BaseReload:
         self.is_restarting = False
         self.reloader_name: str | None = None
         self.process: SpawnProcess
+        #: Whether the last child did not end as it was told: its requests were cut off, its shutdown did not run.
+        self.has_cut_off = False
 
         self._told_to_restart = False
         self._told_at: float | None = None
@@ -131,11 +134,14 @@ class BaseReload:
 
     def shutdown(self) -> None:
         """End the child, close the sockets."""
+        was_running = self.process.exitcode is None
         if sys.platform == "win32":
             self.should_exit.set()
         else:
             self.process.terminate()
         self._wait_for_child()
+        if was_running and sys.platform != "win32":
+            self.has_cut_off = not ended_as_told(self.process.exitcode)
         for sock in self.sockets:
             sock.close()
         pid = str(self.pid)

@@ -72,6 +72,7 @@ def test_a_signal_to_the_parent_and_then_to_its_group_is_one(worker_class: str, 
         served("tests.process.deadly_app:with_lifespan", "--workers", "2", "--worker-class", worker_class) as server,
         server.connect() as sock,
     ):
+        server.log.wait_for("Application startup complete", count=2)
         sock.sendall(b"GET /slow HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
         assert server.get()[0] == 200
         server.process.send_signal(signal.SIGINT)

@@ -110,6 +110,7 @@ def test_changes_and_sighup_restart_the_child(
     run_with(reloader, steps)
     assert starts(folder) == 3
     assert reloader.process.exitcode is not None
+    assert not reloader.has_cut_off
     assert "Told detected changes in 'main.py'. Reloading..." in caplog.messages
     assert "Received SIGHUP. Reloading..." in caplog.messages
 
@@ -134,6 +135,7 @@ def test_ctrl_c_ends_the_wait_for_a_child(
     run_with(reloader, steps)
     assert starts(folder) == 1
     assert reloader.process.exitcode == -signal.SIGKILL
+    assert reloader.has_cut_off
 
 
 def test_the_graceful_timeout_bounds_a_reload(
@@ -231,3 +233,13 @@ def test_without_watchfiles_the_choice_is_stat(monkeypatch: pytest.MonkeyPatch) 
     chosen = supervisors.ChangeReload
     monkeypatch.delitem(vars(supervisors), "ChangeReload")
     assert chosen is StatReload
+
+
+def test_a_child_that_died_before_the_end_was_not_cut_off(reloader: Told, folder: Path, eventually: Eventually) -> None:
+    """Code that did not even import is no failure of the stop."""
+    reloader.startup()
+    eventually(lambda: starts(folder) == 1)
+    reloader.process.kill()
+    reloader.process.join()
+    reloader.shutdown()
+    assert not reloader.has_cut_off
