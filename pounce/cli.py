@@ -13,9 +13,10 @@ import click
 
 import pounce
 from pounce import names
-from pounce.errors import explanation
+from pounce.errors import exit_code_of, explanation
 from pounce.logs import LOGGING_CONFIG
 from pounce.options import GROUPS, OPTIONS
+from pounce.watchdog import GRACE, GRACE_AFTER_FAILURE, watchdog
 
 
 def run(app: Any, **settings: Any) -> None:
@@ -59,6 +60,11 @@ def serve_app(app: str, **values: Any) -> None:
         values["log_config"] = LOGGING_CONFIG
     try:
         run(app, **values)
+        if values["timeout_graceful_shutdown"] is not None:
+            watchdog.expect_end_of_interpreter(GRACE, 0)
+    except SystemExit as exc:
+        watchdog.expect_end_of_interpreter(GRACE_AFTER_FAILURE if exc.code else GRACE, exit_code_of(exc))
+        raise
     except Exception as exc:
         found = explanation(exc)
         if found is None:

@@ -11,6 +11,13 @@ STARTUP_FAILURE = 3
 NEEDS_PROCESSES = 4
 
 
+def exit_code_of(exc: SystemExit) -> int:
+    """What the process exits with where nobody catches this."""
+    if exc.code is None:
+        return 0
+    return exc.code if isinstance(exc.code, int) else 1
+
+
 class ClientDisconnected(OSError):
     """Raised out of a WebSocket app's `send()` once the client is gone (ASGI WebSocket spec 2.4)."""
 

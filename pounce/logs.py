@@ -63,6 +63,14 @@ def style(text: str, fg: str | None = None, bold: bool = False) -> str:
     return f"{color}{weight}{text}\033[0m"
 
 
+def _is_terminal(stream: Any) -> bool:
+    """Whether it is one; without a console (pythonw, a service) there may be no stream, or a closed one."""
+    try:
+        return bool(stream.isatty())
+    except (AttributeError, ValueError):
+        return False
+
+
 def _paint(color: str) -> Callable[[Any], str]:
     return lambda text: style(str(text), fg=color)
 
@@ -98,7 +106,7 @@ class ColourizedFormatter(logging.Formatter):
     ) -> None:
         """`use_colors`: True or False; anything else means "if standard output is a terminal"."""
         super().__init__(fmt=fmt, datefmt=datefmt, style=style)
-        self.use_colors: bool = use_colors if use_colors in (True, False) else sys.stdout.isatty()
+        self.use_colors: bool = use_colors if use_colors in (True, False) else _is_terminal(sys.stdout)
 
     def color_level_name(self, level_name: str, level_no: int) -> str:
         """The level's name in the level's colour; unknown levels stay plain."""
@@ -131,7 +139,7 @@ class DefaultFormatter(ColourizedFormatter):
 
     def should_use_colors(self) -> bool:
         """Whether standard error is a terminal."""
-        return sys.stderr.isatty()
+        return _is_terminal(sys.stderr)
 
 
 class AccessFormatter(ColourizedFormatter):

@@ -12,6 +12,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Mapping
+from types import FrameType
 from typing import IO, TYPE_CHECKING, Any
 
 from pounce import names
@@ -30,6 +31,7 @@ from pounce.contracts import WorkerClassType
 from pounce.errors import STARTUP_FAILURE
 from pounce.logs import LOGGING_CONFIG
 from pounce.supervisors.late_server import LateServer
+from pounce.watchdog import watchdog
 from pounce.wire.http2_limits import Http2Limits
 
 if TYPE_CHECKING:
@@ -142,6 +144,8 @@ def _serve(config: Config) -> None:
     sockets = [config.bind_socket()] if supervised else []
     file = SocketFile(config.uds) if supervised and config.uds else None
     takes_sigterm = _exit_cleanly_on_sigterm()
+    if file is not None:
+        watchdog.last_duty = file.remove
     try:
         if config.should_reload:
             server = _own(Server(config=config)) if "Server" in globals() else LateServer(config)
@@ -183,7 +187,15 @@ def _exit_cleanly_on_sigterm() -> bool:
         return False
     if signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
         return False
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    pid = os.getpid()
+
+    def exit_cleanly(sig: int, _frame: FrameType | None) -> None:
+        if os.getpid() != pid:  # a child that the app has forked: no business of ours
+            signal.signal(sig, signal.SIG_DFL)
+            signal.raise_signal(sig)
+        sys.exit(0)
+
+    signal.signal(signal.SIGTERM, exit_cleanly)
     return True
 
 

@@ -26,6 +26,7 @@ from typing import Any
 
 from pounce.connection.state import ServerState
 from pounce.contracts import ConfigView
+from pounce.ending import HANDLED_SIGNALS as HANDLED_SIGNALS, Ending
 from pounce.errors import NEEDS_PROCESSES, STARTUP_FAILURE
 from pounce.listeners import announce, caretakers, create_listeners, exit_if_unusable, listening
 from pounce.logs import style
@@ -36,19 +37,14 @@ from pounce.pool.shared_state import SharedStateCheck
 from pounce.worker.loops import asyncio_run
 from pounce.worker.worker import TICK_INTERVAL, Worker
 
-HANDLED_SIGNALS: tuple[int, ...] = (signal.SIGINT, signal.SIGTERM)
-if sys.platform == "win32":
-    HANDLED_SIGNALS += (signal.SIGBREAK,)
-
 #: Seconds that an idle connection gets on SIGTERM to send the request that may be under way.
 SIGTERM_LINGER = 0.3
 
 #: Seconds for the callback of a listener's `wait_closed`, which since Python 3.12.1 waits for every connection.
 _CLOSE_TIMEOUT = 1.0
 
-#: Seconds behind a supervisor's SIGTERM in which the first SIGINT is the terminal's, which the supervisor had as well.
-#: A supervisor that forces the end waits for longer (`SIGNAL_ECHO`).
-_SIGNAL_ECHO = 0.4
+#: Seconds for the app's shutdown where `serve()` was cancelled and there is no graceful timeout.
+_TIMEOUT_CANCELLED = 10.0
 
 #: What the loop that accepts for worker threads is called among them.
 _ACCEPTOR = "pounce-acceptor"
@@ -77,8 +73,8 @@ class Server:
         self.wants_processes = False
         #: Set by a supervisor: called once, when this server has begun to serve and nobody can have been answered.
         self.on_started: Callable[[], None] | None = None
-        self._captured_signals: list[int] = []
-        self._asked_at = 0.0  # to end (monotonic)
+        self._end = Ending(config)
+        self._captured_signals = self._end.signals
         self._worker: Worker | None = None
         self._caretakers: list[Any] = []
         self._pool: WorkerPool | None = None
@@ -99,19 +95,35 @@ class Server:
         if self.config.workers <= 1 or self.config.reload or self.config.effective_worker_class != "thread":
             return False
         # uvicorn: `Server.serve()` stays on its caller's loop, whatever $WEB_CONCURRENCY says; threads were asked for.
-        return self.owns_process or self.is_supervised or not self.config.workers_from_environment
+        return self._has_process or not self.config.workers_from_environment
 
     # The way of a server
 
     def run(self, sockets: list[socket.socket] | None = None) -> None:
         """Serve until a signal or `should_exit`, on a new event loop."""
         loop_factory = self.config.get_loop_factory()  # First: it may raise, and then there must be no coroutine yet.
-        asyncio_run(self.serve(sockets=sockets), loop_factory=loop_factory)
+        with contextlib.ExitStack() as stack:
+            if self._has_process and threading.current_thread() is threading.main_thread():
+                stack.enter_context(self._end.owning_process())
+                # Around the loop's end as well: signals count until it is closed, and are raised again behind it.
+                stack.enter_context(self.capture_signals())
+            asyncio_run(self.serve(sockets=sockets), loop_factory=loop_factory)
+
+    @property
+    def _has_process(self) -> bool:
+        return self.owns_process or self.is_supervised
 
     async def serve(self, sockets: list[socket.socket] | None = None) -> None:
-        """Serve until a signal or `should_exit`, on the running loop. Captured signals are raised again at the end."""
+        """Serve until a signal or `should_exit`, on the running loop. Captured signals are raised again at the end.
+
+        Cancelled, it cuts its connections and runs the app's shutdown.
+        """
+        self._end.on_serve(asyncio.get_running_loop())
         with self.capture_signals():
-            await self._serve(sockets)
+            try:
+                await self._serve(sockets)
+            finally:
+                self._end.on_finished()
 
     async def _serve(self, sockets: list[socket.socket] | None = None) -> None:
         self._thread_id = threading.get_ident()
@@ -122,18 +134,54 @@ class Server:
         self._log_process("Started server process [%d]", self._description())
         try:
             await self.startup(sockets=sockets)
-            if self.owns_process or self.is_supervised:
+            if self._has_process:
                 _spare_the_collector()
             if not self.should_exit:
                 await self.main_loop()
             if self.started:
                 await self.shutdown(sockets=sockets)
                 self._log_process("Finished server process [%d]")
+        except GeneratorExit:
+            raise  # thrown away with its loop: it may not wait for anything any more
+        except BaseException:
+            await self._end_early(sockets)
+            raise
         finally:
-            for server in self.servers:
-                server.close()
+            self._close_listeners()
             if self._pool is not None:
                 self._pool.abandon()
+
+    async def _end_early(self, sockets: list[socket.socket] | None) -> None:
+        """Leave nothing behind where `serve()` was cancelled or failed: no listener, no connection, no lifespan."""
+        self._ending = True
+        self._close_listeners()
+        if self.started:
+            for sock in sockets or []:
+                sock.close()
+        limit = self.config.timeout_graceful_shutdown
+        deadline = time.monotonic() + (_TIMEOUT_CANCELLED if limit is None else limit)
+        cleanup = asyncio.ensure_future(self._clean_up())
+        while not cleanup.done() and time.monotonic() < deadline:
+            with contextlib.suppress(asyncio.CancelledError):  # anyio's scopes cancel again and again
+                await asyncio.wait({cleanup}, timeout=TICK_INTERVAL)
+        cleanup.cancel()
+
+    async def _clean_up(self) -> None:
+        if self._pool is not None:
+            if self.started:
+                await self._pool.stop(linger=0.0, limit=0.0, is_forced=lambda: self.force_exit, log=False)
+        elif self._worker is not None:
+            self._worker.retiring = True
+            await self._worker.cut_short()
+            if self.started and not self.force_exit:
+                await self._worker.shut_lifespan_down(lambda: self.force_exit)
+            await self._worker.abandon_lifespan()
+
+    def _close_listeners(self) -> None:
+        for caretaker in self._caretakers:
+            caretaker.close()
+        for server in self.servers:
+            server.close()
 
     def _prepare_worker(self) -> None:
         if not self.config.loaded:
@@ -296,18 +344,19 @@ class Server:
         """Stop listening, let requests end within `timeout_graceful_shutdown`, run the app's shutdown."""
         logger.info("Shutting down")
         self._ending = True
-        for caretaker in self._caretakers:
-            caretaker.close()
-        for server in self.servers:
-            server.close()
+        self._close_listeners()
         linger = SIGTERM_LINGER if signal.SIGTERM in self._captured_signals else 0.0
         for sock in sockets or []:
             sock.close()
         if self._pool is not None:
-            await self._pool.stop(linger, self.config.timeout_graceful_shutdown, lambda: self.force_exit)
+            self._end.on_drained()  # each worker is looked after by itself
+            limit = self.config.timeout_graceful_shutdown
+            await self._pool.stop(linger, limit, lambda: self.force_exit, grace=self._end.grace)
+            self._end.exceeded_limit = self._pool.exceeded_limit
             return
         worker = self._worker
         assert worker is not None
+        self._end.on_drain()
         await worker.retire_connections(linger, lambda: self.force_exit)
         await asyncio.sleep(0.1)
         try:
@@ -315,25 +364,19 @@ class Server:
         except TimeoutError:
             logger.error("Cancel %s running task(s), timeout graceful shutdown exceeded", len(self.server_state.tasks))
             worker.cancel_tasks()
+            self._end.exceeded_limit = True
+        self._end.on_drained()
         if not self.force_exit:
-            await self._shut_lifespan_down(worker)
-
-    async def _shut_lifespan_down(self, worker: Worker) -> None:
-        """The app's own end takes as long as it takes: the loop stays alive meanwhile, and a second Ctrl+C ends it."""
-        shutdown = asyncio.ensure_future(self.lifespan.shutdown())
-        while not shutdown.done() and not self.force_exit:
-            worker.heartbeat = time.monotonic()
-            await asyncio.wait({shutdown}, timeout=TICK_INTERVAL)
-        if shutdown.done():
-            shutdown.result()
-        else:
-            shutdown.cancel()
+            await worker.shut_lifespan_down(lambda: self.force_exit)
+        if self.force_exit:
+            await worker.cut_short()
+            await worker.abandon_lifespan()
 
     async def _wait_tasks_to_complete(self) -> None:
         assert self._worker is not None
         await self._worker.wait_drained(lambda: self.force_exit)
         if self.force_exit:
-            self._worker.abort_connections()
+            await self._worker.cut_short()
         for server in self.servers:
             # Bounded: a connection that was cut may take its time to be gone.
             with contextlib.suppress(TimeoutError):
@@ -344,37 +387,22 @@ class Server:
     @contextlib.contextmanager
     def capture_signals(self) -> Generator[None, None, None]:
         """Handle SIGINT and SIGTERM meanwhile, where this is the main thread; raise what came again afterwards."""
-        if threading.current_thread() is not threading.main_thread():
+        with self._end.capturing(self.handle_exit):
             yield
-            return
-        original_handlers = {sig: signal.signal(sig, self.handle_exit) for sig in HANDLED_SIGNALS}
-        try:
-            yield
-        finally:
-            for sig, handler in original_handlers.items():
-                signal.signal(sig, handler)
-        for captured in reversed(self._captured_signals):
-            signal.raise_signal(captured)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """A signal to end: gracefully the first time, at once where SIGINT comes again."""
-        is_echo = self._is_echo(sig)
-        self._captured_signals.append(sig)
+        if self._end.is_for_a_fork(sig):
+            return
+        is_echo = self._end.is_echo(sig)
+        self._end.on_signal(sig)
         if self.should_exit and sig == signal.SIGINT and not is_echo:
             self.force_exit = True
+            self._end.on_force()
         elif not self.should_exit:
             self.should_exit = True
-            self._asked_at = time.monotonic()
-
-    def _is_echo(self, sig: int) -> bool:
-        """Whether one wish to stop has come by two ways: to the parent, which sent SIGTERM, and to its process group.
-
-        A second SIGINT is a person's.
-        """
-        processes: Any = sys.modules.get("multiprocessing.process")  # not imported: then this is nobody's child
-        if processes is None or processes.parent_process() is None or signal.SIGINT in self._captured_signals:
-            return False
-        return sig == signal.SIGINT and time.monotonic() - self._asked_at < _SIGNAL_ECHO
+            if self.started and not self._ending:
+                self._end.on_drain()
 
     # Asked by a supervisor, from another thread
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import logging
+import sys
 from typing import Any
 
 import pytest
@@ -109,3 +111,17 @@ def test_colours_depend_on_the_terminal_unless_said(
     """`use_colors` None asks standard output."""
     monkeypatch.setattr("sys.stdout.isatty", lambda: terminal)
     assert DefaultFormatter(use_colors=given).use_colors is expected
+
+
+@pytest.mark.parametrize("stream", [None, "closed"])
+def test_no_console_is_no_terminal(stream: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Under pythonw and some services there is no standard output or error, or a closed one."""
+    for name in ("stdout", "stderr"):
+        replacement = None
+        if stream is not None:
+            replacement = io.StringIO()
+            replacement.close()
+        monkeypatch.setattr(sys, name, replacement)
+    formatter = DefaultFormatter()
+    assert formatter.use_colors is False
+    assert formatter.should_use_colors() is False

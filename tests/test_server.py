@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 
 from pounce.config import Config
@@ -374,3 +375,116 @@ async def test_web_concurrency_does_not_move_an_embedded_server_to_threads(monke
     async with serving(a_server(app)):
         pass
     assert seen == [threading.current_thread().name]
+
+
+class Streams(Application):
+    """`/` streams for ever; takes note of how that ends."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.begun = threading.Event()
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "lifespan":
+            await self.lifespan(scope, receive, send)
+            return
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        self.begun.set()
+        while True:
+            await send({"type": "http.response.body", "body": b"x", "more_body": True})
+            await asyncio.sleep(0.01)
+
+
+def can_bind(port: int) -> bool:
+    with socket.socket() as sock:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            sock.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+        sock.listen()
+        return True
+
+
+@pytest.mark.parametrize("way", ["task", "anyio", "failure"])
+async def test_a_server_that_is_cut_off_leaves_nothing_behind(
+    workers: int, way: str, log: pytest.LogCaptureFixture
+) -> None:
+    """Cancelled, in a task or a cancel scope, or failed in a callback: the port is free, the app was shut down."""
+
+    async def fails() -> None:
+        if way == "failure" and app.begun.is_set():
+            raise ZeroDivisionError
+
+    app = Streams()
+    server = a_server(app, workers=workers, callback_notify=fails, timeout_notify=0)
+    before = asyncio.all_tasks()
+    async with asyncio.timeout(20), anyio.create_task_group() as group:
+
+        async def serve() -> None:
+            with pytest.raises(ZeroDivisionError) if way == "failure" else contextlib.nullcontext():
+                await server.serve()
+
+        if way == "anyio":
+            group.start_soon(serve)
+        else:
+            task = asyncio.create_task(serve())
+        while not server.started:
+            await asyncio.sleep(0.01)
+        host, port = server.servers[0].sockets[0].getsockname()[:2]
+        reader, writer = await asyncio.open_connection(host, port)
+        writer.write(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        await reader.read(1)
+        if way == "anyio":
+            group.cancel_scope.cancel()
+        elif way == "task":
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+        else:
+            await task
+    with contextlib.suppress(ConnectionError):
+        while await reader.read(65536):
+            pass
+    writer.close()
+    assert can_bind(port)
+    assert len([event for event in app.events if event.endswith("stops")]) == workers
+    assert asyncio.all_tasks() == before
+    assert not [record for record in log.records if record.levelno >= logging.ERROR and way != "failure"]
+
+
+async def test_a_start_that_is_cancelled_ends_the_lifespan_call() -> None:
+    """The app's call is not left waiting in a loop that goes on."""
+    ended = asyncio.Event()
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        try:
+            await asyncio.sleep(1000)
+        finally:
+            ended.set()
+
+    task = asyncio.create_task(a_server(app).serve())
+    await asyncio.sleep(0.05)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert ended.is_set()
+
+
+async def test_a_forced_exit_leaves_no_task_and_no_error(workers: int, log: pytest.LogCaptureFixture) -> None:
+    """A loop that goes on has nothing left of the server, and the log nothing of how the app was cut off."""
+    app = Streams()
+    server = a_server(app, workers=workers)
+    before = asyncio.all_tasks()
+    async with serving(server) as task:
+        host, port = server.servers[0].sockets[0].getsockname()[:2]
+        reader, writer = await asyncio.open_connection(host, port)
+        writer.write(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        await reader.read(1)
+        server.should_exit = server.force_exit = True
+        async with asyncio.timeout(20):
+            await asyncio.wait({task})
+    writer.close()
+    assert asyncio.all_tasks() - {task} == before
+    assert not [record for record in log.records if record.levelno >= logging.ERROR], log.text
+    assert not [event for event in app.events if event.endswith("stops")]

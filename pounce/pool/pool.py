@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -18,6 +19,7 @@ from pounce.errors import STARTUP_FAILURE
 from pounce.names import LOGGER_ERROR
 from pounce.pool.acceptor import Acceptor
 from pounce.pool.worker_thread import WorkerThread
+from pounce.watchdog import who_is_alive
 
 logger = logging.getLogger(LOGGER_ERROR)
 
@@ -26,6 +28,11 @@ _JOIN_TIMEOUT = 5.0
 
 #: Seconds that a stuck or ending thread gets once nobody waits for requests any more.
 _FORCED_TIMEOUT = 1.0
+
+#: Seconds that a loop gets to turn once its requests were cancelled, before it counts as blocked; and where the user
+#: has asked twice.
+_TIMEOUT_TURN = 2.0
+_TIMEOUT_TURN_FORCED = 0.5
 
 
 class PoolState:
@@ -77,6 +84,9 @@ class WorkerPool:
         self.state = PoolState(self.threads)
         self._acceptor: Acceptor | None = None
         self._started: list[WorkerThread] = []
+        self._left_behind: list[WorkerThread] = []
+        #: Whether requests had to be cancelled because the graceful limit was over.
+        self.exceeded_limit = False
 
     async def start(self, goes_on: Callable[[WorkerThread], bool], is_forced: Callable[[], bool]) -> bool:
         """Start the threads, each when the one before has finished its lifespan's startup. Whether all are up.
@@ -117,11 +127,20 @@ class WorkerPool:
         """A thread that ended although nobody asked it to."""
         return next((thread for thread in self._started if thread.on_ended.is_set()), None)
 
-    async def stop(self, linger: float, limit: float | None, is_forced: Callable[[], bool], log: bool = True) -> None:
+    async def stop(
+        self,
+        linger: float,
+        limit: float | None,
+        is_forced: Callable[[], bool],
+        log: bool = True,
+        grace: Callable[[], float | None] = lambda: None,
+    ) -> None:
         """Drain all workers, then run their lifespan shutdowns in reverse order of their startups.
 
         `linger` (seconds) is what an idle connection gets to send the request that may be under way. `limit`
-        (seconds) bounds the drain; what runs then is cancelled. `is_forced()` ends every wait.
+        (seconds) bounds the drain; what runs then is cancelled. `is_forced()` ends every wait. `grace()` is asked for
+        the seconds that finished workers get to close their loops (None: no limit). A thread cannot be killed: one that
+        does not end is named and left behind, and as a daemon it ends with the process.
         """
         self.stop_accepting()
         for thread in self._started:
@@ -130,6 +149,7 @@ class WorkerPool:
             self._say_what_runs()
         if not await self._drained(limit, is_forced):
             if not is_forced():
+                self.exceeded_limit = True
                 logger.error(
                     "Cancel %s running task(s), timeout graceful shutdown exceeded",
                     sum(len(thread.state.tasks) for thread in self._started),
@@ -138,27 +158,57 @@ class WorkerPool:
                     thread.cancel_tasks_threadsafe()
             for thread in self._started:
                 thread.force_drain_threadsafe()
-        for thread in reversed(self._started):
-            await self._end(thread, is_forced)
+            await self._drained(_TIMEOUT_TURN_FORCED if is_forced() else _TIMEOUT_TURN, lambda: False)
+            for thread in self._started:
+                if not (thread.on_drained.is_set() or thread.on_ended.is_set()):
+                    self._leave_behind(thread)
+        finishing = [thread for thread in reversed(self._started) if thread not in self._left_behind]
+        for thread in finishing:
+            await self._finish(thread, is_forced)
+        await self._join([thread for thread in finishing if thread not in self._left_behind], is_forced, grace)
         self._started = []
 
-    async def _end(self, thread: WorkerThread, is_forced: Callable[[], bool]) -> None:
+    async def _finish(self, thread: WorkerThread, is_forced: Callable[[], bool]) -> None:
         if is_forced():
             thread.force_threadsafe()
         thread.finish_threadsafe()
-        while not await _set_within(thread.on_ended, 0.1):
+        while not thread.on_finished.is_set() and not thread.on_ended.is_set():
+            await _first_of(thread.on_finished, thread.on_ended, within=0.1)
             if is_forced():
                 thread.force_threadsafe()
-                if not await _set_within(thread.on_ended, _FORCED_TIMEOUT):
-                    # A thread cannot be killed. This one is a daemon: it ends with the process.
-                    logger.error("Worker thread %s does not end. It is stuck at:\n%s", thread.name, thread.dump_stack())
+                await _first_of(thread.on_finished, thread.on_ended, within=_FORCED_TIMEOUT)
+                if not thread.on_finished.is_set() and not thread.on_ended.is_set():
+                    self._leave_behind(thread)
                     return
-        thread.join(_JOIN_TIMEOUT)
+
+    async def _join(
+        self, threads: list[WorkerThread], is_forced: Callable[[], bool], grace: Callable[[], float | None]
+    ) -> None:
+        """Wait for the ends of threads that have finished: their loops wait for executors, as `asyncio.run` does."""
+        begun, limit = time.monotonic(), grace()
+        while left := [thread for thread in threads if not thread.on_ended.is_set()]:
+            if is_forced():
+                limit = _FORCED_TIMEOUT
+            if limit is not None and time.monotonic() - begun >= limit:
+                self._left_behind += left
+                names = ", ".join(thread.name for thread in left)
+                alive = who_is_alive(*(thread.loop for thread in left))
+                logger.error("Worker thread %s does not end. What keeps it:\n%s", names, alive)
+                return
+            await _first_of(left[0].on_ended, within=0.05)
+        for thread in threads:
+            thread.join(_JOIN_TIMEOUT)
+
+    def _leave_behind(self, thread: WorkerThread) -> None:
+        thread.force_threadsafe()
+        thread.finish_threadsafe()
+        self._left_behind.append(thread)
+        logger.error("Worker thread %s does not end. It is stuck at:\n%s", thread.name, thread.dump_stack())
 
     def abandon(self) -> None:
         """End at once whatever still runs: for a server that was cancelled or failed. After `stop` there is nothing."""
         self.stop_accepting()
-        left = [thread for thread in self.threads if thread.is_alive()]
+        left = [thread for thread in self.threads if thread.is_alive() and thread not in self._left_behind]
         for thread in left:
             thread.force_threadsafe()
             thread.retire_threadsafe(0.0)
@@ -191,8 +241,3 @@ async def _first_of(*events: asyncio.Event, within: float | None = None) -> None
     finally:
         for waiter in waiters:
             waiter.cancel()
-
-
-async def _set_within(event: asyncio.Event, seconds: float) -> bool:
-    await _first_of(event, within=seconds)
-    return event.is_set()

@@ -13,7 +13,6 @@ import socket
 import sys
 import threading
 import time
-import traceback
 from collections import deque
 from typing import Any
 
@@ -22,6 +21,7 @@ from pounce.contracts import ConfigView
 from pounce.errors import STARTUP_FAILURE
 from pounce.names import LOGGER_ERROR
 from pounce.pool.acceptor import Accepted
+from pounce.watchdog import stack_of
 from pounce.worker.loops import asyncio_run
 from pounce.worker.worker import TICK_INTERVAL, Worker
 
@@ -53,6 +53,7 @@ class WorkerThread:
         #: Told on the pool's loop.
         self.on_started = asyncio.Event()
         self.on_drained = asyncio.Event()
+        self.on_finished = asyncio.Event()
         self.on_ended = asyncio.Event()
 
     # Asked by the pool and the acceptor, on the pool's thread
@@ -99,7 +100,7 @@ class WorkerThread:
             self._call(self.worker.cancel_tasks)
 
     def finish_threadsafe(self) -> None:
-        """Run the lifespan's shutdown and end the thread; `on_ended` follows."""
+        """Run the lifespan's shutdown and end the thread: `on_finished`, and `on_ended` once the loop is closed."""
         if self._finish is not None:
             self._call(self._finish.set)
 
@@ -126,7 +127,7 @@ class WorkerThread:
     def dump_stack(self) -> str:
         """Where the thread is right now, as a traceback shows it. From any thread."""
         frame = sys._current_frames().get(self._thread.ident or 0)
-        return "".join(traceback.format_stack(frame)) if frame is not None else "(the thread has ended)\n"
+        return stack_of(frame) if frame is not None else "(the thread has ended)"
 
     def _call(self, function: Any) -> bool:
         loop = self._loop
@@ -182,15 +183,22 @@ class WorkerThread:
             self._tell(self.on_drained)
             await self._finish.wait()
             if not self._forced:
-                await worker.lifespan.shutdown()
+                await worker.shut_lifespan_down(self._is_forced)
                 self.exit_code = 1 if _has_failed(worker) else None
+            if self._forced:
+                await worker.cut_short()
+                await worker.abandon_lifespan()
             worker.abort_connections()
             await asyncio.sleep(0)
         finally:
             ticking.cancel()
+            self._tell(self.on_finished)
 
     def _is_drained(self) -> bool:
         return self._drained
+
+    def _is_forced(self) -> bool:
+        return self._forced
 
     async def _tick_on(self, worker: Worker) -> None:
         while True:

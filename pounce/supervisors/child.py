@@ -16,8 +16,10 @@ from socket import socket
 from typing import Any
 
 from pounce.contracts import ConfigView
+from pounce.errors import exit_code_of
 from pounce.supervisors.launch import SpawnContext, SpawnProcess
 from pounce.supervisors.orphan import ParentWatch
+from pounce.watchdog import GRACE_AFTER_FAILURE, watchdog
 
 __all__ = ["SpawnProcess", "get_subprocess", "spawn", "subprocess_started"]
 
@@ -59,6 +61,10 @@ def subprocess_started(
         target(sockets=sockets)
     except KeyboardInterrupt:
         pass
+    except SystemExit as exc:
+        # Else the parent would wait for it: a thread of the app answers nobody, and one of ours answers health checks.
+        watchdog.expect_end_of_interpreter(GRACE_AFTER_FAILURE, exit_code_of(exc))
+        raise
 
 
 def _hand_on_gil_option() -> None:

@@ -24,6 +24,7 @@ from collections.abc import Callable, Sequence
 from multiprocessing import connection
 
 from pounce.contracts import ConfigView
+from pounce.watchdog import watchdog
 
 #: Seconds an orphan may take to finish its requests where no graceful timeout is set, and what it gets on top of one.
 TIMEOUT_ORPHAN = 30.0
@@ -67,7 +68,7 @@ class ParentWatch:
                 self._take_listeners()
             time.sleep(_LOOK_INTERVAL)
         self._take_listeners()
-        os._exit(1)
+        watchdog.leave(1, "The parent of this process is gone, and it does not end by itself.")
 
     def _tell(self) -> None:
         if sys.platform == "win32":

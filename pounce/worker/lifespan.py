@@ -33,6 +33,9 @@ LifespanSendMessage = (
 
 STATE_TRANSITION_ERROR = "Got invalid state transition on lifespan protocol."
 
+#: Seconds that an abandoned lifespan call gets to take note of it.
+_TIMEOUT_ABANDON = 1.0
+
 
 class LifespanOff:
     """`--lifespan off`: the app is never told."""
@@ -68,6 +71,8 @@ class LifespanOn:
         self.shutdown_failed = False
         self.should_exit = False
         self.state: dict[str, Any] = {}
+        self._task: asyncio.Task[None] | None = None
+        self._is_abandoned = False
 
     # Asked by the worker
 
@@ -89,6 +94,13 @@ class LifespanOn:
         await self.shutdown_event.wait()
         self._conclude("shutdown", failed=self.shutdown_failed)
 
+    async def abandon(self) -> None:
+        """End the app's call without asking, and without a word about how it takes that. Never raises."""
+        self._is_abandoned = True
+        if self._task is not None and not self._task.done():
+            self._task.cancel()
+            await asyncio.wait({self._task}, timeout=_TIMEOUT_ABANDON)
+
     def _conclude(self, phase: str, *, failed: bool) -> None:
         if failed or (self.error_occurred and self.config.lifespan == "on"):
             self.logger.error("Application %s failed. Exiting.", phase)
@@ -109,7 +121,7 @@ class LifespanOn:
             await self.config.loaded_app(scope, self.receive, self.send)
         except BaseException as exc:
             self.error_occurred = True
-            if not (self.startup_failed or self.shutdown_failed):
+            if not (self.startup_failed or self.shutdown_failed or self._is_abandoned):
                 self._log_broken_call(exc)
         finally:
             # Whoever waits must not wait for a call that is over.
@@ -159,5 +171,5 @@ class LifespanOn:
 
     def _log_reason(self, message: LifespanStartupFailedEvent | LifespanShutdownFailedEvent) -> None:
         reason = message.get("message")
-        if reason:
+        if reason and not self._is_abandoned:
             self.logger.error(reason)

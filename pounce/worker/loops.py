@@ -62,9 +62,16 @@ def asyncio_run(
 ) -> _T:
     """`asyncio.run` of Python 3.12, on 3.11 too: run `main` on a new loop made by `loop_factory`, return its result.
 
-    `debug` None leaves asyncio's debug mode to the environment.
+    `debug` None leaves asyncio's debug mode to the environment. Where somebody has replaced `asyncio.run` to run inside
+    a loop that runs (nest_asyncio, in notebooks) and there is such a loop, `main` runs on that one.
     """
-    if sys.version_info >= (3, 12):
+    if sys.version_info >= (3, 12) and asyncio.run.__module__ == "asyncio.runners":
         return asyncio.run(main, debug=debug, loop_factory=loop_factory)
+    if asyncio.run.__module__ != "asyncio.runners" and _is_loop_running():
+        return asyncio.run(main)
     with asyncio.Runner(debug=debug, loop_factory=loop_factory) as runner:
         return runner.run(main)
+
+
+def _is_loop_running() -> bool:
+    return asyncio._get_running_loop() is not None

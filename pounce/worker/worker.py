@@ -8,10 +8,11 @@ and in which order a shutdown goes.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from email.utils import formatdate
 from typing import Any
 
@@ -26,6 +27,9 @@ TICK_INTERVAL = 0.1
 #: Ticks between two sweeps over idle connections. A keep-alive timeout is exact to this many ticks.
 _TICKS_PER_SWEEP = 5
 _TICKS_PER_SECOND = 10
+
+#: Seconds that tasks get to take note of their cancellation once nobody waits for requests any more.
+_TIMEOUT_CUT = 0.5
 
 logger = logging.getLogger(LOGGER_ERROR)
 
@@ -47,6 +51,7 @@ class Worker:
         self._connecting: set[asyncio.Task[None]] = set()
         self._start_task: TaskStarter | None = None
         self._ticks = 0
+        self._lifespan_end: asyncio.Future[None] | None = None
 
     def create_protocol(self, _loop: asyncio.AbstractEventLoop | None = None) -> asyncio.Protocol:
         """A protocol for one accepted connection."""
@@ -168,9 +173,66 @@ class Worker:
         for task in list(self.state.tasks):
             task.cancel(msg="Task cancelled, timeout graceful shutdown exceeded")
 
+    async def shut_lifespan_down(self, is_forced: Callable[[], bool]) -> None:
+        """Run the app's own end, which takes as long as it takes: the loop is alive meanwhile. Or until `is_forced()`.
+
+        May be called again where the first call was cancelled.
+        """
+        if self._lifespan_end is None:
+            self._lifespan_end = asyncio.ensure_future(self.lifespan.shutdown())
+        while not self._lifespan_end.done() and not is_forced():
+            self.heartbeat = time.monotonic()
+            await asyncio.wait({self._lifespan_end}, timeout=TICK_INTERVAL)
+        if self._lifespan_end.done():
+            self._lifespan_end.result()
+        else:
+            self._lifespan_end.cancel()
+
+    async def abandon_lifespan(self) -> None:
+        """End the app's lifespan call where it is, without a word about how it takes that."""
+        abandon = getattr(self.lifespan, "abandon", None)  # one that a user wrote may not have it
+        if abandon is not None:
+            await abandon()
+
+    async def cut_short(self) -> None:
+        """Cut the connections that are left, and end what runs behind them: nobody waits for requests any more.
+
+        How an app takes that is not logged; it is what was asked for, not an event.
+        """
+        tasks = set(self.state.tasks)
+        with _unheard(tasks):
+            self.abort_connections()
+            await asyncio.sleep(0)  # a disconnect ends an app more gently than a cancellation
+            await asyncio.sleep(0)
+            for task in tasks:
+                task.cancel()
+            if tasks:
+                await asyncio.wait(tasks, timeout=_TIMEOUT_CUT)
+
     def abort_connections(self) -> None:
-        """Cut every connection that is left, written or not: the user asked twice."""
+        """Cut every connection that is left, written or not."""
         for connection in list(self.state.connections):
             transport = getattr(connection, "transport", None)
             if transport is not None:
                 transport.abort()
+
+
+@contextlib.contextmanager
+def _unheard(tasks: set[asyncio.Task[None]]) -> Iterator[None]:
+    """Meanwhile, log no exception of these tasks."""
+
+    def passes(record: logging.LogRecord) -> bool:
+        return not record.exc_info or _current_task() not in tasks
+
+    logger.addFilter(passes)
+    try:
+        yield
+    finally:
+        logger.removeFilter(passes)
+
+
+def _current_task() -> asyncio.Task[object] | None:
+    try:
+        return asyncio.current_task()
+    except RuntimeError:  # a thread without a loop
+        return None

@@ -251,3 +251,13 @@ def test_a_logger_whose_name_was_changed_is_pointed_out(name: str, capsys: pytes
     theirs = name.replace("pounce", "uvicorn")
     line = f"Nothing is logged to '{name}', which is set up: the server's logger is called '{theirs}', as uvicorn's is."
     assert capsys.readouterr().err.count(line) == 2
+
+
+def test_a_process_without_a_console_can_be_configured(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without standard output and error (pythonw, a service) the default log config goes nowhere, and nothing fails."""
+    monkeypatch.setattr(sys, "stdout", None)
+    monkeypatch.setattr(sys, "stderr", None)
+    Config("tests.config.apps:asgi3")
+    logging.getLogger("uvicorn.error").info("nobody reads this")
+    args = ("1.2.3.4:5", "GET", "/", "1.1", 200)
+    logging.getLogger("uvicorn.access").info('%s - "%s %s HTTP/%s" %d', *args)

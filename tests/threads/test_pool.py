@@ -7,6 +7,7 @@ import collections
 import contextlib
 import importlib.util
 import logging
+import signal
 import socket
 import ssl
 import threading
@@ -449,3 +450,67 @@ def test_heartbeats_name_the_loop_that_stands_still() -> None:
         assert "pounce-acceptor" in dict(embedded.server.heartbeats())
         release.set()
         assert b"200" in client.recv(1000)
+
+
+# What does not end
+
+
+class Stuck(Application):
+    """`/executor` leaves a thread of its loop's executor behind, `/loop` blocks the loop, until they are let go."""
+
+    def __init__(self) -> None:
+        super().__init__({"/executor": self.executor, "/loop": self.loop})
+        self.begun = threading.Event()
+        self.may_go = threading.Event()
+
+    def wait_for_it(self) -> None:
+        self.begun.set()
+        self.may_go.wait(60)
+
+    async def executor(self, scope: Any) -> str:
+        await asyncio.to_thread(self.wait_for_it)
+        return "ok"
+
+    def loop(self, scope: Any) -> str:
+        self.wait_for_it()
+        return "ok"
+
+
+@pytest.mark.parametrize("path", ["/executor", "/loop"])
+@pytest.mark.parametrize("how", ["limit", "forced"])
+@pytest.mark.parametrize("loop", LOOPS[:2])
+def test_a_worker_that_does_not_end_is_named_and_left_behind(
+    path: str, how: str, loop: str, log: pytest.LogCaptureFixture
+) -> None:
+    """The limit, or a second Ctrl+C, ends the server, with the shutdowns of all loops that turn; nobody waits more."""
+    app = Stuck()
+    embedded = Embedded(
+        Config(
+            app,
+            port=0,
+            log_config=None,
+            access_log=False,
+            workers=2,
+            worker_class="thread",
+            loop=loop,
+            timeout_graceful_shutdown=1 if how == "limit" else None,
+        )
+    )
+    embedded.start()
+    try:
+        with embedded.connect() as client:
+            client.sendall(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+            assert app.begun.wait(10)
+            if how == "limit":
+                embedded.server._end.on_signal(signal.SIGTERM)
+            else:
+                embedded.server.force_exit = True
+            embedded.stop()
+        assert embedded.error is None
+        stopped = [event for event in app.events if event.endswith("stops")]
+        assert len(stopped) == {"limit": {"/executor": 2, "/loop": 1}, "forced": {}}[how].get(path, 0)
+        assert "wait_for_it" in log.text
+        assert "does not end" in log.text
+    finally:
+        app.may_go.set()
+        wait_until(lambda: not [thread for thread in threading.enumerate() if thread.name.startswith("pounce-worker")])

@@ -228,3 +228,35 @@ async def test_off_says_nothing(log: pytest.LogCaptureFixture) -> None:
     await lifespan.startup()
     await lifespan.shutdown()
     assert (lifespan.state, lifespan.should_exit, log.messages) == ({}, False, [])
+
+
+@pytest.mark.parametrize("reports", [True, False])
+async def test_an_abandoned_call_ends_without_a_word(reports: bool, log: pytest.LogCaptureFixture) -> None:
+    """Whatever the app makes of its cancellation, a failed shutdown or an exception: it is over, and not logged."""
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        await send({"type": "lifespan.startup.complete"})
+        try:
+            await receive()
+        except BaseException:
+            if reports:  # as Starlette does
+                await send({"type": "lifespan.shutdown.failed", "message": "Traceback ..."})
+                raise
+            raise RuntimeError from None
+
+    lifespan = lifespan_of(app)
+    await lifespan.startup()
+    log.clear()
+    await lifespan.abandon()
+    assert lifespan.error_occurred
+    assert log.messages == []
+
+
+async def test_abandoning_what_was_never_begun_or_is_over() -> None:
+    """Nothing happens."""
+    await lifespan_of(good_app).abandon()
+    lifespan = lifespan_of(good_app)
+    await lifespan.startup()
+    await lifespan.shutdown()
+    await lifespan.abandon()

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import importlib.util
 import sys
+from typing import Any
 
 import pytest
 
@@ -101,3 +102,48 @@ def test_asyncio_run_takes_coroutines_only() -> None:
     """Anything else is refused (the exception differs between Python versions)."""
     with pytest.raises((ValueError, TypeError)):
         loops.asyncio_run("no coroutine", loop_factory=OwnLoop)
+
+
+def nest(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Replace `asyncio.run` by one that runs inside the running loop, and knows no loop factory (nest_asyncio)."""
+    calls: list[str] = []
+
+    def run(main: Any, *, debug: bool = False) -> Any:
+        calls.append("nested")
+        try:
+            main.send(None)
+        except StopIteration as done:
+            return done.value
+
+    monkeypatch.setattr(asyncio, "run", run)
+    return calls
+
+
+async def one() -> int:
+    return 1
+
+
+def test_a_replaced_asyncio_run_need_not_know_loop_factories(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Debuggers and nest_asyncio replace `asyncio.run` by an older one; the loop that was asked for runs."""
+    calls = nest(monkeypatch)
+    made: list[str] = []
+
+    def factory() -> asyncio.AbstractEventLoop:
+        made.append("loop")
+        return asyncio.SelectorEventLoop()
+
+    assert loops.asyncio_run(one(), loop_factory=factory) == 1
+    assert (calls, made) == ([], ["loop"])
+
+
+def test_inside_a_loop_whoever_made_that_possible_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a notebook nest_asyncio's `asyncio.run` runs `main` on the notebook's loop."""
+
+    async def notebook() -> int:
+        return loops.asyncio_run(one(), loop_factory=asyncio.SelectorEventLoop)
+
+    runner = asyncio.Runner()
+    calls = nest(monkeypatch)
+    with runner:
+        assert runner.run(notebook()) == 1
+    assert calls == ["nested"]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import logging
 import socket
 import time
 from email.utils import parsedate_to_datetime
@@ -218,3 +220,69 @@ async def test_a_protocol_that_cannot_be_made_is_counted_and_closed(caplog: pyte
         assert accepted.fileno() == -1
         assert client.recv(1) == b""
         client.close()
+
+
+class Aborted:
+    """A transport that takes note of its end."""
+
+    def __init__(self) -> None:
+        self.aborted = False
+
+    def abort(self) -> None:
+        self.aborted = True
+
+
+async def test_what_is_cut_short_is_over_and_not_an_event(caplog: pytest.LogCaptureFixture) -> None:
+    """Connections are cut and tasks have ended; what those log of their end is not heard, what others log is."""
+    logger = logging.getLogger("uvicorn.error")
+    worker = a_worker()
+    connection = connect(worker)
+    connection.transport = Aborted()
+
+    async def request(name: str) -> None:
+        try:
+            await asyncio.sleep(1000)
+        except BaseException as exc:
+            logger.error("Exception of %s", name, exc_info=exc)
+            logger.warning("%s says something", name)
+            raise
+
+    task = asyncio.create_task(request("its request"))
+    worker.state.tasks.add(task)
+    other = asyncio.create_task(request("another"))
+    await asyncio.sleep(0)
+    other.cancel()
+    logger.addHandler(caplog.handler)
+    try:
+        await worker.cut_short()
+        assert task.done()
+        assert connection.transport.aborted
+        logger.error("later", exc_info=RuntimeError())
+    finally:
+        logger.removeHandler(caplog.handler)
+    assert caplog.messages == [
+        "Exception of another",
+        "another says something",
+        "its request says something",
+        "later",
+    ]
+
+
+async def test_a_task_that_stays_does_not_hold_up_a_cut() -> None:
+    """It is given half a second."""
+    worker = a_worker()
+    let_go = asyncio.Event()
+
+    async def stubborn() -> None:
+        while not let_go.is_set():
+            with contextlib.suppress(asyncio.CancelledError):
+                await let_go.wait()
+
+    task = asyncio.create_task(stubborn())
+    worker.state.tasks.add(task)
+    await asyncio.sleep(0)
+    async with asyncio.timeout(10):
+        await worker.cut_short()
+    assert not task.done()
+    let_go.set()
+    await task
