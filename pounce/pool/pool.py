@@ -148,7 +148,10 @@ class WorkerPool:
         if log and not await self._drained(0.1 + linger, is_forced):
             self._say_what_runs()
         if not await self._drained(limit, is_forced):
-            if not is_forced():
+            if not log:
+                for thread in self._started:
+                    thread.cut_off_threadsafe()
+            elif not is_forced():
                 self.exceeded_limit = True
                 logger.error(
                     "Cancel %s running task(s), timeout graceful shutdown exceeded",

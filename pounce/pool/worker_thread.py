@@ -47,6 +47,7 @@ class WorkerThread:
         self._linger = 0.0
         self._drained = False
         self._forced = False
+        self._is_cut_off = False
         self._handed_over = 0  # written by the acceptor's thread alone, as `Worker.adopted` is by this one
         self._inbox: deque[Accepted] = deque()
         self._is_called = False
@@ -93,6 +94,10 @@ class WorkerThread:
         self._drained = self._forced = True
         if self.worker is not None:
             self._call(self.worker.abort_connections)
+
+    def cut_off_threadsafe(self) -> None:
+        """Cut connections and end requests, unheard. The lifespan's shutdown still runs."""
+        self._drained = self._is_cut_off = True
 
     def cancel_tasks_threadsafe(self) -> None:
         """`timeout_graceful_shutdown` is over."""
@@ -180,6 +185,8 @@ class WorkerThread:
             self._adopt()
             await worker.retire_connections(self._linger, self._is_drained)
             await worker.wait_drained(self._is_drained, log=False)
+            if self._is_cut_off:
+                await worker.cut_short()
             self._tell(self.on_drained)
             await self._finish.wait()
             if not self._forced:

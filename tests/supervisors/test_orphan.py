@@ -43,7 +43,9 @@ def run_orphan(margin: float, beats: list[tuple[str, float]], healthcheck: int =
 
 def test_an_orphan_that_does_not_end_is_ended() -> None:
     """A process that turns but does not end goes away by itself once its time is up."""
-    assert run_orphan(0.2, [("a", 0.0)]) == (1, b"told\n", b"")
+    code, output, log = run_orphan(0.2, [("a", 0.0)])
+    assert (code, output) == (1, b"told\n")
+    assert b"The parent of this process is gone, and it does not end by itself." in log
     assert orphan.TIMEOUT_ORPHAN > 0
 
 

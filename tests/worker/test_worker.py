@@ -232,7 +232,9 @@ class Aborted:
         self.aborted = True
 
 
-async def test_what_is_cut_short_is_over_and_not_an_event(caplog: pytest.LogCaptureFixture) -> None:
+async def test_what_is_cut_short_is_over_and_not_an_event(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Connections are cut and tasks have ended; what those log of their end is not heard, what others log is."""
     logger = logging.getLogger("uvicorn.error")
     worker = a_worker()
@@ -252,6 +254,7 @@ async def test_what_is_cut_short_is_over_and_not_an_event(caplog: pytest.LogCapt
     other = asyncio.create_task(request("another"))
     await asyncio.sleep(0)
     other.cancel()
+    monkeypatch.setattr(logger, "propagate", False)  # or it is heard twice
     logger.addHandler(caplog.handler)
     try:
         await worker.cut_short()
