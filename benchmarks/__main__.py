@@ -5,13 +5,11 @@ Exit code 0: measured (a server that failed a case is a result); 1: pounce itsel
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import platform
 import shlex
 import sys
 import tempfile
-import time
 from collections.abc import Iterable, Sequence
 from datetime import date
 from pathlib import Path
@@ -21,13 +19,15 @@ import click
 
 from benchmarks import cases as all_cases, servers as all_servers
 from benchmarks.cases import Case
+from benchmarks.compare import compare
 from benchmarks.environments import Installed, commit, install
-from benchmarks.load.outcome import LoadError
+from benchmarks.instructions import instructions
 from benchmarks.machine import machine, missing_tool
-from benchmarks.measure import Certificate, Cores, measure
+from benchmarks.measure import Certificate
 from benchmarks.plot import plot
 from benchmarks.process import leave_politely
 from benchmarks.results import BASELINE, Report
+from benchmarks.rounds import run
 from benchmarks.servers import Server
 from benchmarks.table import tables
 from conformance.cache import SetupError
@@ -68,37 +68,6 @@ def installed(wanted: Sequence[Server], interpreter: Interpreter, upgrade: bool)
         except SetupError as exc:
             say(f"left out: {server.name}: {exc}")
     return found
-
-
-def run(
-    chosen: Sequence[Case], peers: Sequence[Installed], rounds: int, seconds: float, certificate: Certificate | None
-) -> Report:
-    """Measure case by case, and round by round within: each round has every server once, each time another first."""
-    report = Report()
-    cores = Cores.available()
-    takers = {case.name: [peer for peer in peers if case.takes(peer.server)] for case in chosen}
-    total = rounds * sum(len(found) for found in takers.values())
-    with click.progressbar(
-        length=total, label="measuring", file=sys.stderr, item_show_func=lambda item: item or ""
-    ) as progress:
-        for case in chosen:
-            for peer in takers[case.name]:
-                report.row(case.name, peer.server.name)  # in the order of the servers, whoever is measured first
-            for number in range(rounds):
-                began = time.time()
-                first = number % len(takers[case.name]) if takers[case.name] else 0
-                for peer in takers[case.name][first:] + takers[case.name][:first]:
-                    row = report.row(case.name, peer.server.name)
-                    progress.current_item = f"{case.name}: {peer.server.name}"
-                    progress.render_progress()
-                    if row.failure is None:
-                        try:
-                            sample = measure(case, peer, seconds, cores, certificate)
-                            row.samples.append(dataclasses.replace(sample, round=began))
-                        except LoadError as exc:
-                            row.failure = str(exc)
-                    progress.update(1)
-    return report
 
 
 def facts(interpreter: Interpreter, peers: Sequence[Installed], rounds: int, seconds: float) -> dict[str, Any]:
@@ -143,7 +112,8 @@ def _is_own(name: str) -> bool:
     return name.startswith(BASELINE)
 
 
-@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
+@click.pass_context
 @click.option(
     "--servers", type=NameList(all_servers.BY_NAME), help="Servers to measure.  [default: all but pounce-zttp]"
 )
@@ -176,6 +146,7 @@ def _is_own(name: str) -> bool:
 )
 @click.option("--list", "listing", is_flag=True, help="List servers and cases.")
 def main(
+    context: click.Context,
     servers: list[str] | None,
     cases: list[str] | None,
     rounds: int,
@@ -191,6 +162,8 @@ def main(
 
     Needs Linux, wrk and, for the HTTP/2 cases, h2load. The server is pinned to the first core, the load to the others.
     """
+    if context.invoked_subcommand is not None:
+        return
     if listing:
         click.echo("\n".join(["servers:", *(f"  {name}" for name in all_servers.BY_NAME), "cases:"]))
         click.echo("\n".join(f"  {case.name:<20}{case.title}" for case in all_cases.CASES))
@@ -229,6 +202,10 @@ def main(
         report = run(chosen, peers, rounds, duration, certificate)
     report.facts = facts(interpreter, peers, rounds, duration)
     finish(report, json_file, svg_file)
+
+
+main.add_command(compare)
+main.add_command(instructions)
 
 
 def _is_wanted(server: Server, named: list[str] | None, chosen: Sequence[Case]) -> bool:
