@@ -1,4 +1,4 @@
-"""`python -m benchmarks instructions`: processor instructions per request of five paths, counted by Valgrind's callgrind.
+"""`python -m benchmarks instructions`: processor instructions per request of five paths, by callgrind.
 
 Time on a shared machine is off by a third from one hour to the next; a count hardly moves. It is of one interpreter,
 compiled in one way, so the figures that are kept (`counts/3.11.json` and so on, one file per minor version) say which
