@@ -70,8 +70,8 @@ _DOWNLOAD = payload.CHUNK * payload.CHUNKS
 _EVENTS = b"".join(payload.EVENTS)
 
 CASES: tuple[Case, ...] = (
-    Case("hello", "Bare hello", "plain:hello", floor="hello"),
-    Case("hello-varied", "Bare hello, each head different", "plain:hello", load=("vary",)),
+    Case("hello-varied", "Bare hello, each request different", "plain:hello", load=("vary",), floor="hello"),
+    Case("hello", "Bare hello, the same again and again", "plain:hello", floor="hello"),
     Case(
         "json-starlette", "JSON 1 KiB, Starlette", "starlette_app:app", _is_records, path="/records/7",
         least_bytes=1000,
@@ -100,7 +100,7 @@ CASES: tuple[Case, ...] = (
     ),
     Case("connections", "A connection per request", "plain:hello", load=("close",), floor="connections"),
     Case(
-        "connections-varied", "A connection per request, each head different", "plain:hello", load=("close", "vary"),
+        "connections-varied", "A connection per request, each different", "plain:hello", load=("close", "vary"),
         floor="connections",
     ),
     Case("pipelined", "Pipelined x 16", "plain:hello", load=("pipeline", "16"), floor="pipelined"),

@@ -13,6 +13,7 @@ import asyncio
 import importlib.util
 import re
 import socket
+import subprocess
 import sys
 import tempfile
 import time
@@ -27,8 +28,7 @@ from benchmarks.environments import CHECKOUT, environ_for
 from benchmarks.load.outcome import LoadError, percentile
 from benchmarks.machine import machine
 from benchmarks.measure import Cores
-from benchmarks.process import ServerProcess, free_port, leave_politely
-from benchmarks.relay import Link, Relay
+from benchmarks.process import ServerProcess, free_port, leave_politely, on_cores
 from benchmarks.servers import BY_NAME as SERVER
 
 #: Milliseconds between two events.
@@ -114,13 +114,26 @@ def serving(row: Row, folder: Path, delay: float) -> Iterator[int]:
     with ExitStack() as stack:
         server = stack.enter_context(ServerProcess(command, environ, folder, set(cores.server)))
         server.await_ready(probe)
-        yield stack.enter_context(Relay(port, Link(delay=delay))).port if delay else port
+        stack.enter_context(on_cores(set(cores.load)))  # an app that turns its loop leaves nothing of its own
+        yield stack.enter_context(relayed(port, delay)) if delay else port
+
+
+@contextmanager
+def relayed(port: int, delay: float) -> Iterator[int]:
+    """The port of a relay, which is a process of its own."""
+    command = [sys.executable, "-m", "benchmarks.relay", "--to", str(port), "--delay", str(delay)]
+    with subprocess.Popen(command, cwd=CHECKOUT, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            yield int(process.stdout.readline())
+        finally:
+            process.kill()
 
 
 def figures(late: list[float]) -> tuple[float, float]:
     """p50 and p99."""
     ordered = sorted(late)
-    return percentile(ordered, 50), percentile(ordered, 99)
+    return percentile(ordered, 0.5), percentile(ordered, 0.99)
 
 
 def measure(rows: list[Row], rounds: int, delay: float) -> dict[Row, list[tuple[float, float]]]:
@@ -167,8 +180,8 @@ def main() -> None:
         found = measure(rows, options.rounds, options.delay)
     except LoadError as exc:
         sys.exit(f"benchmarks: {exc}")
-    relayed = f", through a relay with {options.delay:g} ms one way" if options.delay else ""
-    print(f"{sys.version.partition('(')[0].strip()} · {machine()} · medians of {options.rounds} rounds{relayed}\n")
+    where = f", through a relay with {options.delay:g} ms one way" if options.delay else ""
+    print(f"{sys.version.partition('(')[0].strip()} · {machine()} · medians of {options.rounds} rounds{where}\n")
     print(table(found))
 
 

@@ -556,3 +556,38 @@ def test_saved_results_are_shown_again(tmp_path: Path) -> None:
     ElementTree.fromstring(drawn.read_text())
     saved.write_text(report(pounce=Row([], "boom")).as_json())
     assert CliRunner().invoke(command.main, ["--load", str(saved)]).exit_code == 1
+
+
+def answer_all(listener: socket.socket, heads: list[bytes]) -> None:
+    """A server that notes every head: until the listener is closed."""
+
+    def answer(sock: socket.socket) -> None:
+        rest = b""
+        with sock, contextlib.suppress(OSError):
+            while data := sock.recv(65536):
+                *whole, rest = (rest + data).split(b"\r\n\r\n")
+                heads.extend(whole)
+                sock.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n" * len(whole))
+
+    with contextlib.suppress(OSError):
+        while True:
+            sock, _ = listener.accept()
+            threading.Thread(target=answer, args=(sock,), daemon=True).start()
+
+
+@pytest.mark.skipif(shutil.which("wrk") is None, reason="wrk is not installed")
+@pytest.mark.parametrize("words", [("vary",), ("close", "vary")], ids=str)
+def test_no_two_requests_of_a_varied_load_are_alike(words: tuple[str, ...]) -> None:
+    """Path, query and cookie are each request's own: over connections, threads and runs, the one that warms up too."""
+    heads: list[bytes] = []
+    with socket.create_server(("127.0.0.1", 0), backlog=128) as listener:
+        threading.Thread(target=answer_all, args=(listener, heads), daemon=True).start()
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}/"
+        for _ in range(2):
+            subprocess.run(wrk.command(url, words, 8, 2, 1), check=True, capture_output=True, timeout=30)
+        listener.shutdown(socket.SHUT_RDWR)
+    assert len(heads) > 16
+    for part in (rb"GET (\S+)\?", rb"\?(\S+) ", rb"\r\nCookie: (\S+)"):
+        found = [match[1] for head in heads if (match := re.search(part, head))]
+        assert len(found) == len(heads), part
+        assert len(set(found)) == len(heads), part

@@ -1,11 +1,28 @@
 -- Load for wrk: `wrk -s load.lua URL -- [keepalive | vary | close [vary] | pipeline N | post SIZE]`.
 -- At the end prints one line, "result KEY=VALUE ...", that benchmarks/load/wrk.py reads. Times in microseconds.
 
+-- Each thread has a number, and each run (the one that warms up, too) a word of its own: no two requests are alike.
+local threads = 0
+local word
+
+function setup(thread)
+   if word == nil then
+      local random = assert(io.open("/dev/urandom", "rb"))
+      word = string.gsub(random:read(6), ".", function(byte) return string.format("%02x", string.byte(byte)) end)
+      random:close()
+   end
+   threads = threads + 1
+   thread:set("run", word .. threads)
+end
+
+-- The path, the query and the cookie of a request belong to it alone.
 local function vary()
    local count = 0
    request = function()
       count = count + 1
-      return wrk.format(nil, wrk.path .. "?n=" .. count)
+      local own = run .. "-" .. count
+      wrk.headers["Cookie"] = "session=" .. own
+      return wrk.format(nil, wrk.path .. "item/" .. own .. "?n=" .. own)
    end
 end
 
