@@ -18,7 +18,7 @@ from typing import Any
 
 from pounce.connection.state import ServerState
 from pounce.contracts import ConfigView
-from pounce.errors import STARTUP_FAILURE
+from pounce.errors import STARTUP_FAILURE, explanation
 from pounce.names import LOGGER_ERROR
 from pounce.pool.acceptor import Accepted
 from pounce.watchdog import stack_of
@@ -160,7 +160,11 @@ class WorkerThread:
             self.exit_code = exc.code if isinstance(exc.code, int) else STARTUP_FAILURE
         except BaseException as exc:
             self.exit_code = STARTUP_FAILURE if self.worker is None else 1
-            logger.error("Worker thread %s failed", self.name, exc_info=exc)
+            found = explanation(exc)
+            if found is None:
+                logger.error("Worker thread %s failed", self.name, exc_info=exc)
+            else:
+                logger.error(found[0])
         finally:
             self._loop = None
             self._close_inbox()

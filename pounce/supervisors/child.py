@@ -8,6 +8,7 @@ Answers to: uvicorn's `_subprocess` (spawn start method, stdin handed on, loggin
 
 from __future__ import annotations
 
+import logging
 import multiprocessing
 import os
 import sys
@@ -15,13 +16,16 @@ from collections.abc import Callable
 from socket import socket
 from typing import Any
 
+from pounce import names
 from pounce.contracts import ConfigView
-from pounce.errors import exit_code_of
+from pounce.errors import exit_code_of, explanation
 from pounce.supervisors.launch import SpawnContext, SpawnProcess
 from pounce.supervisors.orphan import ParentWatch
 from pounce.watchdog import GRACE_AFTER_FAILURE, watchdog
 
 __all__ = ["SpawnProcess", "get_subprocess", "spawn", "subprocess_started"]
+
+logger = logging.getLogger(names.LOGGER_ERROR)
 
 multiprocessing.allow_connection_pickling()
 spawn = SpawnContext()
@@ -48,6 +52,8 @@ def subprocess_started(
 ) -> None:
     """Prepare the new process and call `target(sockets=sockets)`. Returns silently on Ctrl+C: the parent says enough.
 
+    A mistake of the user that shows only here is one line in the log, and the exit code that belongs to it.
+
     Child side. `stdin_fileno` is the parent's stdin, for debuggers that read from it.
     """
     try:
@@ -65,6 +71,12 @@ def subprocess_started(
         # Else the parent would wait for it: a thread of the app answers nobody, and one of ours answers health checks.
         watchdog.expect_end_of_interpreter(GRACE_AFTER_FAILURE, exit_code_of(exc))
         raise
+    except Exception as exc:
+        found = explanation(exc)
+        if found is None:
+            raise
+        logger.error(found[0])
+        sys.exit(found[1])
 
 
 def _hand_on_gil_option() -> None:

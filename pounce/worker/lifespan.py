@@ -21,6 +21,7 @@ from pounce.asgi import (
     LifespanStartupFailedEvent,
 )
 from pounce.contracts import ConfigView
+from pounce.exchange.app_errors import log_exception
 from pounce.names import LOGGER_ERROR
 
 LifespanReceiveMessage = LifespanStartupEvent | LifespanShutdownEvent
@@ -135,7 +136,7 @@ class LifespanOn:
         if self.config.lifespan == "auto" and not started:
             self.logger.info("ASGI 'lifespan' protocol appears unsupported.")
         else:
-            self.logger.error("Exception in 'lifespan' protocol\n", exc_info=exc)
+            log_exception(self.logger, "Exception in 'lifespan' protocol\n", exc)
 
     async def receive(self) -> LifespanReceiveMessage:
         """ASGI `receive()` of the lifespan call."""

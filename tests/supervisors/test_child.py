@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from pounce.config.config import Config
+from pounce.errors import explain
 from pounce.supervisors.child import SpawnProcess, get_subprocess, subprocess_started
 from tests.supervisors.apps import app
 from tests.supervisors.conftest import Eventually
@@ -51,6 +52,19 @@ def test_a_missing_stdin_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_ctrl_c_is_silent() -> None:
     """Ctrl+C reaches the whole process group; one traceback per child would drown what the parent says."""
     subprocess_started(Config(app=app), interrupted, [], None)
+
+
+def test_a_mistake_that_shows_in_the_child_is_one_line(caplog: pytest.LogCaptureFixture) -> None:
+    """What is explained ends the child with its exit code and no traceback: a parent that reloads imports no app."""
+
+    def mistaken(sockets: list[Any]) -> None:
+        raise explain(ImportError("mine"), "Cannot load the app.", 7)
+
+    config = Config(app=app, log_config=None)
+    with pytest.raises(SystemExit) as caught:
+        subprocess_started(config, mistaken, [], None)
+    assert caught.value.code == 7
+    assert [(record.getMessage(), record.exc_info) for record in caplog.records] == [("Cannot load the app.", None)]
 
 
 @pytest.mark.parametrize("choice", ["0", "1"])

@@ -19,6 +19,7 @@ import pytest
 import trustme
 
 from pounce.config import Config
+from pounce.errors import explain
 from pounce.server import Server
 from tests.threads.embedding import Application, Embedded, request, serving, wait_until
 
@@ -146,6 +147,19 @@ def test_an_app_that_cannot_be_made_ends_all(log: pytest.LogCaptureFixture) -> N
         pass
     assert excinfo.value.code == 3
     assert "no app today" in log.text
+
+
+def test_a_mistake_that_shows_in_a_worker_is_one_line(log: pytest.LogCaptureFixture) -> None:
+    """What is explained needs no traceback, also where a thread is the first to see it."""
+
+    def factory() -> Any:
+        raise explain(ValueError("mine"), "The file is not there.")
+
+    with pytest.raises(SystemExit) as excinfo, serving(factory, factory=True):
+        pass
+    assert excinfo.value.code == 3
+    errors = {(record.getMessage(), record.exc_info) for record in log.records if record.levelno >= logging.ERROR}
+    assert errors == {("The file is not there.", None)}
 
 
 def test_the_startup_line_says_what_runs(log: pytest.LogCaptureFixture) -> None:

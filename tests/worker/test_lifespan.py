@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from pounce.worker.lifespan import STATE_TRANSITION_ERROR, LifespanOff, LifespanOn
+from tests.failures.exceptions import EXCEPTIONS
 
 pytestmark = pytest.mark.anyio
 
@@ -260,3 +261,32 @@ async def test_abandoning_what_was_never_begun_or_is_over() -> None:
     await lifespan.startup()
     await lifespan.shutdown()
     await lifespan.abandon()
+
+
+@pytest.mark.parametrize("moment", ["startup", "running", "shutdown"])
+@pytest.mark.parametrize("kind", EXCEPTIONS)
+async def test_whatever_the_app_raises(kind: str, moment: str, log: pytest.LogCaptureFixture) -> None:
+    """Nobody waits for a call that has failed, whatever it raised and when; its one report is of bounded length."""
+    startup_is_over = asyncio.Event()
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        if moment != "startup":
+            await send({"type": "lifespan.startup.complete"})
+            await startup_is_over.wait()
+        if moment == "shutdown":
+            await receive()
+        raise EXCEPTIONS[kind]()
+
+    lifespan = lifespan_of(app, "on")
+    async with asyncio.timeout(5):
+        await lifespan.startup()
+        assert lifespan.should_exit == (moment == "startup")
+        startup_is_over.set()
+        for _ in range(3):
+            await asyncio.sleep(0)
+        await lifespan.shutdown()
+    reports = [record for record in log.records if "Exception in 'lifespan' protocol" in record.getMessage()]
+    if kind != "CancelledError" or moment == "startup":
+        assert len(reports) == 1
+        assert logging.Formatter().format(reports[0]).count("\n") < 1000
