@@ -33,12 +33,17 @@ class Case:
     workers: int = 1
     access_log: bool = False
     tls: bool = False
+    least_seconds: float = 0.0  # of a measurement: what an answer under way at its end took is spent, and not counted
     floor: str = ""  # which kind of apps/floor.py answers it; empty: none
 
     @property
     def batch(self) -> int:
         """Requests that are sent together."""
         return int(self.load[1]) if self.load[0] == "pipeline" else 1
+
+    def window(self, seconds: float) -> float:
+        """How long it is to be measured where `seconds` were asked for."""
+        return max(seconds, self.least_seconds)
 
     @property
     def tools(self) -> tuple[str, ...]:
@@ -92,7 +97,7 @@ CASES: tuple[Case, ...] = (
     ),
     Case(
         "sse-paced", "100 server-sent events, 2 ms apart", "plain:paced_events", lambda body: body == _EVENTS,
-        least_bytes=len(_EVENTS),
+        least_bytes=len(_EVENTS), least_seconds=10,
     ),
     Case(
         "404-access-log", "404, access log on", "plain:missing", lambda body: body == payload.MISSING, status=404,

@@ -98,7 +98,7 @@ class _Times:
 
 
 def measure(case: Case, installed: Installed, seconds: float, cores: Cores, certificate: Certificate | None) -> Sample:
-    """One measurement of `seconds`. Raises LoadError where the server fails the case."""
+    """One measurement, of `seconds` or what the case needs. Raises LoadError where the server fails the case."""
     port = free_port()
     launch = Launch(
         python=installed.python,
@@ -123,7 +123,7 @@ def measure(case: Case, installed: Installed, seconds: float, cores: Cores, cert
         with http.IdleConnections(port, case.idle) as idle:
             _load(case, port, WARM_UP, cores)
             before = _Times.now(server.pid)
-            outcome = _load(case, port, seconds, cores)
+            outcome = _load(case, port, case.window(seconds), cores)
             spent = _Times.now(server.pid).since(before)
             memory = procfs.memory(server.pid)
             idle.check()

@@ -19,6 +19,7 @@ import pytest
 from click.testing import CliRunner
 
 from benchmarks import __main__ as command, machine, process, procfs
+from benchmarks.apps import payload
 from benchmarks.cases import BY_NAME as CASE, CASES
 from benchmarks.environments import environ_for, last_error
 from benchmarks.load import http2, websocket, wrk
@@ -591,3 +592,12 @@ def test_no_two_requests_of_a_varied_load_are_alike(words: tuple[str, ...]) -> N
         found = [match[1] for head in heads if (match := re.search(part, head))]
         assert len(found) == len(heads), part
         assert len(set(found)) == len(heads), part
+
+
+def test_answers_that_take_long_are_measured_for_long() -> None:
+    """wrk counts whole answers: those under way at the end of the window cost, and must be few beside the others."""
+    lasting = len(payload.EVENTS) * 0.002
+    assert CASE["sse-paced"].least_seconds >= 40 * lasting
+    assert CASE["sse-paced"].window(1.0) == CASE["sse-paced"].least_seconds
+    assert CASE["sse-paced"].window(60.0) == 60.0
+    assert CASE["hello"].window(1.0) == 1.0
