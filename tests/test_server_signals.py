@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from pounce import server as server_module
+from pounce import ending
 from pounce.config import Config
 from pounce.server import Server
 from tests.supervisors.apps import app
@@ -44,7 +44,7 @@ def test_what_counts_as_told_twice(
     clock = SimpleNamespace(now=0.0)
     fake_time = SimpleNamespace(monotonic=lambda: clock.now)
     server = Server(Config(app, log_config=None))
-    monkeypatch.setattr(server_module, "time", fake_time)
+    monkeypatch.setattr(ending, "time", fake_time)
     parent: Any = object() if is_child else None
     monkeypatch.setattr(process, "parent_process", lambda: parent)
     for number, at in signals:

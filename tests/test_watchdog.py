@@ -99,12 +99,12 @@ def test_a_fork_has_its_own_deadlines() -> None:
             if pid == 0:
                 atexit.register(time.sleep, 0.5)
                 sys.exit(4)
-            print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+            print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)
             pid = os.fork()
             if pid == 0:
                 watchdog.expect_end(0.1, 3)
                 is_stuck()
-            print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+            print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)
             """
         )
         assert (done.returncode, done.stdout) == (0, "4\n3\n"), done.stderr
