@@ -184,10 +184,10 @@ class RequestResponseCycle:
 
     # The app's side
 
-    async def run_asgi(self, app: ASGI3Application) -> None:
+    async def run_asgi(self, app: Any) -> None:
         """Run the app on this exchange. Never raises: what goes wrong is logged and answered, without waiting."""
         try:
-            result: Any = await app(self.scope, self.receive, self.send)  # type: ignore[func-returns-value]
+            result = await app(self.scope, self.receive, self.send)
         except GeneratorExit as exc:
             if is_running(sys._getframe()):
                 self._on_app_error(exc)
