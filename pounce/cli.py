@@ -60,6 +60,7 @@ def serve_app(app: str, **values: Any) -> None:
         values["log_config"] = LOGGING_CONFIG
     try:
         run(app, **values)
+        watchdog.resume()
         if values["timeout_graceful_shutdown"] is not None:
             watchdog.expect_end_of_interpreter(GRACE, 0)
     except SystemExit as exc:

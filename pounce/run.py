@@ -168,6 +168,7 @@ def _serve(config: Config) -> None:
             file.remove()
         if takes_sigterm:
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    watchdog.suspend()
     if exit_code:
         sys.exit(exit_code)
 

@@ -116,6 +116,8 @@ class HTTP1Protocol(HttpConnection):
         """The client sends no more. Returns True where it may still wait for answers (RFC 9112 section 9.6), which TLS
         does not allow: asyncio closes the transport otherwise.
         """
+        if self._client_done:
+            return True
         latest = self.cycle
         if self.scheme != "http" or latest is None or latest.more_body or self._input_ended:
             self.writer.flush()
@@ -233,7 +235,8 @@ class HTTP1Protocol(HttpConnection):
 
     def on_pause(self) -> None:
         """See `Http1Sink.on_pause`."""
-        self.flow.pause_reading()
+        if not self._client_done:  # there is no more to read, and reading on would tell the end once more
+            self.flow.pause_reading()
 
     # The order of requests
 

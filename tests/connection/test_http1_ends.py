@@ -215,3 +215,23 @@ async def test_expect_is_a_list(parser: str, loop: Any, value: str) -> None:
         assert connection.take().startswith(b"HTTP/1.1 100 ")
         await connection.feed(b"x")
         assert [response.body for response in connection.responses()] == [b"/ x"]
+
+
+async def test_a_half_closed_client_gets_all_answers_of_apps_that_ask(parser: str, loop: Any) -> None:
+    """An app that asks for the disconnect has reading resumed, which tells a loop's transport the end once more."""
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        while (await receive())["type"] != "http.disconnect":
+            await asyncio.sleep(0)
+        await answer(send, scope["path"].encode())
+
+    async with Connection(parser, app, loop=loop) as connection:
+        await connection.feed(get("/a") + get("/b") + get("/c") + get("/d"))
+        assert await eof(connection)
+        for _ in range(20):
+            if connection.transport.is_closing():
+                break
+            assert await eof(connection)  # as often as there is reading
+        await connection.apps_done()
+        await settle()
+        assert [response.body for response in connection.responses()] == [b"/a", b"/b", b"/c", b"/d"]

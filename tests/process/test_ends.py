@@ -357,3 +357,38 @@ def test_a_process_that_is_left_removes_its_unix_socket(project: Path) -> None:
             ends_soon(server, signal.SIGTERM)
         assert "This process does not end by itself" in server.log
         assert not os.path.lexists(project / "s")
+
+
+def test_the_end_of_a_script_is_its_own_whatever_ended_its_server(tmp_path: Path) -> None:
+    """A server that was cut off by its limit has returned; the script's `atexit` and exit code are not its business."""
+    (tmp_path / "script.py").write_text(
+        "import asyncio, atexit, os, signal, sys, threading, time, pounce\n"
+        "async def app(scope, receive, send):\n"
+        "    assert scope['type'] != 'lifespan'\n"
+        "    os.kill(os.getpid(), signal.SIGINT)\n"
+        "    await asyncio.sleep(1000)\n"
+        "def visit():\n"
+        "    import urllib.request\n"
+        "    try:\n"
+        "        urllib.request.urlopen('http://127.0.0.1:%d/' % port).read()\n"
+        "    except Exception:\n"
+        "        pass\n"
+        "import socket\n"
+        "with socket.create_server(('127.0.0.1', 0)) as free:\n"
+        "    port = free.getsockname()[1]\n"
+        "threading.Timer(2.0, visit).start()\n"
+        "pounce.run(app, port=port, timeout_graceful_shutdown=0, access_log=False)\n"
+        "atexit.register(print, 'ended in peace', flush=True)\n"
+        "atexit.register(time.sleep, 2)\n"
+        "sys.exit(7)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "script.py"],
+        cwd=tmp_path,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (7, "ended in peace\n"), done.stderr
