@@ -120,4 +120,4 @@ def test_a_child_that_cannot_be_started_leaves_no_files_open(monkeypatch: pytest
     with pytest.raises(BlockingIOError):
         process.start()
     gc.collect()
-    assert len(os.listdir("/dev/fd")) == before
+    assert len(os.listdir("/dev/fd")) <= before  # what others leave may be closed meanwhile
