@@ -58,9 +58,9 @@ def serve_app(app: str, **values: Any) -> None:
     values["http2_limits"] = dict(values["http2_limits"]) or None
     if values["log_config"] is None:
         values["log_config"] = LOGGING_CONFIG
+    watchdog.ends_with_server = True
     try:
         run(app, **values)
-        watchdog.resume()
         if values["timeout_graceful_shutdown"] is not None:
             watchdog.expect_end_of_interpreter(GRACE, 0)
     except SystemExit as exc:
@@ -71,6 +71,8 @@ def serve_app(app: str, **values: Any) -> None:
         if found is None:
             raise
         raise StartError(*found) from exc
+    finally:
+        watchdog.ends_with_server = False
 
 
 def print_version(ctx: click.Context, _param: click.Parameter, value: bool) -> None:

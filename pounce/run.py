@@ -168,7 +168,8 @@ def _serve(config: Config) -> None:
             file.remove()
         if takes_sigterm:
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    watchdog.suspend()
+    if not watchdog.ends_with_server:
+        watchdog.call_off()
     if exit_code:
         sys.exit(exit_code)
 

@@ -59,8 +59,9 @@ class Watchdog:
         #: The process whose thread is waiting; a fork has none.
         self._pid: int | None = None
         self._guards_interpreter: tuple[int, float, int] | None = None
-        self._suspended: tuple[int, float, int] | None = None
         self._is_registered = False
+        #: Whether this process ends with its server, because it is the command's; else it is a caller's, who goes on.
+        self.ends_with_server = False
         #: Called as well where the process is left before its end.
         self.last_duty: Callable[[], object] = lambda: None
 
@@ -80,19 +81,6 @@ class Watchdog:
         self._guards_interpreter = None
         if self._pid == os.getpid():
             self._deadlines.put(None)
-
-    def suspend(self) -> None:
-        """What comes now is a caller's, who may go on for as long as it likes: `resume` is for one that ends."""
-        guard = self._guards_interpreter
-        self.call_off()
-        self._suspended = guard
-
-    def resume(self) -> None:
-        """Guard the interpreter's end as before `suspend`, where it was guarded."""
-        guard, self._suspended = self._suspended, None
-        if guard is not None:
-            _, seconds, exit_code = guard
-            self.expect_end_of_interpreter(seconds, exit_code)
 
     def expect_end_of_interpreter(self, seconds: float, exit_code: int) -> None:
         """Once the interpreter ends, give it so many seconds for threads and `atexit`; not before."""

@@ -24,6 +24,7 @@ from pounce.logs import style
 from pounce.names import LOGGER_ERROR
 from pounce.supervisors.child import SpawnProcess, get_subprocess
 from pounce.supervisors.retirement import ended_as_told
+from pounce.supervisors.signals import give_back
 from pounce.supervisors.succession import SIGNAL_ECHO, TIMEOUT_FORCED, retire_limit
 
 HANDLED_SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -144,6 +145,7 @@ class BaseReload:
             self.has_cut_off = not ended_as_told(self.process.exitcode)
         for sock in self.sockets:
             sock.close()
+        give_back({signal.SIGINT: self.signal_handler})
         pid = str(self.pid)
         logger.info(
             f"Stopping reloader process [{pid}]",

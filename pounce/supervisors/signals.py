@@ -10,16 +10,31 @@ from __future__ import annotations
 import signal
 import socket
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from multiprocessing import connection
 from types import FrameType
 from typing import Any
+
+from pounce.watchdog import watchdog
 
 SIGNALS = {
     getattr(signal, f"SIG{name}"): name
     for name in ("INT", "TERM", "BREAK", "HUP", "QUIT", "TTIN", "TTOU", "USR1", "USR2", "WINCH")
     if hasattr(signal, f"SIG{name}")
 }
+
+
+def give_back(former: Mapping[int, Any]) -> None:
+    """Let the signals be handled as before, where this is the main thread.
+
+    Ctrl+C may come to the parent alone and then to its group: an interpreter that has begun to end would die of it,
+    with an exit code that says so. Where nothing comes behind the supervisor, SIGINT is ignored from here on.
+    """
+    if threading.current_thread() is threading.main_thread():
+        for sig, handler in former.items():
+            if sig == signal.SIGINT and watchdog.ends_with_server:
+                handler = signal.SIG_IGN
+            signal.signal(sig, signal.SIG_DFL if handler is None else handler)
 
 
 class SignalInbox:
@@ -48,9 +63,7 @@ class SignalInbox:
 
     def close(self) -> None:
         """Undo `open`, and give the signals back to whom they belonged where this is the main thread."""
-        if threading.current_thread() is threading.main_thread():
-            for sig, handler in self._former.items():
-                signal.signal(sig, signal.SIG_DFL if handler is None else handler)
+        give_back(self._former)
         for end in (self._sender, self._receiver):
             if end is not None:
                 end.close()

@@ -60,6 +60,16 @@ def test_an_interrupt_of_parent_and_group_counts_once(server: Served, supervised
     server.log.wait_for("lifespan ends", count=LIFESPANS[supervised])
 
 
+def test_an_interrupt_of_a_parent_that_is_done_changes_nothing(server: Served, supervised: str) -> None:
+    """The exit code is that of the stop, at whatever moment of the interpreter's end the group's signal arrives."""
+    server.process.send_signal(signal.SIGINT)
+    server.log.wait_for("Stopping reloader process" if supervised == "reload" else "Stopping parent process")
+    while server.process.poll() is None:
+        server.process.send_signal(signal.SIGINT)
+        time.sleep(0.0005)  # many, at all moments, and yet some time for the process itself
+    assert server.process.returncode == 0, str(server.log)
+
+
 def test_two_interrupts_of_a_person_count_twice(server: Served, supervised: str) -> None:
     """Ctrl+C twice in a terminal, however quickly, cuts the connections."""
     with ask(server, "/hang") as client:
