@@ -21,8 +21,9 @@ from pounce.exchange.scope import http_scope
 from pounce.exchange.stream_cycle import StreamCycle
 from pounce.wire.http2 import Http2Wire
 from pounce.wire.http2_frames import ENHANCE_YOUR_CALM, ConnectionFault
-from pounce.wire.http2_headers import RequestHead
 from pounce.wire.http2_limits import Http2Limits
+from pounce.wire.http2_native import NativeWire
+from pounce.wire.http2_requests import RequestHead
 from pounce.wire.http2_scheduler import Http2Stream
 
 #: Bytes of queued bodies that are moved to the transport in one turn of the loop.
@@ -48,7 +49,7 @@ class HTTP2Protocol(HttpConnection):
         super().__init__(config, server_state, app_state, _loop)
         self.ws_wire_class = websocket_wire(config.ws_protocol_class)
         self.limits = Http2Limits.of(config.http2_limits)
-        self.wire = Http2Wire(self, self.limits, self.ws_wire_class is not None)
+        self.wire: Http2Wire = NativeWire(self, self.limits, self.ws_wire_class is not None)
         #: No stream is taken any more, and the connection ends with the last one.
         self.shutdown_requested = False
         self._stall_timer: asyncio.TimerHandle | None = None
@@ -243,11 +244,11 @@ class HTTP2Protocol(HttpConnection):
     def _finish_step(self) -> None:
         """Write what there is, a turn's worth of bodies at most; see whether the connection is idle, or at its end."""
         wire = self.wire
-        if wire.scheduler.count and not wire.paused:
+        if wire.has_ready:
             wire.pump(_TURN_SIZE - wire.out_size)
         if wire.out:
             self._write()
-        if wire.scheduler.count and not wire.paused and wire.send_window > 0:
+        if wire.has_ready:
             self.write_soon()
         if wire.queued_size > self.limits.stalled_size and self._stall_timer is None:
             self._watch_stall()

@@ -16,7 +16,7 @@ from pounce.connection.pick_websocket import AutoWebSocketsProtocol
 from pounce.connection.websocket import WebSocketProtocol
 from pounce.exchange.ws_cycle import Header, WebSocketCycle, WebSocketState, websocket_scope
 from pounce.wire.http2_frames import CANCEL
-from pounce.wire.http2_headers import RequestHead
+from pounce.wire.http2_requests import RequestHead
 from pounce.wire.http2_scheduler import Http2Stream
 from pounce.wire.ws import UpgradeRequest, WebSocketWire
 

@@ -1,38 +1,18 @@
-"""HTTP/2, sans-IO: bytes in become sink calls; answers become frames (`Http2Output`). One wire serves one connection.
+"""The contract between HTTP/2's wires and their connection: bytes in become sink calls, answers become frames.
 
-Frames and states of streams are here; header compression is the h2 project's `hpack`. (`h2.H2Connection` does
-the same work at four times the cost; docs/http2.md has the figures.) The order of checks follows RFC 9113: a
-ConnectionFault leaves `feed`, a stream's fault is answered here and told as `on_reset`. Knows no transport, no clock,
-no app. Answers to: RFC 9113, RFC 8441 section 3, RFC 9218 section 7.
+One wire serves one connection. It knows no transport, no clock and no app. Answers to: RFC 9113, RFC 8441 section 3,
+RFC 9218 section 7.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, Protocol
 
-from pounce.wire import http2_frames as frames
-from pounce.wire.http2_frames import (
-    DATA,
-    DEFAULT_FRAME_SIZE,
-    ENHANCE_YOUR_CALM,
-    FLOW_CONTROL_ERROR,
-    FRAME_SIZE_ERROR,
-    HEADER,
-    HEADER_SIZE,
-    HEADERS,
-    LARGEST_STREAM,
-    LARGEST_WINDOW,
-    PREFACE,
-    PROTOCOL_ERROR,
-    REFUSED_STREAM,
-    STREAM_CLOSED,
-    ConnectionFault,
-    StreamFault,
-)
-from pounce.wire.http2_headers import HeaderReader, RequestHead, read_priority
 from pounce.wire.http2_limits import Budget, Http2Limits
-from pounce.wire.http2_output import MAX_REMEMBERED, Http2Output
+from pounce.wire.http2_requests import RequestHead
 from pounce.wire.http2_scheduler import Http2Stream
+from pounce.wire.response_fields import Headers
 
 
 class Http2Sink(Protocol):
@@ -57,360 +37,86 @@ class Http2Sink(Protocol):
         """The client opens no more streams."""
 
 
-class Http2Wire(Http2Output):
+class Http2Wire(Protocol):
     """The server's end of one HTTP/2 connection. Begin with `start`."""
 
-    def __init__(self, sink: Http2Sink, limits: Http2Limits, allows_connect_protocol: bool) -> None:
-        super().__init__(limits)
-        self._sink = sink
-        self._allows_connect_protocol = allows_connect_protocol
-        #: Apps that still run although their streams were reset. Set by the connection.
-        self.lingering = 0
-        self.resets = Budget(limits.resets, limits.resets_per_second)
+    #: What is to be written, in pieces; `has_large` says that joining them would copy much.
+    out: list[Any]
+    has_large: bool
+    #: Bytes of bodies in `out`. `paused`: the transport takes no more, so bodies are queued. Set by the connection.
+    out_size: int
+    paused: bool
+    #: The streams that are open, or half closed. While a request is told, the connection may put another object in
+    #: the place of its stream.
+    streams: dict[int, Http2Stream]
+    #: Bytes of bodies that wait for the client or for `pump`, and of those that were sent so far.
+    queued_size: int
+    sent_size: int
+    #: Apps that still run although their streams were reset. Set by the connection.
+    lingering: int
+    #: What the client may still ask for. The connection tells them the time, unless their `spent` is 0.
+    control: Budget
+    resets: Budget
 
-        self._reader = HeaderReader(limits, allows_connect_protocol)
-        self._rest = bytearray()
-        self._needed = len(PREFACE)
-        self._began = False  # the preface was right
-        self._settled = False  # the SETTINGS frame that must follow it, too
-        self._block: bytearray | None = None  # of HEADERS without END_HEADERS, while CONTINUATIONs are awaited
-        self._block_stream = 0
-        self._block_flags = 0
-        self._block_frames = 0
-        self._early_priorities: dict[int, tuple[int, bool]] = {}
-        self._initial_window = frames.DEFAULT_WINDOW_SIZE
-        self._handlers = {
-            frames.PRIORITY: self._on_priority,
-            frames.RST_STREAM: self._on_rst_stream,
-            frames.SETTINGS: self._on_settings,
-            frames.PUSH_PROMISE: self._on_push_promise,
-            frames.PING: self._on_ping,
-            frames.GOAWAY: self._on_goaway,
-            frames.WINDOW_UPDATE: self._on_window_update,
-            frames.CONTINUATION: self._on_continuation,
-            frames.PRIORITY_UPDATE: self._on_priority_update,
-        }
+    def __init__(self, sink: Http2Sink, limits: Http2Limits, allows_connect_protocol: bool) -> None:
+        """`allows_connect_protocol`: extended CONNECT (RFC 8441) is announced and taken."""
 
     def start(self) -> None:
         """The server's preface: its settings (RFC 9113 section 3.4)."""
-        settings = {
-            frames.MAX_CONCURRENT_STREAMS: self._limits.concurrent_streams,
-            frames.INITIAL_WINDOW_SIZE: self._limits.stream_window,
-            frames.MAX_HEADER_LIST_SIZE: self._limits.header_list_size,
-            frames.NO_RFC7540_PRIORITIES: 1,
-        }
-        if self._allows_connect_protocol:
-            settings[frames.ENABLE_CONNECT_PROTOCOL] = 1
-        self.out.append(frames.settings_frame(settings))
-        more = self._limits.connection_window - frames.DEFAULT_WINDOW_SIZE
-        if more:
-            self.out.append(frames.window_frame(0, more))
+
+    def feed(self, data: bytes) -> None:
+        """Take bytes from the peer. Raises ConnectionFault, after which the wire must not be fed again: `end` it.
+
+        A stream's fault is answered here and told as `on_reset`. The order of checks follows RFC 9113.
+        """
 
     def closed(self) -> None:
         """The connection is gone. Breaks the cycles of references that would keep it in memory."""
-        self._sink = None  # type: ignore[assignment]
-        self._handlers.clear()
-        self.streams.clear()
-        self._rest.clear()
 
-    # Bytes in
+    def take_out(self) -> list[Any]:
+        """The pieces to write, which are then no longer in `out`."""
 
-    def feed(self, data: bytes) -> None:
-        """Take bytes from the peer. Raises ConnectionFault, after which the wire must not be fed again."""
-        rest = self._rest
-        if rest:
-            rest += data
-            if len(rest) < self._needed:
-                return
-            data = bytes(rest)
-            rest.clear()
-        at, end = 0, len(data)
-        if not self._began:
-            if not data.startswith(PREFACE):
-                if not PREFACE.startswith(data):
-                    raise ConnectionFault(PROTOCOL_ERROR, "no connection preface")
-                rest += data
-                return
-            self._began = True
-            at = len(PREFACE)
-        needed = HEADER_SIZE
-        while end - at >= HEADER_SIZE:
-            high, size, kind, flags, stream_id = HEADER.unpack_from(data, at)
-            if high or size > DEFAULT_FRAME_SIZE:
-                size += high << 16
-                if size > DEFAULT_FRAME_SIZE:
-                    raise ConnectionFault(FRAME_SIZE_ERROR, "a frame larger than SETTINGS_MAX_FRAME_SIZE")
-            start = at + HEADER_SIZE
-            at = start + size
-            if at > end:
-                needed += size
-                at = start - HEADER_SIZE
-                break
-            self._on_frame(kind, flags, stream_id & LARGEST_STREAM, data[start:at])
-        if at < end:
-            rest += data[at:]
-            self._needed = needed
+    def consumed(self, stream: Http2Stream, size: int) -> None:
+        """The app has read `size` bytes: the client may send as many more, and is told so in good time."""
 
-    def _on_frame(self, kind: int, flags: int, stream_id: int, payload: bytes) -> None:
-        if self._block is not None and (kind != frames.CONTINUATION or stream_id != self._block_stream):
-            raise ConnectionFault(PROTOCOL_ERROR, "a header block that is interrupted")
-        if kind == HEADERS:
-            if self._settled:
-                self._on_headers(flags, stream_id, payload)
-                return
-        elif kind == DATA and self._settled:
-            self._on_data(flags, stream_id, payload)
-            return
-        if not self._settled:
-            if kind != frames.SETTINGS or flags & frames.ACK:
-                raise ConnectionFault(PROTOCOL_ERROR, "a connection that does not begin with SETTINGS")
-            self._settled = True
-        elif not self.control.spend():
-            raise ConnectionFault(ENHANCE_YOUR_CALM, "too many frames that bring nothing")
-        if len(payload) != frames.PAYLOAD_SIZES.get(kind, len(payload)):
-            if kind != frames.PRIORITY or stream_id not in self.streams:
-                raise ConnectionFault(FRAME_SIZE_ERROR, "a frame of a wrong size")
-            self._fail_stream(stream_id, FRAME_SIZE_ERROR)
-            return
-        handler = self._handlers.get(kind)
-        if handler is not None:  # frames of other types are ignored (RFC 9113 section 5.5)
-            handler(flags, stream_id, payload)
+    def send_head(
+        self, stream: Http2Stream, status: int, fields: Iterable[tuple[bytes, bytes]], defaults: Headers
+    ) -> int | None:
+        """Send a response's head; returns the Content-Length it declares.
 
-    def _on_headers(self, flags: int, stream_id: int, payload: bytes) -> None:
-        if not stream_id & 1:
-            raise ConnectionFault(PROTOCOL_ERROR, "HEADERS on a stream that no client can open")
-        if flags & frames.PADDED:
-            payload = frames.unpadded(payload)
-        if flags & frames.HAS_PRIORITY:
-            if len(payload) < 5:
-                raise ConnectionFault(FRAME_SIZE_ERROR, "HEADERS too short for their priority")
-            payload = payload[5:]
-        if flags & frames.END_HEADERS:
-            self._on_block(flags, stream_id, payload)
-        else:
-            self._block = bytearray(payload)
-            self._block_stream, self._block_flags, self._block_frames = stream_id, flags, 0
+        Raises MisusedByApp for what no response may carry (`response_fields`), before anything has changed.
+        """
 
-    def _on_continuation(self, flags: int, stream_id: int, payload: bytes) -> None:
-        block = self._block
-        if block is None:
-            raise ConnectionFault(PROTOCOL_ERROR, "CONTINUATION without HEADERS")
-        block += payload
-        self._block_frames += 1
-        if self._block_frames > self._limits.continuations or len(block) > 2 * self._limits.header_list_size:
-            raise ConnectionFault(ENHANCE_YOUR_CALM, "a header block that is too long")
-        if flags & frames.END_HEADERS:
-            self._block = None
-            self._on_block(self._block_flags, stream_id, bytes(block))
+    def send_informational(self, stream: Http2Stream, status: int, fields: Iterable[tuple[bytes, bytes]]) -> None:
+        """Send an interim response (RFC 9113 section 8.1). Raises MisusedByApp."""
 
-    def _on_block(self, flags: int, stream_id: int, block: bytes) -> None:
-        stream = self.streams.get(stream_id)
-        try:
-            if stream_id > self.last_stream_id:
-                self._on_request(flags, stream_id, block)
-            elif stream is None:
-                self._reader.skip(block)
-                self._on_late_frame(stream_id)
-            elif not stream.remote_open:
-                self._reader.skip(block)
-                raise StreamFault(STREAM_CLOSED, "HEADERS after the end")
-            elif not flags & frames.END_STREAM:
-                self._reader.skip(block)
-                raise StreamFault(PROTOCOL_ERROR, "trailers that do not end the stream")
-            else:
-                self._reader.trailers(block)
-                self._on_remote_end(stream)
-        except StreamFault as fault:
-            self._fail_stream(stream_id, fault.code)
+    def send_data(
+        self,
+        stream: Http2Stream,
+        data: bytes,
+        end: bool,
+        trailers: Headers | None = None,
+        breaks_off: bool = False,
+    ) -> None:
+        """Send a part of the body, as far as windows and order allow, and queue the rest for `pump`.
 
-    def _on_request(self, flags: int, stream_id: int, block: bytes) -> None:
-        if stream_id > self._ignore_above:
-            self._reader.skip(block)
-            self.last_stream_id = stream_id
-            return
-        try:
-            head = self._reader.request(block)
-        except StreamFault:
-            self.last_stream_id = stream_id
-            raise
-        self.last_stream_id = stream_id
-        ended = flags & frames.END_STREAM
-        if len(self.streams) + self.lingering >= self._limits.concurrent_streams:
-            raise StreamFault(REFUSED_STREAM, "too many streams at a time")
-        if ended and head.content_length:
-            raise StreamFault(PROTOCOL_ERROR, "a Content-Length without content")
-        stream = self._sink.new_stream(stream_id, self._initial_window, self._limits.stream_window)
-        stream.body_left = head.content_length
-        stream.urgency, stream.incremental = head.urgency, head.incremental
-        if self._early_priorities and stream_id in self._early_priorities:
-            stream.urgency, stream.incremental = self._early_priorities.pop(stream_id)
-        if ended:
-            stream.remote_open = False
-        self.streams[stream_id] = stream
-        self._sink.on_request(stream, head)
+        With `end`, the stream ends after it: with `trailers` if there are any (they must have been checked). Where the
+        body `breaks_off`, it is reset after it instead: the client must not take a part for the whole (RFC 9113
+        section 8.1.1).
+        """
 
-    def _on_data(self, flags: int, stream_id: int, payload: bytes) -> None:
-        size = len(payload)
-        self._receive_window -= size
-        if self._receive_window < 0:
-            raise ConnectionFault(FLOW_CONTROL_ERROR, "more data than the connection's window allows")
-        stream = self.streams.get(stream_id)
-        if stream is None or not stream.remote_open:
-            if stream_id > self.last_stream_id or not stream_id & 1:
-                raise ConnectionFault(PROTOCOL_ERROR, "DATA on a stream that was not opened")
-            self._give_back(size)
-            if stream is None:
-                self._on_late_frame(stream_id)
-            else:
-                self._fail_stream(stream_id, STREAM_CLOSED)
-            return
-        data = frames.unpadded(payload) if flags & frames.PADDED else payload
-        length = len(data)
-        ended = flags & frames.END_STREAM
-        stream.receive_window -= size
-        stream.unread += size
-        if stream.receive_window < 0:
-            self._fail_stream(stream_id, FLOW_CONTROL_ERROR)
-            return
-        if size != length:
-            self.consumed(stream, size - length)
-        if length:
-            if stream.body_left is not None:
-                stream.body_left -= length
-                if stream.body_left < 0:
-                    self._fail_stream(stream_id, PROTOCOL_ERROR)
-                    return
-            self._sink.on_body(stream, data)
-        elif not ended and not self.control.spend():
-            raise ConnectionFault(ENHANCE_YOUR_CALM, "too many frames that bring nothing")
-        if ended and stream.remote_open:  # the sink may have ended it
-            try:
-                self._on_remote_end(stream)
-            except StreamFault as fault:
-                self._fail_stream(stream_id, fault.code)
+    @property
+    def has_ready(self) -> bool:
+        """Whether `pump` would find something to do."""
 
-    def _on_remote_end(self, stream: Http2Stream) -> None:
-        if stream.body_left:
-            raise StreamFault(PROTOCOL_ERROR, "a body shorter than its Content-Length")
-        stream.remote_open = False
-        self._sink.on_end(stream)
+    def pump(self, room: int) -> None:
+        """Move up to `room` bytes of queued bodies (and a frame more) to `out`, in the order of their priorities."""
 
-    def _on_late_frame(self, stream_id: int) -> None:
-        """HEADERS or DATA on a stream that is closed (RFC 9113 section 5.1)."""
-        if stream_id > self._ignore_above:
-            return
-        by_peer = self._closed_by_reset.get(stream_id)
-        if by_peer is None:
-            raise ConnectionFault(STREAM_CLOSED, "a frame on a stream that has ended")
-        if by_peer:
-            self._fail_stream(stream_id, STREAM_CLOSED)
-        elif not self.control.spend():
-            raise ConnectionFault(ENHANCE_YOUR_CALM, "too many frames that bring nothing")
+    def reset(self, stream_id: int, code: int) -> None:
+        """End a stream from our side, whatever its state."""
 
-    def _on_priority(self, _flags: int, stream_id: int, _payload: bytes) -> None:
-        if not stream_id:
-            raise ConnectionFault(PROTOCOL_ERROR, "PRIORITY of the connection")
+    def announce_end(self) -> None:
+        """A first GOAWAY: streams that are on their way are still answered (RFC 9113 section 6.8)."""
 
-    def _on_priority_update(self, _flags: int, stream_id: int, payload: bytes) -> None:
-        if stream_id:
-            raise ConnectionFault(PROTOCOL_ERROR, "PRIORITY_UPDATE on a stream")
-        if len(payload) < 4:
-            raise ConnectionFault(FRAME_SIZE_ERROR, "PRIORITY_UPDATE without a stream")
-        about = frames.read_long(payload) & LARGEST_STREAM
-        if not about & 1:
-            raise ConnectionFault(PROTOCOL_ERROR, "PRIORITY_UPDATE of a stream that no client can open")
-        urgency, incremental = read_priority(payload[4:])
-        stream = self.streams.get(about)
-        if stream is not None:
-            self.scheduler.change(stream, urgency, incremental)
-        elif about > self.last_stream_id and len(self._early_priorities) < MAX_REMEMBERED:
-            self._early_priorities[about] = (urgency, incremental)
-
-    def _on_rst_stream(self, _flags: int, stream_id: int, _payload: bytes) -> None:
-        if not stream_id or stream_id > self.last_stream_id:
-            raise ConnectionFault(PROTOCOL_ERROR, "RST_STREAM of a stream that was not opened")
-        stream = self.streams.get(stream_id)
-        if stream is None:
-            return
-        self.control.earn(1)  # paid for from the other budget
-        if not self.resets.spend():
-            raise ConnectionFault(ENHANCE_YOUR_CALM, "too many streams reset")
-        self._drop(stream)
-        self._remember_reset(stream_id, by_peer=True)
-        self._sink.on_reset(stream)
-
-    def _on_settings(self, flags: int, stream_id: int, payload: bytes) -> None:
-        if stream_id:
-            raise ConnectionFault(PROTOCOL_ERROR, "SETTINGS on a stream")
-        if flags & frames.ACK:
-            if payload:
-                raise ConnectionFault(FRAME_SIZE_ERROR, "SETTINGS that acknowledge and set")
-            return
-        self.control.spend(len(payload) // 64)
-        settings = frames.read_settings(payload)
-        table_size = settings.get(frames.HEADER_TABLE_SIZE)
-        if table_size is not None:
-            self._writer.limit_table(table_size)
-        window = settings.get(frames.INITIAL_WINDOW_SIZE)
-        if window is not None and window != self._initial_window:
-            more = window - self._initial_window
-            self._initial_window = window
-            for stream in self.streams.values():
-                if stream.send_window + more > LARGEST_WINDOW:
-                    raise ConnectionFault(FLOW_CONTROL_ERROR, "a stream's window too large")
-                self._widen(stream, more)
-        frame_size = settings.get(frames.MAX_FRAME_SIZE)
-        if frame_size is not None:
-            # Larger frames would save little and let a stream hold the connection for longer.
-            self._frame_size = min(frame_size, DEFAULT_FRAME_SIZE)
-        self.out.append(frames.SETTINGS_ACK)
-
-    def _on_push_promise(self, _flags: int, _stream_id: int, _payload: bytes) -> None:
-        raise ConnectionFault(PROTOCOL_ERROR, "PUSH_PROMISE from a client")
-
-    def _on_ping(self, flags: int, stream_id: int, payload: bytes) -> None:
-        if stream_id:
-            raise ConnectionFault(PROTOCOL_ERROR, "PING on a stream")
-        if not flags & frames.ACK:
-            self.out.append(frames.frame_head(8, frames.PING, frames.ACK, 0) + payload)
-
-    def _on_goaway(self, _flags: int, stream_id: int, payload: bytes) -> None:
-        if stream_id:
-            raise ConnectionFault(PROTOCOL_ERROR, "GOAWAY on a stream")
-        if len(payload) < 8:
-            raise ConnectionFault(FRAME_SIZE_ERROR, "GOAWAY too short")
-        self._sink.on_goaway()
-
-    def _on_window_update(self, _flags: int, stream_id: int, payload: bytes) -> None:
-        increment = frames.read_long(payload) & LARGEST_WINDOW
-        if not stream_id:
-            if not increment:
-                raise ConnectionFault(PROTOCOL_ERROR, "WINDOW_UPDATE of nothing")
-            self.send_window += increment
-            if self.send_window > LARGEST_WINDOW:
-                raise ConnectionFault(FLOW_CONTROL_ERROR, "the connection's window too large")
-            return
-        stream = self.streams.get(stream_id)
-        if stream is None:
-            if stream_id > self.last_stream_id or not stream_id & 1:
-                raise ConnectionFault(PROTOCOL_ERROR, "WINDOW_UPDATE of a stream that was not opened")
-        elif not increment:
-            self._fail_stream(stream_id, PROTOCOL_ERROR)
-        elif stream.send_window + increment > LARGEST_WINDOW:
-            self._fail_stream(stream_id, FLOW_CONTROL_ERROR)
-        else:
-            self._widen(stream, increment)
-
-    def _widen(self, stream: Http2Stream, more: int) -> None:
-        stream.send_window += more
-        if stream.queue and stream.send_window > 0:
-            self.scheduler.add(stream)
-
-    def _fail_stream(self, stream_id: int, code: int) -> None:
-        """Answer a stream's fault. The client made us do it, so it counts as a reset of its own (CVE-2025-8671)."""
-        stream = self.streams.get(stream_id)
-        self.reset(stream_id, code)
-        if stream is not None:
-            self._sink.on_reset(stream)
-        if not self.resets.spend():
-            raise ConnectionFault(ENHANCE_YOUR_CALM, "too many streams reset")
+    def end(self, code: int = 0, reason: str = "") -> None:
+        """The last GOAWAY: it names the last stream that was taken; later ones are not."""

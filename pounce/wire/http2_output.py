@@ -1,7 +1,7 @@
-"""The sending half of an HTTP/2 connection: answers become frames in `out`, as far as windows and turns allow.
+"""The sending half of the native wire: answers become frames in `out`, as far as windows and turns allow.
 
 Also what both halves share: the streams, the windows, and how a stream ends. Answers to: RFC 9113 sections 5.2, 6.8,
-6.9 and 8.1. Knows nothing of: what the peer sends (`wire/http2`), transports, apps.
+6.9 and 8.1. Knows nothing of: what the peer sends (`wire/http2_native`), transports, apps.
 """
 
 from __future__ import annotations
@@ -28,22 +28,18 @@ MAX_REMEMBERED = 256
 
 
 class Http2Output:
-    """What an `Http2Wire` sends, and the state that decides when it may."""
+    """What a `NativeWire` sends, and the state that decides when it may: see `Http2Wire`."""
 
     def __init__(self, limits: Http2Limits) -> None:
         self._limits = limits
-        #: What is to be written, in pieces; `has_large` says that joining them would copy much.
         self.out: list[Any] = []
         self.has_large = False
-        #: Bytes of bodies in `out`. `paused`: the transport takes no more, so bodies are queued. Set by the connection.
         self.out_size = 0
         self.paused = False
-        #: The streams that are open, or half closed.
         self.streams: dict[int, Http2Stream] = {}
         self.last_stream_id = 0
         self.scheduler = Scheduler()
         self.queued_size = 0
-        #: Bytes of bodies sent so far.
         self.sent_size = 0
         self.control = Budget(limits.control_frames, limits.control_frames_per_second)
         self.send_window = frames.DEFAULT_WINDOW_SIZE
@@ -57,7 +53,7 @@ class Http2Output:
         self._goaway_sent: int | None = None
 
     def take_out(self) -> list[Any]:
-        """The pieces to write, which are then no longer in `out`."""
+        """See `Http2Wire.take_out`."""
         out = self.out
         self.out = []
         self.out_size = 0
@@ -67,7 +63,7 @@ class Http2Output:
     # What was read
 
     def consumed(self, stream: Http2Stream, size: int) -> None:
-        """The app has read `size` bytes: the client may send as many more, and is told so in good time."""
+        """See `Http2Wire.consumed`."""
         stream.unread -= size
         if stream.remote_open:
             stream.consumed += size
@@ -89,17 +85,14 @@ class Http2Output:
     def send_head(
         self, stream: Http2Stream, status: int, fields: Iterable[tuple[bytes, bytes]], defaults: Headers
     ) -> int | None:
-        """Send a response's head; returns the Content-Length it declares.
-
-        Raises MisusedByApp for what no response may carry (`response_fields`), before anything has changed.
-        """
+        """See `Http2Wire.send_head`."""
         block, length = self._writer.response(status, fields, defaults)
         stream.head_out, stream.head_at = self.out, len(self.out)
         self.out.append(frames.header_frames(stream.id, block, 0, self._frame_size))
         return length
 
     def send_informational(self, stream: Http2Stream, status: int, fields: Iterable[tuple[bytes, bytes]]) -> None:
-        """Send an interim response (RFC 9113 section 8.1). Raises MisusedByApp."""
+        """See `Http2Wire.send_informational`."""
         block = self._writer.informational(status, fields)
         self.out.append(frames.header_frames(stream.id, block, 0, self._frame_size))
 
@@ -111,12 +104,7 @@ class Http2Output:
         trailers: Headers | None = None,
         breaks_off: bool = False,
     ) -> None:
-        """Send a part of the body, as far as windows and order allow, and queue the rest for `pump`.
-
-        With `end`, the stream ends after it: with `trailers` if there are any (they must have been checked). Where the
-        body `breaks_off`, it is reset after it instead: the client must not take a part for the whole (RFC 9113
-        section 8.1.1).
-        """
+        """See `Http2Wire.send_data`."""
         size = len(data)
         if breaks_off:
             stream.breaks_off = True
@@ -157,8 +145,13 @@ class Http2Output:
             and self.out_size < _OUT_SIZE
         )
 
+    @property
+    def has_ready(self) -> bool:
+        """See `Http2Wire.has_ready`."""
+        return self.scheduler.count > 0 and not self.paused and self.send_window > 0
+
     def pump(self, room: int) -> None:
-        """Move up to `room` bytes of queued bodies (and a frame more) to `out`, in the order of the scheduler."""
+        """See `Http2Wire.pump`."""
         scheduler = self.scheduler
         while room > 0 and self.send_window > 0:
             stream = scheduler.first()
@@ -221,7 +214,7 @@ class Http2Output:
             self._drop(stream)
 
     def reset(self, stream_id: int, code: int) -> None:
-        """End a stream from our side, whatever its state."""
+        """See `Http2Wire.reset`."""
         self.out.append(frames.reset_frame(stream_id, code))
         stream = self.streams.get(stream_id)
         if stream is not None:
@@ -229,13 +222,13 @@ class Http2Output:
         self._remember_reset(stream_id, by_peer=False)
 
     def announce_end(self) -> None:
-        """A first GOAWAY: streams that are on their way are still answered (RFC 9113 section 6.8)."""
+        """See `Http2Wire.announce_end`."""
         if self._goaway_sent is None:
             self._goaway_sent = LARGEST_STREAM
             self.out.append(frames.goaway_frame(LARGEST_STREAM, NO_ERROR))
 
     def end(self, code: int = NO_ERROR, reason: str = "") -> None:
-        """The last GOAWAY: it names the last stream that was taken; later ones are ignored."""
+        """See `Http2Wire.end`."""
         last = min(self.last_stream_id, self._ignore_above)
         if self._goaway_sent != last or code:
             self._goaway_sent = self._ignore_above = last

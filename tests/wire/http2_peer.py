@@ -11,9 +11,9 @@ from typing import Any
 
 import hpack
 
-from pounce.wire.http2 import Http2Wire
 from pounce.wire.http2_frames import ConnectionFault
 from pounce.wire.http2_limits import Http2Limits
+from pounce.wire.http2_native import NativeWire
 from pounce.wire.http2_scheduler import Http2Stream
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
@@ -151,7 +151,7 @@ class Peer:
     """A wire, the frames it was fed, and what it said: `output` in words, `events` as its sink heard them."""
 
     def __init__(self, connect_protocol: bool = True, **limits: int) -> None:
-        self.wire = Http2Wire(self, Http2Limits(**limits), connect_protocol)
+        self.wire = NativeWire(self, Http2Limits(**limits), connect_protocol)
         self.streams: dict[int, Http2Stream] = {}
         self.events: list[str] = []
         self.heads: dict[int, Any] = {}

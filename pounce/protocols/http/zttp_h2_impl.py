@@ -2,6 +2,6 @@
 
 from pounce.connection.http2 import HTTP2Protocol as ZttpH2Protocol
 from pounce.exchange.stream_cycle import StreamCycle as RequestResponseCycle
-from pounce.wire.http2_headers import CONNECTION_FIELDS as FORBIDDEN_HEADERS
+from pounce.wire.http2_requests import CONNECTION_FIELDS as FORBIDDEN_HEADERS
 
 __all__ = ["FORBIDDEN_HEADERS", "RequestResponseCycle", "ZttpH2Protocol"]

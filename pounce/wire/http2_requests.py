@@ -1,0 +1,194 @@
+"""What a request over HTTP/2 may say: from the fields of its block to a request that is checked.
+
+Answers to: RFC 9113 section 8, RFC 8441 section 4, RFC 9218 sections 4 and 7.1. Knows nothing of: HPACK, streams.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from pounce.wire.http2_frames import (
+    FRAME_SIZE_ERROR,
+    LARGEST_STREAM,
+    PROTOCOL_ERROR,
+    ConnectionFault,
+    StreamFault,
+    read_long,
+)
+from pounce.wire.http2_limits import Http2Limits
+from pounce.wire.response_fields import Headers, bad_in_value
+
+#: Fields that belong to a connection and have no place in HTTP/2 (RFC 9113 section 8.2.2).
+CONNECTION_FIELDS = frozenset((b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade"))
+
+_PSEUDO = frozenset((b":method", b":scheme", b":authority", b":path", b":protocol"))
+
+_is_name = re.compile(rb"[!#$%&'*+\-.^_`|~0-9a-z]+").fullmatch
+_is_method = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+").fullmatch
+_is_path = re.compile(rb"(?:/[\x21\x22\x24-\x7e]*|\*)").fullmatch
+_is_scheme = re.compile(rb"[A-Za-z][A-Za-z0-9+.\-]*").fullmatch
+_is_authority = re.compile(rb"[\x21-\x22\x24-\x2e\x30-\x3e\x41-\x5b\x5d-\x7e]*").fullmatch  # no "/", "?", "#", "@", "\"
+
+_PADDING = (b" ", b"\t", b"")
+
+#: The priority of a request that says nothing: urgency 3, not incremental (RFC 9218 section 4).
+DEFAULT_URGENCY = 3
+
+#: A request's fields that say how its connection or body is handled, or that are joined.
+_SPECIAL = frozenset((b"te", b"host", b"cookie", b"content-length", b"expect", b"priority"))
+
+
+class RequestHead:
+    """A checked request. `refusal` is the status it is answered with instead of by the app, or 0."""
+
+    __slots__ = (
+        "content_length",
+        "expect_continue",
+        "headers",
+        "incremental",
+        "method",
+        "path",
+        "protocol",
+        "query",
+        "refusal",
+        "urgency",
+    )
+
+    def __init__(self) -> None:
+        self.method = ""
+        self.path = b""
+        self.query = b""
+        self.protocol = b""
+        self.headers: Headers = []
+        self.content_length: int | None = None
+        self.expect_continue = False
+        self.urgency = DEFAULT_URGENCY
+        self.incremental = False
+        self.refusal = 0
+
+
+def read_request(
+    fields: Iterable[tuple[bytes, bytes]], limits: Http2Limits, allows_connect_protocol: bool
+) -> RequestHead:
+    """The request that these fields are. Raises StreamFault."""
+    head = RequestHead()
+    headers = head.headers
+    pseudo: dict[bytes, bytes] = {}
+    host: bytes | None = None
+    crumbs: list[bytes] = []
+    cookie_at = 0
+    size = count = 0
+    for name, value in fields:
+        size += 32 + len(name) + len(value)
+        count += 1
+        if name[:1] == b":":
+            if headers or crumbs or name not in _PSEUDO or name in pseudo:
+                raise StreamFault(PROTOCOL_ERROR, "a pseudo-header field that is unknown, twice there or too late")
+            if bad_in_value(value):
+                raise StreamFault(PROTOCOL_ERROR, "a control character in a pseudo-header field")
+            pseudo[name] = value
+            continue
+        _check_field(name, value)
+        if name in _SPECIAL:
+            if name == b"cookie":
+                if not crumbs:
+                    cookie_at = len(headers)
+                crumbs.append(value)
+                continue
+            if name == b"host":
+                if host is not None:
+                    raise StreamFault(PROTOCOL_ERROR, "two Host fields")
+                host = value
+            elif name == b"content-length":
+                if head.content_length is not None or not value.isdigit() or len(value) > 18:
+                    raise StreamFault(PROTOCOL_ERROR, "a bad or second Content-Length")
+                head.content_length = int(value)
+            elif name == b"expect":
+                head.expect_continue = b"100-continue" in [token.strip() for token in value.lower().split(b",")]
+            elif name == b"priority":
+                head.urgency, head.incremental = read_priority(value)
+        headers.append((name, value))
+    if crumbs:  # RFC 9113 section 8.2.3
+        headers.insert(cookie_at, (b"cookie", b"; ".join(crumbs)))
+    _read_pseudo(head, pseudo, host, allows_connect_protocol)
+    if size > limits.header_list_size or count > limits.header_count:
+        head.refusal = 431
+    return head
+
+
+def _read_pseudo(
+    head: RequestHead, pseudo: dict[bytes, bytes], host: bytes | None, allows_connect_protocol: bool
+) -> None:
+    """RFC 9113 sections 8.3.1 and 8.5, RFC 8441 section 4."""
+    method, authority, path = pseudo.get(b":method", b""), pseudo.get(b":authority"), pseudo.get(b":path")
+    if not _is_method(method):
+        raise StreamFault(PROTOCOL_ERROR, "no or no valid :method")
+    if authority is not None:
+        if not _is_authority(authority):
+            raise StreamFault(PROTOCOL_ERROR, "no valid :authority")
+        if host is None:
+            head.headers.insert(0, (b"host", authority))
+        elif host.lower() != authority.lower():
+            raise StreamFault(PROTOCOL_ERROR, "Host is not :authority")
+    elif host is not None and not _is_authority(host):
+        raise StreamFault(PROTOCOL_ERROR, "no valid Host")
+    head.method = method.decode("ascii")
+    protocol = pseudo.get(b":protocol")
+    if protocol is not None and (not allows_connect_protocol or method != b"CONNECT" or not authority):
+        raise StreamFault(PROTOCOL_ERROR, ":protocol has no place here")
+    if method == b"CONNECT" and protocol is None:
+        if b":scheme" in pseudo or path is not None or not authority:
+            raise StreamFault(PROTOCOL_ERROR, "CONNECT with a scheme or a path, or without an authority")
+        head.refusal = 400  # as with HTTP/1.1: no app can make a tunnel of it
+        return
+    if not _is_scheme(pseudo.get(b":scheme", b"")) or path is None or not _is_path(path):
+        raise StreamFault(PROTOCOL_ERROR, "no or no valid :scheme or :path")
+    if path == b"*" and method != b"OPTIONS":
+        raise StreamFault(PROTOCOL_ERROR, "* is for OPTIONS")
+    head.protocol = protocol or b""
+    head.path, _, head.query = path.partition(b"?")
+
+
+def check_trailers(fields: Iterable[tuple[bytes, bytes]]) -> None:
+    """A request's trailers, for which ASGI has no place. Raises StreamFault."""
+    for name, value in fields:
+        _check_field(name, value)
+
+
+def _check_field(name: bytes, value: bytes) -> None:
+    """RFC 9113 sections 8.2.1 and 8.2.2, for a field that is no pseudo-header field."""
+    if not _is_name(name):
+        raise StreamFault(PROTOCOL_ERROR, "a field name that is not allowed")
+    if bad_in_value(value) or (value and (value[:1] in _PADDING or value[-1:] in _PADDING)):
+        raise StreamFault(PROTOCOL_ERROR, "a field value that is not allowed")
+    if name in CONNECTION_FIELDS or (name == b"te" and value.lower() != b"trailers"):
+        raise StreamFault(PROTOCOL_ERROR, "a connection-specific field")
+
+
+def read_priority(value: bytes) -> tuple[int, bool]:
+    """Urgency and incremental of a Priority field value; what cannot be read counts as not there (RFC 9218)."""
+    urgency, incremental = DEFAULT_URGENCY, False
+    for item in value[:256].split(b","):
+        key, _, given = item.strip().partition(b"=")
+        given = given.partition(b";")[0]
+        if key == b"u":
+            urgency = int(given) if len(given) == 1 and given in b"01234567" else DEFAULT_URGENCY
+        elif key.partition(b";")[0] == b"i":
+            incremental = given in (b"", b"?1")
+    return urgency, incremental
+
+
+def read_priority_update(stream_id: int, payload: bytes) -> tuple[int, int, bool]:
+    """The stream that a PRIORITY_UPDATE frame is about, its urgency and incremental (RFC 9218 section 7.1).
+
+    Raises ConnectionFault.
+    """
+    if stream_id:
+        raise ConnectionFault(PROTOCOL_ERROR, "PRIORITY_UPDATE on a stream")
+    if len(payload) < 4:
+        raise ConnectionFault(FRAME_SIZE_ERROR, "PRIORITY_UPDATE without a stream")
+    about = read_long(payload) & LARGEST_STREAM
+    if not about & 1:
+        raise ConnectionFault(PROTOCOL_ERROR, "PRIORITY_UPDATE of a stream that no client can open")
+    return about, *read_priority(payload[4:])
