@@ -230,6 +230,7 @@ class NativeWire(Http2Output):
         self._receive_window -= size
         if self._receive_window < 0:
             raise ConnectionFault(FLOW_CONTROL_ERROR, "more data than the connection's window allows")
+        data = frames.unpadded(payload) if flags & frames.PADDED else payload
         stream = self.streams.get(stream_id)
         if stream is None or not stream.remote_open:
             if stream_id > self.last_stream_id or not stream_id & 1:
@@ -240,7 +241,6 @@ class NativeWire(Http2Output):
             else:
                 self._fail_stream(stream_id, STREAM_CLOSED)
             return
-        data = frames.unpadded(payload) if flags & frames.PADDED else payload
         length = len(data)
         ended = flags & frames.END_STREAM
         stream.receive_window -= size
@@ -371,9 +371,12 @@ class NativeWire(Http2Output):
             self._widen(stream, increment)
 
     def _widen(self, stream: Http2Stream, more: int) -> None:
+        """A stream's window is larger than before; or smaller, and then perhaps below zero (RFC 9113 section 6.9.2)."""
         stream.send_window += more
         if stream.queue and stream.send_window > 0:
             self.scheduler.add(stream)
+        else:
+            self.scheduler.remove(stream)
 
     def _fail_stream(self, stream_id: int, code: int) -> None:
         """Answer a stream's fault. The client made us do it, so it counts as a reset of its own (CVE-2025-8671)."""

@@ -234,6 +234,9 @@ case("6.1", "DATA on stream 0", data(0, b"x"), out=goes("PROTOCOL_ERROR"))
 case("6.1", "padding is taken off", post(1), data(1, b"\x03abc\0\0\0", PADDED | END), events=("request 1", "end 1 3"))
 case("6.1", "padding alone", post(1), data(1, b"\x02\0\0", PADDED | END), events=("request 1", "end 1 0"))
 case("6.1", "padding as long as the frame", post(1), data(1, b"\x03\0\0", PADDED), out=goes("PROTOCOL_ERROR", 1))
+case("6.1", "the same on a stream that is closed",
+    post(1), rst(1), data(1, b"\x03\0\0", PADDED), out=goes("PROTOCOL_ERROR", 1),
+)
 case("6.1", "PADDED without a length", post(1), data(1, b"", PADDED), out=goes("FRAME_SIZE_ERROR", 1))
 case("6.1", "END_STREAM ends the request", post(1), data(1, b"abc", END), events=("request 1", "end 1 3"))
 
@@ -342,6 +345,13 @@ case("6.9.2", "a new initial size changes open streams",
 case("6.9.2", "a window may become negative",
     settings((4, 5)), headers(1), answer(1, b"abcdefgh"), lambda peer: peer.wire.pump(9), settings((4, 2)),
     window(1, 3), window(1, 1), out=("SETTINGS ACK", "HEADERS 1", "DATA 1 5", "SETTINGS ACK", "DATA 1 1"),
+)
+case("6.9.2", "it may do so while the response waits for the connection's window",
+    settings((4, 65540)), headers(1), answer(1, b"x" * 65545), lambda peer: peer.wire.pump(1 << 20), settings((4, 9)),
+    window(0, 100), lambda peer: peer.wire.pump(1 << 20), window(1, 65527), lambda peer: peer.wire.pump(1 << 20),
+    window(1, 100), out=(
+        "SETTINGS ACK", "HEADERS 1", *["DATA 1 16384"] * 3, "DATA 1 16383", "SETTINGS ACK", "DATA 1 1", "DATA 1 9 END",
+    ),
 )
 case("6.9.2", "a new initial size that overflows a stream",
     headers(1), window(1, 2**31 - 65536), settings((4, 65537)), out=goes("FLOW_CONTROL_ERROR", 1),
