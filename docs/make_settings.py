@@ -15,8 +15,8 @@ Made by `docs/make_settings.py` from the table of options; do not edit.
 
 `pounce APP [OPTIONS]`: APP is `package.module:attribute` (`$POUNCE_APP`, `$UVICORN_APP`). Each option is also a
 parameter of `pounce.run()` and `pounce.Config`, and an environment variable: `POUNCE_` and the parameter's name in
-capitals, or the same with `UVICORN_`; the first one wins, and the command line wins over both. `--worker-class`
-and `--http2-limit` are pounce's own and have no `UVICORN_` form. Times are in seconds, sizes in bytes.
+capitals, or the same with `UVICORN_`; the first one wins, and the command line wins over both. `--worker-class`,
+`--http2-wire` and `--http2-limit` are pounce's own and have no `UVICORN_` form. Times are in seconds, sizes in bytes.
 
 In Python a number or a switch may be given as its string: `pounce.run("main:app", port=os.environ["PORT"])`. A value
 that a setting cannot have is an error before anything is started: one line and exit code 2 from the command,

@@ -45,6 +45,7 @@ class ConfigView(Protocol):
     loop: str
     http: Any
     http2: bool
+    http2_wire: Literal["native", "h2"]
     http2_limits: Any
     ws: Any
     ws_max_size: int

@@ -1,8 +1,8 @@
 """Every command line option, once: parameter, flags, help, type. The command in `pounce.cli` is built from this table.
 
 Defaults are those of `pounce.config.defaults`, the values that are allowed those of `pounce.config.values`. Flags,
-metavars and environment variables are uvicorn's; `--worker-class` and `--http2-limit` are pounce's own. Knows nothing
-of: the config, the server; importing it loads neither asyncio nor ssl.
+metavars and environment variables are uvicorn's; `--worker-class`, `--http2-wire` and `--http2-limit` are pounce's own.
+Knows nothing of: the config, the server; importing it loads neither asyncio nor ssl.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ APPLICATION = "Application"
 GROUPS = (APPLICATION, BINDING, WORKERS, PROTOCOLS, LIMITS, TLS, LOGGING)
 
 #: Parameters that uvicorn does not have.
-OWN = ("worker_class", "http2_limits")
+OWN = ("worker_class", "http2_limits", "http2_wire")
 
 #: Parameters of `Config` that no flag sets, with the reason.
 NOT_ON_CLI = {
@@ -247,6 +247,7 @@ OPTIONS: tuple[Option, ...] = (
         {"metavar": _names_of(HTTPProtocolType)},
     ),
     Option("http2", PROTOCOLS, "--http2", "Speak HTTP/2 as well. Needs the h2 package.", None, _FLAG),
+    Option("http2_wire", PROTOCOLS, "--http2-wire", "HTTP/2 implementation: pounce's own, or that of the h2 library."),
     Option(
         "ws", PROTOCOLS, "--ws", "WebSocket implementation, or an import string of a protocol class.", None,
         {"metavar": _names_of(WSProtocolType)},

@@ -21,6 +21,7 @@ from pounce.binding import SocketFile
 from pounce.config import defaults
 from pounce.config.config import Config
 from pounce.config.registry import (
+    Http2WireType,
     HTTPProtocolType,
     InterfaceType,
     LifespanType,
@@ -109,6 +110,7 @@ def run(
     reset_contextvars: bool = defaults.RESET_CONTEXTVARS,
     http2_limits: Http2Limits | Mapping[str, int] | None = defaults.HTTP2_LIMITS,
     worker_class: WorkerClassType | None = defaults.WORKER_CLASS,
+    http2_wire: Http2WireType = defaults.HTTP2_WIRE,
 ) -> None:
     """Serve `app` until a signal ends it. The parameters are those of `Config`; `app_dir` goes first on `sys.path`.
 

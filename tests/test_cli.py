@@ -83,7 +83,8 @@ def test_every_option_has_its_environment_variables(option: Any, tmp_path: Path)
     """POUNCE_NAME and, but for what is pounce's own, UVICORN_NAME; the former wins, the flag wins over both."""
     name = option.parameter.upper()
     names_of_it = [f"POUNCE_{name}", f"UVICORN_{name}"]
-    assert option.environment == (names_of_it[:1] if name in ("WORKER_CLASS", "HTTP2_LIMITS") else names_of_it)
+    own = ("WORKER_CLASS", "HTTP2_WIRE", "HTTP2_LIMITS")
+    assert option.environment == (names_of_it[:1] if name in own else names_of_it)
     (option_param,) = (param for param in cli.main.params if param.name == option.parameter)
     assert option_param.envvar == option.environment
 

@@ -126,7 +126,7 @@ UVICORN: dict[str, tuple[str, Any]] = {
 
 
 def test_the_flags_are_uvicorns() -> None:
-    """Every flag of uvicorn with its metavar and default, plus two of our own and nothing else."""
+    """Every flag of uvicorn with its metavar and default, plus three of our own and nothing else."""
     context = click.Context(main)
     found = {}
     for param in main.params:
@@ -134,5 +134,6 @@ def test_the_flags_are_uvicorns() -> None:
             option = BY_PARAMETER[param.name]
             found[option.flags] = (param.make_metavar(context), None if param.multiple else option.default)
     assert found.pop("--worker-class") == ("[auto|thread|process]", None)
+    assert found.pop("--http2-wire") == ("[native|h2]", "native")
     assert found.pop("--http2-limit") == ("NAME=NUMBER", None)
     assert found == UVICORN

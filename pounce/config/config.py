@@ -26,6 +26,7 @@ from pounce.config.registry import (
     LIFESPAN,
     LOOP_FACTORIES,
     WS_PROTOCOLS,
+    Http2WireType,
     HTTPProtocolType,
     InterfaceType,
     LifespanType,
@@ -126,6 +127,7 @@ class Config:
         reset_contextvars: bool = defaults.RESET_CONTEXTVARS,
         http2_limits: Http2Limits | Mapping[str, int] | None = defaults.HTTP2_LIMITS,
         worker_class: WorkerClassType | None = defaults.WORKER_CLASS,
+        http2_wire: Http2WireType = defaults.HTTP2_WIRE,
     ) -> None:
         # Asked first: a package imported below may switch the GIL on in this process, which says nothing about the
         # server processes.
@@ -140,6 +142,7 @@ class Config:
         self.loop = loop
         self.http = http
         self.http2 = http2
+        self.http2_wire: Http2WireType = http2_wire
         self.http2_limits: Http2Limits = http2_limits  # type: ignore[assignment]  # once it is read, below
         self.ws = ws
         self.ws_max_size = ws_max_size
@@ -248,7 +251,7 @@ class Config:
         (not under the reloader, where it may be about to be written).
         """
         if self.http2:
-            require_http2()
+            require_http2(self.http2_wire)
         for flag, name in (("--http", self.http), ("--ws", self.ws), ("--loop", self.loop)):
             require_package(flag, name)
         if self.is_ssl:
@@ -272,7 +275,7 @@ class Config:
             if is_built_in(self.http, HTTP_PROTOCOLS):
                 http_protocol_class = resolve("--http", self.http, HTTP_PROTOCOLS)
                 if self.http2:
-                    with_http2(http_protocol_class)
+                    with_http2(http_protocol_class, self.http2_wire)
         with contextlib.suppress(ImportError):
             if is_built_in(self.ws, WS_PROTOCOLS):
                 resolve("--ws", self.ws, WS_PROTOCOLS)
@@ -290,7 +293,7 @@ class Config:
 
         self.http_protocol_class = resolve("--http", self.http, HTTP_PROTOCOLS)
         if self.http2:
-            self.http_protocol_class = with_http2(self.http_protocol_class)
+            self.http_protocol_class = with_http2(self.http_protocol_class, self.http2_wire)
         self.ssl = tls.context_from(self, getattr(self.http_protocol_class, "alpn_protocols", None))
         self.encoded_headers = self._encode_headers()
         self.ws_protocol_class = resolve("--ws", self.ws, WS_PROTOCOLS)

@@ -25,6 +25,7 @@ RELOAD_DELAY: Final = 0.25
 LOOP: Final = "auto"
 HTTP: Final = "auto"
 HTTP2: Final = False
+HTTP2_WIRE: Final = "native"
 HTTP2_LIMITS: Final = None
 H11_MAX_INCOMPLETE_EVENT_SIZE: Final = None
 WS: Final = "auto"

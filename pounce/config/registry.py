@@ -16,6 +16,7 @@ from pounce.importer import import_from_string
 HTTPProtocolType = Literal["auto", "h11", "httptools", "zttp"]
 WSProtocolType = Literal["auto", "none", "websockets", "websockets-sansio", "wsproto"]
 LifespanType = Literal["auto", "on", "off"]
+Http2WireType = Literal["native", "h2"]
 LoopFactoryType = Literal["none", "auto", "asyncio", "uvloop", "zuvloop"]
 InterfaceType = Literal["auto", "asgi3", "asgi2", "wsgi"]
 
@@ -71,6 +72,7 @@ UVICORN_ALIASES |= {f"pounce{name.removeprefix('uvicorn')}": target for name, ta
 _PACKAGES = {
     ("--http", "httptools"): "httptools",
     ("--http", "zttp"): "zttp",
+    ("--http2-wire", "h2"): "h2",
     ("--ws", "websockets"): "websockets",
     ("--ws", "websockets-sansio"): "websockets",
     ("--ws", "wsproto"): "wsproto",
@@ -87,16 +89,21 @@ def require_package(flag: str, name: Any) -> None:
         raise explain(ModuleNotFoundError(line, name=package), line)
 
 
-def require_http2() -> None:
-    """Raise an explained `ModuleNotFoundError` if HTTP/2 cannot be spoken."""
+def require_http2(wire: str) -> None:
+    """Raise an explained `ModuleNotFoundError` if HTTP/2 cannot be spoken on this wire (`Http2WireType`)."""
     if importlib.util.find_spec("hpack") is None:  # what is needed of h2's packages
         line = f"--http2 needs the h2 package: pip install '{names.distribution()}[standard]', or pip install h2"
         raise explain(ModuleNotFoundError(line, name="h2"), line)
+    require_package("--http2-wire", wire)
 
 
-def with_http2(http1_class: Any) -> Any:
-    """The class that speaks HTTP/2 or, through `http1_class`, HTTP/1.1. Raises as `require_http2`."""
-    require_http2()
+def with_http2(http1_class: Any, wire: str) -> Any:
+    """The class that speaks HTTP/2 or, through `http1_class`, HTTP/1.1. Raises as `require_http2`.
+
+    The wire is imported, too; the config says to each connection which one it is.
+    """
+    require_http2(wire)
+    import_from_string("pounce.connection.pick_http2:http2_wire")(wire)
     return import_from_string("pounce.connection.http2_auto:negotiator")(http1_class)
 
 

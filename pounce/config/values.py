@@ -12,7 +12,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol, get_args
 
-from pounce.config.registry import INTERFACES, LIFESPAN
+from pounce.config.registry import INTERFACES, LIFESPAN, Http2WireType
 from pounce.contracts import WorkerClassType
 from pounce.errors import explain, explanation
 from pounce.logs import LOG_LEVELS
@@ -224,6 +224,7 @@ KINDS: dict[str, Kind] = {
     "reload": _FLAG,
     "reload_delay": Seconds(most=10**9),  # what waits for it takes no more than some 10**9, and no infinity
     "http2": _FLAG,
+    "http2_wire": OneOf(get_args(Http2WireType)),
     "http2_limits": Limits(),
     "ws_max_size": Integer(0, optional=True),
     "ws_max_queue": Integer(0, optional=True),
@@ -251,6 +252,7 @@ KINDS: dict[str, Kind] = {
 
 #: Settings that have no effect without another one.
 NEEDED: dict[str, str] = {
+    "http2_wire": "http2",
     "http2_limits": "http2",
     "limit_max_requests_jitter": "limit_max_requests",
     "ssl_keyfile_password": "ssl_certfile",

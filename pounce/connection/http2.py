@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 from pounce.connection.base import HttpConnection
 from pounce.connection.http2_stream import HttpStream
 from pounce.connection.http2_websocket import WebSocketStream, websocket_wire
+from pounce.connection.pick_http2 import http2_wire
 from pounce.connection.state import ServerState
 from pounce.contracts import ConfigView
 from pounce.exchange.canned import bad_request, header_fields_too_large, service_unavailable
@@ -22,7 +23,6 @@ from pounce.exchange.stream_cycle import StreamCycle
 from pounce.wire.http2 import Http2Wire
 from pounce.wire.http2_frames import ENHANCE_YOUR_CALM, ConnectionFault
 from pounce.wire.http2_limits import Http2Limits
-from pounce.wire.http2_native import NativeWire
 from pounce.wire.http2_requests import RequestHead
 from pounce.wire.http2_scheduler import Http2Stream
 
@@ -49,7 +49,7 @@ class HTTP2Protocol(HttpConnection):
         super().__init__(config, server_state, app_state, _loop)
         self.ws_wire_class = websocket_wire(config.ws_protocol_class)
         self.limits = Http2Limits.of(config.http2_limits)
-        self.wire: Http2Wire = NativeWire(self, self.limits, self.ws_wire_class is not None)
+        self.wire: Http2Wire = http2_wire(config.http2_wire)(self, self.limits, self.ws_wire_class is not None)
         #: No stream is taken any more, and the connection ends with the last one.
         self.shutdown_requested = False
         self._stall_timer: asyncio.TimerHandle | None = None

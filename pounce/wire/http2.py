@@ -1,7 +1,8 @@
 """The contract between HTTP/2's wires and their connection: bytes in become sink calls, answers become frames.
 
-One wire serves one connection. It knows no transport, no clock and no app. Answers to: RFC 9113, RFC 8441 section 3,
-RFC 9218 section 7.
+One wire serves one connection. It knows no transport, no clock and no app. There are two: `http2_native`, which is
+fast, and `http2_h2`, which is small, the h2 library doing the work. Answers to: RFC 9113, RFC 8441 section 3, RFC 9218
+section 7.
 """
 
 from __future__ import annotations

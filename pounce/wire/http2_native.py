@@ -1,7 +1,7 @@
 """HTTP/2 by ourselves, the fast wire: the receiving half; `Http2Output` is the sending one.
 
-Frames and states of streams are here; header compression is the h2 project's `hpack`. (`h2.H2Connection` does
-the same work at ten times the cost; docs/http2.md has the figures.) Answers to: RFC 9113, RFC 8441 section 3, RFC 9218
+Frames and states of streams are here; header compression is the h2 project's `hpack`. (`wire/http2_h2` has the same
+work done by `h2.H2Connection`; docs/http2.md has the figures.) Answers to: RFC 9113, RFC 8441 section 3, RFC 9218
 section 7.
 """
 

@@ -344,6 +344,29 @@ def test_http2_without_h2_is_refused_in_one_line(monkeypatch: pytest.MonkeyPatch
     assert explanation(caught.value) == (line, 3)
 
 
+@pytest.mark.parametrize("method", ["load", "check"])
+def test_the_wire_of_h2_needs_all_of_h2(monkeypatch: pytest.MonkeyPatch, method: str) -> None:
+    """hpack alone is enough for the native wire only."""
+    find_spec = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "h2" else find_spec(name))
+    getattr(made(http2=True), method)()
+    with pytest.raises(ModuleNotFoundError) as caught:
+        getattr(made(http2=True, http2_wire="h2"), method)()
+    assert explanation(caught.value) == ("--http2-wire h2 needs the h2 package: pip install h2", 3)
+
+
+@pytest.mark.parametrize("wire", ["native", "h2"])
+def test_the_h2_library_is_imported_for_its_wire_only(wire: str) -> None:
+    """By the config that asks for it, so that no connection has to."""
+    code = (
+        "import sys; from pounce.config.config import Config\n"
+        f"Config('tests.config.apps:asgi3', http2=True, http2_wire={wire!r}, http='h11').load()\n"
+        "print('h2.connection' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert done.stdout.strip() == str(wire == "h2")
+
+
 def test_http2_limits_may_be_a_mapping() -> None:
     """What is not given keeps its default; a dataclass is taken as it is."""
     limits = made(http2_limits={"resets": 7}).http2_limits
@@ -490,7 +513,9 @@ def test_a_custom_protocol_that_is_not_there_is_explained() -> None:
     assert (explanation(caught.value) or ("",))[0].startswith("Cannot use --http tests.config.apps:Nothing. ")
 
 
-@pytest.mark.parametrize("settings", ["", "http2=True", "http='h11', ws='none', lifespan='off'"])
+@pytest.mark.parametrize(
+    "settings", ["", "http2=True", "http2=True, http2_wire='h2'", "http='h11', ws='none', lifespan='off'"]
+)
 def test_a_worker_thread_finds_everything_imported(settings: str) -> None:
     """After `preload` a thread's `for_worker` imports nothing more: each thread would keep it in a heap of its own."""
     code = (

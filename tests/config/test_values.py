@@ -37,6 +37,7 @@ STRINGS: dict[str, tuple[str, Any]] = {
     "backlog": (" 100 ", 100),
     "workers": ("2", 2),
     "worker_class": ("thread", "thread"),
+    "http2_wire": ("h2", "h2"),
     "reload_delay": ("0.5", 0.5),
     "ws_max_size": ("1_000", 1000),
     "ws_max_queue": ("8", 8),
@@ -85,7 +86,7 @@ def usage_error(*arguments: str) -> str:
 
 def test_every_number_switch_and_choice_has_a_row() -> None:
     """None is left that a string could pass for and then break a request."""
-    checked = {"int", "float", "bool", "InterfaceType", "LifespanType", "WorkerClassType"}
+    checked = {"int", "float", "bool", "InterfaceType", "LifespanType", "WorkerClassType", "Http2WireType"}
     annotated = {name for name, of in PARAMETERS.items() if checked & set(re.findall(r"\w+", str(of.annotation)))}
     assert set(KINDS) == annotated | {"headers"}
     assert set(KINDS) == set(STRINGS) | NO_STRINGS
@@ -258,6 +259,7 @@ def test_no_limits_are_the_default_ones() -> None:
 
 
 GIVEN = {
+    "http2_wire": "h2",
     "http2_limits": {"resets": 7},
     "limit_max_requests_jitter": 5,
     "ssl_keyfile_password": "secret",

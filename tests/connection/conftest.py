@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from tests.connection import http2_client
 from tests.fakes import PROTOCOLS, LoopDouble, plain_task_factory
 
 LOOPS: list[Any] = ["asyncio", "asyncio with a task factory", "double"]
@@ -47,3 +48,10 @@ async def loop(loop_kind: str, anyio_backend: Any) -> Any:
         running.set_task_factory(None)
     else:
         yield running
+
+
+@pytest.fixture(params=["native", "h2"])
+def http2_wire(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The name of the wire of all HTTP/2 connections in the test."""
+    monkeypatch.setattr(http2_client, "WIRE", request.param)
+    return str(request.param)

@@ -20,6 +20,9 @@ from pounce.wire.http2_limits import Http2Limits
 GET = [(":method", "GET"), (":scheme", "http"), (":authority", "a.example"), (":path", "/")]
 POST = [(":method", "POST"), *GET[1:]]
 
+#: The `--http2-wire` of the connections: the fixture `http2_wire` runs a test with each.
+WIRE = "native"
+
 
 class FakeTransport:
     """Collects what is written. `limit` bytes unread make it pause its protocol, as asyncio's do."""
@@ -110,6 +113,7 @@ class Connection:
             "ws_ping_timeout": None,
             "ws_per_message_deflate": True,
             "http2_limits": Http2Limits.of(limits),
+            "http2_wire": WIRE,
         }
         transport_limit = settings.pop("transport_limit", 65536)
         config: Any = SimpleNamespace(**(values | settings))

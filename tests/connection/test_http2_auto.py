@@ -24,9 +24,9 @@ def anyio_backend() -> str:
     return "asyncio"
 
 
-def connect(parser: str) -> tuple[Any, FakeTransport]:
+def connect(parser: str, wire: str = "native") -> tuple[Any, FakeTransport]:
     """A connection that has said nothing yet."""
-    config = plain_config(echo, http2_limits=Http2Limits())
+    config = plain_config(echo, http2_limits=Http2Limits(), http2_wire=wire)
     protocol = negotiator(PROTOCOLS[parser])(config, ServerState(), {}, asyncio.get_running_loop())
     transport = FakeTransport()
     transport.protocol = protocol
@@ -45,9 +45,9 @@ async def test_requests_of_http_1(parser: str, data: bytes) -> None:
 
 
 @pytest.mark.parametrize("cut", [0, 1, 4, 14, 23])
-async def test_the_preface(parser: str, cut: int) -> None:
+async def test_the_preface(parser: str, http2_wire: str, cut: int) -> None:
     """Cut anywhere, it is waited for."""
-    _, transport = connect(parser)
+    _, transport = connect(parser, http2_wire)
     for part in (PREFACE[:cut], PREFACE[cut:]):
         if part:
             assert type(transport.protocol) is not HTTP2Protocol
@@ -60,9 +60,9 @@ async def test_the_preface(parser: str, cut: int) -> None:
     "data",
     [b"INVALID CONNECTION PREFACE\r\n\r\n", b"PRI * HTTP/2.0\r\n\r\nXX\r\n\r\n", b"\x16\x03\x01\x02\x00\x01\n", b"x\n"],
 )
-async def test_an_invalid_preface(parser: str, data: bytes, caplog: pytest.LogCaptureFixture) -> None:
+async def test_an_invalid_preface(parser: str, http2_wire: str, data: bytes, caplog: pytest.LogCaptureFixture) -> None:
     """RFC 9113 section 3.4: a connection error, in frames: SETTINGS, GOAWAY with PROTOCOL_ERROR, the end."""
-    _, transport = connect(parser)
+    _, transport = connect(parser, http2_wire)
     transport.protocol.data_received(data)
     frames = split(bytes(transport.output))
     assert frames[0][0] == 4

@@ -86,6 +86,12 @@ def certificate() -> Iterator[tuple[list[str], Any]]:
         yield ["--ssl-certfile", str(pem)], authority
 
 
+@pytest.fixture(params=["native", "h2"])
+def http2(request: pytest.FixtureRequest) -> list[str]:
+    """The options for HTTP/2 on each of its wires."""
+    return ["--http2", "--http2-wire", request.param]
+
+
 def needs(package: str) -> None:
     if importlib.util.find_spec(package) is None:
         pytest.skip(f"{package} is not installed")
@@ -93,11 +99,11 @@ def needs(package: str) -> None:
 
 @pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
 @pytest.mark.parametrize("http", ["h11", "httptools", "zttp"])
-def test_both_versions_on_one_port(http: str, loop: str) -> None:
+def test_both_versions_on_one_port(http2: list[str], http: str, loop: str) -> None:
     """The preface decides; large bodies and many streams work; an `Upgrade: h2c` is ignored and its body kept."""
     needs(http)
     needs(loop)
-    with served(APP, "--http", http, "--http2", "--loop", loop) as server:
+    with served(APP, "--http", http, *http2, "--loop", loop) as server:
         with server.connect() as sock:
             client = Client(sock)
             assert client.get() == b"2 http 0"
@@ -114,11 +120,11 @@ def test_both_versions_on_one_port(http: str, loop: str) -> None:
 
 
 @pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
-def test_alpn_decides_over_tls(certificate: tuple[list[str], Any], loop: str) -> None:
+def test_alpn_decides_over_tls(http2: list[str], certificate: tuple[list[str], Any], loop: str) -> None:
     """h2 where the client offers it, HTTP/1.1 where it does not, or offers nothing."""
     needs(loop)
     options, authority = certificate
-    with served(APP, "--http2", "--loop", loop, *options) as server:
+    with served(APP, *http2, "--loop", loop, *options) as server:
         for offered, agreed in (([], None), (["http/1.1"], "http/1.1"), (["h2", "http/1.1"], "h2")):
             context = ssl.create_default_context()
             authority.configure_trust(context)
@@ -136,18 +142,18 @@ def test_alpn_decides_over_tls(certificate: tuple[list[str], Any], loop: str) ->
 
 
 @pytest.mark.parametrize("worker_class", ["thread", "process"])
-def test_every_worker_class_speaks_it(worker_class: str) -> None:
+def test_every_worker_class_speaks_it(http2: list[str], worker_class: str) -> None:
     """With two workers, over several connections."""
-    with served(APP, "--http2", "--workers", "2", "--worker-class", worker_class) as server, ExitStack() as stack:
+    with served(APP, *http2, "--workers", "2", "--worker-class", worker_class) as server, ExitStack() as stack:
         clients = [Client(stack.enter_context(server.connect())) for _ in range(6)]
         for client in clients:
             assert client.get() == b"2 http 0"
             assert client.get("/size/100000") == b"x" * 100000
 
 
-def test_sigterm_lets_streams_end() -> None:
+def test_sigterm_lets_streams_end(http2: list[str]) -> None:
     """GOAWAY comes, the response under way comes whole, and then the end."""
-    with served(APP, "--http2") as server, server.connect() as sock:
+    with served(APP, *http2) as server, server.connect() as sock:
         sock.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\4\0\0\0\0\0")
         # GET /slow in literal fields, so that nothing but the socket is needed.
         block = b"\x82\x86\x04\x05/slow\x01\x01a"
@@ -166,9 +172,9 @@ def test_sigterm_lets_streams_end() -> None:
         assert server.process.wait(PATIENCE) == 0
 
 
-def test_an_idle_connection_is_told_goodbye() -> None:
+def test_an_idle_connection_is_told_goodbye(http2: list[str]) -> None:
     """After the keep-alive timeout; also one that never says a word, or only half of the preface."""
-    with served(APP, "--http2", "--timeout-keep-alive", "1") as server:
+    with served(APP, *http2, "--timeout-keep-alive", "1") as server:
         for opening in (b"", b"PRI * HT"):
             with server.connect() as sock:
                 sock.sendall(opening)
@@ -182,10 +188,10 @@ def test_an_idle_connection_is_told_goodbye() -> None:
             assert (client.goaway.last_stream_id, client.goaway.error_code) == (1, 0)
 
 
-def test_a_limit_from_the_command_line() -> None:
+def test_a_limit_from_the_command_line(http2: list[str]) -> None:
     """The third PING is one too many."""
     limits = ["--http2-limit", "control-frames=2", "--http2-limit", "control-frames-per-second=0"]
-    with served(APP, "--http2", *limits) as server:
+    with served(APP, *http2, *limits) as server:
         with server.connect() as sock:
             client = Client(sock)
             for _ in range(3):
@@ -209,25 +215,25 @@ def url(server: Served, scheme: str = "http") -> str:
     return f"{scheme}://127.0.0.1:{server.address[1]}"
 
 
-def test_curl(certificate: tuple[list[str], Any], tmp_path: Path) -> None:
+def test_curl(http2: list[str], certificate: tuple[list[str], Any], tmp_path: Path) -> None:
     """With prior knowledge, over TLS, and with a large upload."""
     if "HTTP2" not in output("curl", "--version"):
         pytest.skip("this curl does not speak HTTP/2")
     upload = tmp_path / "upload"
     upload.write_bytes(b"x" * 1000000)
-    with served(APP, "--http2") as server:
+    with served(APP, *http2) as server:
         assert output("curl", "-sS", "--http2-prior-knowledge", url(server)) == "2 http 0"
         assert output("curl", "-sS", "--http2", url(server)) == "1.1 http 0"
         said = output("curl", "-sS", "--http2-prior-knowledge", "--data-binary", f"@{upload}", url(server))
         assert said == "2 http 1000000"
-    with served(APP, "--http2", *certificate[0]) as server:
+    with served(APP, *http2, *certificate[0]) as server:
         assert output("curl", "-sSk", url(server, "https")) == "2 https 0"
         assert output("curl", "-sSk", "--http1.1", url(server, "https")) == "1.1 https 0"
 
 
-def test_nghttp() -> None:
+def test_nghttp(http2: list[str]) -> None:
     """Several resources at a time, with priorities, padding and small windows."""
-    with served(APP, "--http2") as server:
+    with served(APP, *http2) as server:
         small_windows = ["--padding=100", "-w", "12", "-W", "14"]
         said = output("nghttp", "-nv", *small_windows, f"{url(server)}/size/100000", url(server))
         assert said.count(":status: 200") == 2
@@ -236,8 +242,8 @@ def test_nghttp() -> None:
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
 @pytest.mark.parametrize("load", ["-n2000 -c4 -m100", "-n200 -c4 -m25 -w14 -W16"])
-def test_h2load(certificate: tuple[list[str], Any], scheme: str, load: str) -> None:
+def test_h2load(http2: list[str], certificate: tuple[list[str], Any], scheme: str, load: str) -> None:
     """Nothing fails."""
-    with served(APP, "--http2", "--no-access-log", *(certificate[0] if scheme == "https" else [])) as server:
+    with served(APP, *http2, "--no-access-log", *(certificate[0] if scheme == "https" else [])) as server:
         said = output("h2load", *load.split(), f"{url(server, scheme)}/size/20000")
         assert " 0 failed, 0 errored, 0 timeout" in said, said

@@ -11,10 +11,17 @@ from typing import Any
 
 import hpack
 
+from pounce.wire.http2 import Http2Wire
 from pounce.wire.http2_frames import ConnectionFault
+from pounce.wire.http2_h2 import H2Wire
 from pounce.wire.http2_limits import Http2Limits
 from pounce.wire.http2_native import NativeWire
 from pounce.wire.http2_scheduler import Http2Stream
+
+WIRES: dict[str, type[Http2Wire]] = {"native": NativeWire, "h2": H2Wire}
+
+#: The wire of a `Peer`: the fixture `http2_wire` runs a test with each.
+WIRE = "native"
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 
@@ -147,11 +154,25 @@ def describe(kind: int, flags: int, stream_id: int, payload: bytes) -> str:
     return name + " ACK" * (flags & ACK)
 
 
+def joined(words: Iterable[str]) -> list[str]:
+    """The same frames, an END of its own being one of the frame before it: to the client that is the same."""
+    found: list[str] = []
+    for word in words:
+        name, _, rest = word.partition(" ")
+        if name == "DATA" and rest.endswith(" 0 END") and found:
+            kind, stream_id, *more = found[-1].split(" ")
+            if kind in ("DATA", "HEADERS") and [stream_id, "0", "END"] == rest.split(" ") and "..." not in more:
+                found[-1] += " END"
+                continue
+        found.append(word)
+    return found
+
+
 class Peer:
     """A wire, the frames it was fed, and what it said: `output` in words, `events` as its sink heard them."""
 
-    def __init__(self, connect_protocol: bool = True, **limits: int) -> None:
-        self.wire = NativeWire(self, Http2Limits(**limits), connect_protocol)
+    def __init__(self, connect_protocol: bool = True, wire: str | None = None, **limits: int) -> None:
+        self.wire: Http2Wire = WIRES[wire or WIRE](self, Http2Limits(**limits), connect_protocol)
         self.streams: dict[int, Http2Stream] = {}
         self.events: list[str] = []
         self.heads: dict[int, Any] = {}

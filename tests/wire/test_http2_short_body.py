@@ -7,6 +7,8 @@ import pytest
 from pounce.errors import MisusedByApp
 from tests.wire.http2_peer import ENDH, POST, Peer, block, frame, headers, settings, window
 
+pytestmark = pytest.mark.usefixtures("http2_wire")
+
 LENGTH = [(b"content-length", b"99999")]
 
 

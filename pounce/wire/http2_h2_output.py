@@ -1,0 +1,242 @@
+"""The sending half of the wire on the h2 library: answers are queued, and leave as windows and turns allow.
+
+Also what both halves share: h2's connection, the streams, and how one ends. Answers to: RFC 9113 sections 5.2, 6.8, 6.9
+and 8.1. Knows nothing of: what the peer sends (`wire/http2_h2`), transports, apps.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+from typing import Any
+
+from h2.config import H2Configuration
+from h2.connection import H2Connection
+from h2.exceptions import StreamClosedError
+
+from pounce.wire import http2_frames as frames
+from pounce.wire.http2_frames import LARGEST_STREAM, NO_ERROR
+from pounce.wire.http2_headers import BlockDecoder, informational_fields, response_fields, trailer_fields
+from pounce.wire.http2_limits import Budget, Http2Limits
+from pounce.wire.http2_scheduler import Http2Stream, Scheduler
+from pounce.wire.response_fields import Headers
+
+#: Streams that have ended, and so may still be spoken of by the peer; and priorities told ahead of their streams.
+MAX_REMEMBERED = 256
+
+
+class _Connection(H2Connection):
+    """h2's connection, of which little is kept in memory."""
+
+    MAX_CLOSED_STREAMS = MAX_REMEMBERED
+
+
+class H2Output:
+    """What an `H2Wire` sends, and the state that decides when it may: see `Http2Wire`."""
+
+    def __init__(self, limits: Http2Limits) -> None:
+        self._limits = limits
+        self.out: list[Any] = []
+        self.has_large = False
+        self.out_size = 0
+        self.paused = False
+        self.streams: dict[int, Http2Stream] = {}
+        self.queued_size = 0
+        self.sent_size = 0
+        self.control = Budget(limits.control_frames, limits.control_frames_per_second)
+
+        # Fields are checked by us, both ways: h2 would end the connection where one stream's end is asked for.
+        self._h2 = _Connection(
+            H2Configuration(
+                client_side=False,
+                header_encoding=None,
+                validate_inbound_headers=False,
+                normalize_inbound_headers=False,
+                validate_outbound_headers=False,
+                normalize_outbound_headers=False,
+            )
+        )
+        self._h2.decoder = BlockDecoder(limits)
+        self._failed = False  # h2 takes and gives nothing any more
+        self._scheduler = Scheduler()
+        self._last_stream_id = 0
+        self._ignore_above = LARGEST_STREAM
+        self._goaway_sent: int | None = None
+
+    def take_out(self) -> list[Any]:
+        """See `Http2Wire.take_out`."""
+        out, self.out = self.out, []
+        self.out_size = 0
+        return out
+
+    def _flush(self) -> None:
+        data = self._h2.data_to_send()
+        if data:
+            self.out.append(data)
+
+    # What was read
+
+    def consumed(self, stream: Http2Stream, size: int) -> None:
+        """See `Http2Wire.consumed`."""
+        if size and not self._failed:
+            stream.unread -= size
+            self._h2.acknowledge_received_data(size, stream.id)
+            self._flush()
+
+    # Answers out
+
+    def send_head(
+        self, stream: Http2Stream, status: int, fields: Iterable[tuple[bytes, bytes]], defaults: Headers
+    ) -> int | None:
+        """See `Http2Wire.send_head`."""
+        encoded, length = response_fields(status, fields, defaults)
+        self._flush()
+        stream.head_out, stream.head_at = self.out, len(self.out)
+        self._send_headers(stream, encoded)
+        return length
+
+    def send_informational(self, stream: Http2Stream, status: int, fields: Iterable[tuple[bytes, bytes]]) -> None:
+        """See `Http2Wire.send_informational`."""
+        self._send_headers(stream, informational_fields(status, fields))
+
+    def _send_headers(self, stream: Http2Stream, fields: Headers, end: bool = False) -> None:
+        if not self._failed:
+            self._h2.send_headers(stream.id, fields, end_stream=end)
+            self._flush()
+
+    def send_data(
+        self,
+        stream: Http2Stream,
+        data: bytes,
+        end: bool,
+        trailers: Headers | None = None,
+        breaks_off: bool = False,
+    ) -> None:
+        """See `Http2Wire.send_data`. All of it is queued, and waits for `pump`."""
+        if self._failed:
+            return
+        stream.ends, stream.trailers = end, trailers
+        stream.breaks_off |= breaks_off
+        if data:
+            if stream.queue is None:
+                stream.queue = deque()
+            stream.queue.append(memoryview(data))
+            stream.queued_size += len(data)
+            self.queued_size += len(data)
+            self._scheduler.add(stream)
+        elif end and not stream.queue:
+            if not (trailers or stream.breaks_off):
+                self._end_stream(stream)
+            self._on_local_end(stream)
+
+    def _end_stream(self, stream: Http2Stream) -> None:
+        """END_STREAM without a body: in the head's frame where that is not written yet, else in one of its own."""
+        self._flush()
+        self._h2.end_stream(stream.id)
+        if stream.head_out is self.out:
+            self._h2.clear_outbound_data_buffer()
+            head = self.out[stream.head_at]
+            self.out[stream.head_at] = b"%b%c%b" % (head[:4], head[4] | frames.END_STREAM, head[5:])
+
+    @property
+    def has_ready(self) -> bool:
+        """See `Http2Wire.has_ready`."""
+        return self._scheduler.count > 0 and not self.paused and self._can_send
+
+    @property
+    def _can_send(self) -> bool:
+        return not self._failed and self._h2.outbound_flow_control_window > 0
+
+    def pump(self, room: int) -> None:
+        """See `Http2Wire.pump`."""
+        while room > 0 and self._can_send:
+            stream = self._scheduler.first()
+            if stream is None:
+                break
+            window = self._h2.local_flow_control_window(stream.id)
+            if window > 0:
+                room -= self._send_frame(stream, min(window, frames.DEFAULT_FRAME_SIZE))
+            else:
+                self._scheduler.remove(stream)  # until its window is opened
+        self._flush()
+
+    def _send_frame(self, stream: Http2Stream, most: int) -> int:
+        """Send a frame of the stream whose turn it is; returns its size."""
+        queue = stream.queue
+        assert queue
+        part = queue[0][:most]
+        size = len(part)
+        if size < len(queue[0]):
+            queue[0] = queue[0][size:]
+        else:
+            queue.popleft()
+        stream.head_out = None  # it is not the last frame any more
+        last = stream.ends and not queue
+        self._h2.send_data(stream.id, part, end_stream=last and not (stream.trailers or stream.breaks_off))
+        stream.queued_size -= size
+        self.queued_size -= size
+        self.sent_size += size
+        self.out_size += size
+        self.control.earn(3)  # a client may acknowledge each frame
+        if queue:
+            self._scheduler.sent_frame(stream)
+        else:
+            self._scheduler.remove(stream)
+        if last:
+            self._on_local_end(stream)
+        stream.on_sent()
+        return size
+
+    def _on_local_end(self, stream: Http2Stream) -> None:
+        """All of its body is sent."""
+        if stream.breaks_off:
+            self.reset(stream.id, frames.INTERNAL_ERROR)
+            return
+        if stream.trailers:
+            self._send_headers(stream, trailer_fields(stream.trailers), end=True)
+        stream.local_open = False
+        if stream.remote_open:
+            # Nobody will read the rest of the request (RFC 9113 section 8.1).
+            self.reset(stream.id, NO_ERROR)
+        else:
+            self._drop(stream)
+        self._flush()
+
+    def reset(self, stream_id: int, code: int) -> None:
+        """See `Http2Wire.reset`."""
+        if self._failed:
+            return
+        try:
+            self._h2.reset_stream(stream_id, code)
+        except StreamClosedError:
+            return
+        stream = self.streams.get(stream_id)
+        if stream is not None:
+            self._drop(stream)
+        self._flush()
+
+    # GOAWAY, without h2: for it there is one, and then nothing
+
+    def announce_end(self) -> None:
+        """See `Http2Wire.announce_end`."""
+        if self._goaway_sent is None:
+            self._goaway_sent = LARGEST_STREAM
+            self.out.append(frames.goaway_frame(LARGEST_STREAM, NO_ERROR))
+
+    def end(self, code: int = NO_ERROR, reason: str = "") -> None:
+        """See `Http2Wire.end`."""
+        last = min(self._last_stream_id, self._ignore_above)
+        if self._goaway_sent != last or code:
+            self._goaway_sent = self._ignore_above = last
+            self.out.append(frames.goaway_frame(last, code, reason))
+
+    def _drop(self, stream: Http2Stream) -> None:
+        """The stream is closed."""
+        del self.streams[stream.id]
+        stream.remote_open = stream.local_open = False
+        stream.head_out = None
+        self._scheduler.remove(stream)
+        self.queued_size -= stream.queued_size
+        stream.queue = None
+        stream.queued_size = 0
+        self.consumed(stream, stream.unread)
