@@ -120,6 +120,7 @@ class HttpConnection(Connection, Idle):
         "access_logger",
         "idle",
         "limit_concurrency",
+        "observers",
         "retiring",
         "server_state",
         "timeout_keep_alive",
@@ -145,6 +146,7 @@ class HttpConnection(Connection, Idle):
         #: The worker is being replaced: the response to the next request closes the connection.
         self.retiring = False
         self.server_state = server_state
+        self.observers = server_state.observers
         self._sweeps_idle = server_state.sweeps_idle and config.timeout_keep_alive >= 1
 
         traits = server_state.loop_traits(self.loop)
@@ -152,7 +154,7 @@ class HttpConnection(Connection, Idle):
         self._context: contextvars.Context | None = None
 
         # A trusted peer is trusted for the whole connection, so the middleware need not be awaited through.
-        self._proxy = self.app if type(self.app) is ProxyHeadersMiddleware else None
+        self._proxy: Any = self.app if type(self.app) is ProxyHeadersMiddleware else None
         self._trusts_peer = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]

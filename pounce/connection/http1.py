@@ -19,8 +19,9 @@ from pounce.connection.state import ServerState
 from pounce.contracts import ConfigView
 from pounce.errors import BadRequest
 from pounce.exchange.canned import service_unavailable
-from pounce.exchange.http_cycle import RequestResponseCycle
+from pounce.exchange.http_cycle import MESSAGES, RequestResponseCycle, ResponseState
 from pounce.exchange.scope import http_scope
+from pounce.middleware.proxy_headers import FORWARDED_FIELDS
 from pounce.names import distribution
 from pounce.wire.http1 import INVALID_REQUEST, Headers, Http1Wire
 from pounce.wire.http1_writer import Http1Writer
@@ -50,6 +51,7 @@ class HTTP1Protocol(HttpConnection):
     )
 
     wire_class: ClassVar[Any]
+    messages = MESSAGES
     sends_length_of_500: ClassVar[bool] = False
     #: Whether the wire parses a pipelined request only when the response before it is complete (`start_next`).
     holds_requests_back: ClassVar[bool] = True
@@ -192,9 +194,11 @@ class HTTP1Protocol(HttpConnection):
             )
         except UnicodeDecodeError as exc:
             raise BadRequest(INVALID_REQUEST) from exc
-        if self._trusts_peer and self.app is self._proxy:
-            self._proxy.rewrite(scope)
-        app = self.app if self.app is not self._proxy else self._proxy.app
+        app = self.app
+        if app is self._proxy:
+            if self._trusts_peer and not FORWARDED_FIELDS.isdisjoint(dict(headers)):
+                app.rewrite(scope)
+            app = app.app
         if self.limit_concurrency is not None and self._is_over_limit(self.limit_concurrency):
             app = service_unavailable
         if self.retiring or self.timeout_keep_alive <= 0:
@@ -202,7 +206,7 @@ class HTTP1Protocol(HttpConnection):
         access_logger = self.access_logger if self.access_log else None
         self.scope = scope
         self.cycle = cycle = RequestResponseCycle(
-            self, app, scope, self.logger, access_logger, keep_alive, expect_continue, has_body
+            self, app, scope, self.logger, access_logger, keep_alive, expect_continue, has_body, self.observers
         )
         if self._client_done and not has_body:
             cycle.on_client_done()
@@ -212,7 +216,7 @@ class HTTP1Protocol(HttpConnection):
     def on_body(self, data: bytes) -> None:
         """See `Http1Sink.on_body`."""
         cycle = self.cycle
-        if self._upgrade is not None or cycle is None or cycle.response_complete:
+        if self._upgrade is not None or cycle is None or cycle.state is ResponseState.ALL:
             return  # answered early: the rest of the request is read and dropped
         cycle.on_body(data)
         if len(cycle.body) > HIGH_WATER_LIMIT:
@@ -225,7 +229,7 @@ class HTTP1Protocol(HttpConnection):
             cycle.on_end()
             if self._client_done:
                 cycle.on_client_done()
-            if cycle.response_complete and self._holds_heads:
+            if cycle.state is ResponseState.ALL and self._holds_heads:
                 # Answered early: the connection is idle only now, unless the next request is here already.
                 self.loop.call_soon(self._on_rest_read)
 
@@ -352,10 +356,10 @@ class HTTP1Protocol(HttpConnection):
         self.logger.warning(bad_request.reason)
         self._input_ended = True
         broken = self.cycle
-        if broken is not None and broken.more_body and not broken.response_complete:
+        if broken is not None and broken.more_body and broken.state is not ResponseState.ALL:
             if broken is self._active:
                 broken.on_disconnect()
-                if broken.response_started:
+                if broken.state is not ResponseState.NOTHING:
                     self.close()
                 else:
                     self._refuse(bad_request)
@@ -414,13 +418,13 @@ class HTTP1Protocol(HttpConnection):
 
     def shutdown(self) -> None:
         """Asked by the server: end the connection after the request in hand, or now."""
-        if self.cycle is None or self.cycle.response_complete:
+        if self.cycle is None or self.cycle.state is ResponseState.ALL:
             self.close()
         else:
             self.cycle.keep_alive = False
 
     def shutdown_when_idle(self) -> None:
         """Asked by a worker that is replaced: end with the next response, for which an idle client gets some time."""
-        if self.cycle is not None and not self.cycle.response_complete:
+        if self.cycle is not None and self.cycle.state is not ResponseState.ALL:
             self.cycle.keep_alive = False
         self.retiring = True

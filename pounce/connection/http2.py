@@ -18,8 +18,10 @@ from pounce.connection.pick_http2 import http2_wire
 from pounce.connection.state import ServerState
 from pounce.contracts import ConfigView
 from pounce.exchange.canned import bad_request, header_fields_too_large, service_unavailable
+from pounce.exchange.extensions import EXTENSIONS
+from pounce.exchange.http_cycle import RequestResponseCycle
 from pounce.exchange.scope import http_scope
-from pounce.exchange.stream_cycle import StreamCycle
+from pounce.middleware.proxy_headers import FORWARDED_FIELDS
 from pounce.wire.http2 import Http2Wire
 from pounce.wire.http2_frames import ENHANCE_YOUR_CALM, ConnectionFault
 from pounce.wire.http2_limits import Http2Limits
@@ -67,7 +69,7 @@ class HTTP2Protocol(HttpConnection):
         return f"<{type(self).__name__} {peer} streams={len(self.wire.streams)}>"
 
     @property
-    def cycles(self) -> dict[int, StreamCycle]:
+    def cycles(self) -> dict[int, RequestResponseCycle]:
         """The exchanges that are not complete, by stream."""
         streams = self.wire.streams.values()
         return {stream.id: stream.cycle for stream in streams if isinstance(stream, HttpStream) and stream.cycle}
@@ -164,12 +166,12 @@ class HTTP2Protocol(HttpConnection):
             self.root_path,
             self.app_state.copy(),
         )
-        scope["extensions"] = {"http.response.early_hint": {}, "http.response.trailers": {}}
+        scope["extensions"] = {name: {} for name in EXTENSIONS}
         app = self.app
         if app is self._proxy:
-            if self._trusts_peer:
-                self._proxy.rewrite(scope)
-            app = self._proxy.app
+            if self._trusts_peer and not FORWARDED_FIELDS.isdisjoint(dict(head.headers)):
+                app.rewrite(scope)
+            app = app.app
         if head.refusal:
             app = header_fields_too_large if head.refusal == 431 else bad_request
         elif self.shutdown_requested or (
@@ -179,8 +181,16 @@ class HTTP2Protocol(HttpConnection):
         access_logger = self.access_logger if self.access_log else None
         expects = head.expect_continue and stream.remote_open
         stream.takes_trailers = (b"te", b"trailers") in [(name, value.lower()) for name, value in head.headers]
-        stream.cycle = StreamCycle(
-            stream, app, scope, self.logger, access_logger, True, expects, has_body=stream.remote_open
+        stream.cycle = RequestResponseCycle(
+            stream,
+            app,
+            scope,
+            self.logger,
+            access_logger,
+            True,
+            expects,
+            stream.remote_open,
+            self.observers,
         )
         self._fresh.append(stream)
 

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from pounce.connection.flow import HIGH_WATER_LIMIT
 from pounce.errors import MisusedByApp
-from pounce.exchange.http_cycle import RequestResponseCycle
-from pounce.exchange.stream_cycle import StreamCycle
+from pounce.exchange.extensions import EXTENSIONS, with_extensions
+from pounce.exchange.http_cycle import RequestResponseCycle, ResponseState
 from pounce.wire.http2_frames import INTERNAL_ERROR
 from pounce.wire.http2_headers import checked_trailers
 from pounce.wire.http2_scheduler import Http2Stream
@@ -42,11 +42,12 @@ class HttpStream(Http2Stream):
     )
 
     sends_length_of_500 = False
+    messages = with_extensions(*EXTENSIONS)
 
     def __init__(self, connection: HTTP2Protocol, stream_id: int, send_window: int, receive_window: int) -> None:
         super().__init__(stream_id, send_window, receive_window)
         self.connection = connection
-        self.cycle: StreamCycle | None = None
+        self.cycle: RequestResponseCycle | None = None
         self.task: asyncio.Task[None] | None = None
         self.takes_trailers = False  # says its `TE` field
         #: There is something that the client may be told the app has read.
@@ -166,17 +167,17 @@ class HttpStream(Http2Stream):
             self.connection.write_soon()
 
     def send_early_hint(self, links: Iterable[bytes]) -> None:
-        """See `StreamChannel.send_early_hint`."""
+        """See `ExtendedWriter.send_early_hint`."""
         if self.local_open:
             self.connection.wire.send_informational(self, 103, [(b"link", link) for link in links])
             self.connection.write_soon()
 
     def check_trailers(self, fields: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
-        """See `StreamChannel.check_trailers`."""
+        """See `ExtendedWriter.check_trailers`."""
         return checked_trailers(fields)
 
-    def send_trailers(self, cycle: RequestResponseCycle, fields: list[tuple[bytes, bytes]]) -> None:
-        """See `StreamChannel.send_trailers`."""
+    def send_trailers(self, fields: list[tuple[bytes, bytes]]) -> None:
+        """See `ExtendedWriter.send_trailers`."""
         is_short = bool(self._body.left)
         if not self.takes_trailers:
             fields = []
@@ -195,7 +196,7 @@ class HttpStream(Http2Stream):
         if not cycle.disconnected and not connection.transport.is_closing():
             if not self.queue:
                 connection.wire.reset(self.id, INTERNAL_ERROR)
-            elif not cycle.response_complete:
+            elif cycle.state is not ResponseState.ALL:
                 connection.wire.send_data(self, b"", True, breaks_off=True)
             connection.write_soon()
         cycle.disconnected = True

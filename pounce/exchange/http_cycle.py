@@ -1,15 +1,17 @@
 """One HTTP request and its response as the app sees them: scope, `receive` and `send`, in the order ASGI allows.
 
 Runs on the worker's loop. Knows no parser, no transport and no thread: a channel (an HTTP/1.1 connection, an HTTP/2
-stream) turns messages into bytes. Answers to: the ASGI HTTP specification 2.3 and uvicorn's messages and order checks.
+stream) turns messages into bytes, and says which messages it takes (`MESSAGES`, and the rows of `extensions`).
+Implements the ASGI HTTP specification 2.3, with uvicorn's order checks and the words of its errors.
 """
 
 from __future__ import annotations
 
 import asyncio
+import enum
 import logging
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 from pounce.asgi import ASGI3Application, ASGIReceiveEvent, ASGISendEvent
@@ -17,10 +19,30 @@ from pounce.errors import MisusedByApp
 from pounce.exchange.access_log import log_access
 from pounce.exchange.app_errors import is_running, log_app_exception, log_error
 from pounce.exchange.canned import CLOSE_HEADER, INTERNAL_SERVER_ERROR
+from pounce.exchange.record import ExchangeRecord, Observer
 from pounce.exchange.turns import AppGivenUp, Turns
 
 #: Messages of an app to a client that is gone, which it is not told of: the rest of most responses is not more.
 _FREE_VAIN_CALLS = 16
+
+
+class ResponseState(enum.IntEnum):
+    """What of a response has been sent, by what may follow. A number, since tables are indexed with it."""
+
+    NOTHING = 0
+    HEAD = 1  # and perhaps a part of the body
+    HEAD_OF_TRAILERS = 2  # the same, where trailers are promised
+    BODY = 3  # all of it; trailers are due
+    ALL = 4
+
+
+_NOTHING, _HEAD, _HEAD_OF_TRAILERS, _BODY, _ALL = ResponseState
+
+#: Takes a message. Returns whether the app may send such messages on and on, and so has to give others their turn.
+Handler = Callable[["RequestResponseCycle", Any], bool]
+
+#: By state: message type to handler, what is expected first. An extension is rows of this.
+Messages = Sequence[Mapping[str, Handler]]
 
 
 class Flow(Protocol):
@@ -66,6 +88,10 @@ class HttpChannel(Protocol):
         """Flow control of both directions."""
 
     @property
+    def messages(self) -> Messages:
+        """What may be sent to it."""
+
+    @property
     def sends_length_of_500(self) -> bool:
         """Whether a 500 carries a length (a matter of the dialect)."""
 
@@ -83,6 +109,7 @@ class RequestResponseCycle:
     """One exchange. The channel tells it what arrives (`on_body`, `on_end`, `on_client_done`, `on_disconnect`)."""
 
     __slots__ = (
+        "__weakref__",  # of the bound methods that an app is given
         "_disconnect_told",
         "_has_message",
         "_request_read",
@@ -98,9 +125,11 @@ class RequestResponseCycle:
         "keep_alive",
         "logger",
         "more_body",
-        "response_complete",
-        "response_started",
+        "observers",
+        "record",
         "scope",
+        "state",
+        "trailers",
         "waiting_for_100_continue",
         "writer",
     )
@@ -115,8 +144,12 @@ class RequestResponseCycle:
         keep_alive: bool,
         expect_continue: bool,
         has_body: bool = True,
+        observers: list[Observer] | None = None,
     ) -> None:
-        """`access_logger` is None where nobody listens to access lines. Without `has_body` the request is complete."""
+        """`access_logger` is None where nobody listens to access lines. Without `has_body` the request is complete.
+
+        `observers` are told how it went.
+        """
         self.channel = channel
         self.writer = channel.writer
         self.app = app
@@ -130,8 +163,11 @@ class RequestResponseCycle:
         self.disconnected = False
         #: The client sends nothing any more (it may have left, or still read), and an app that asks is told so.
         self.client_done = False
-        self.response_started = False
-        self.response_complete = False
+        self.state: ResponseState = _NOTHING
+        #: Those of the app so far, where it has promised some.
+        self.trailers: list[tuple[bytes, bytes]] = []
+        self.observers = observers
+        self.record = ExchangeRecord(scope) if observers else None
         self.body: bytes | bytearray = b""
         self.more_body = has_body
         self._request_read = False  # all of it, by the app
@@ -141,13 +177,14 @@ class RequestResponseCycle:
         self._turns: Turns | None = None  # made for the first part of a longer response
 
     def __repr__(self) -> str:
-        state = "complete" if self.response_complete else "started" if self.response_started else "waiting"
-        return f"<{type(self).__name__} {self.scope.get('method')} {self.scope.get('path')} {state}>"
+        return f"<{type(self).__name__} {self.scope.get('method')} {self.scope.get('path')} sent={self.state.name}>"
 
     # Told by the channel
 
     def on_body(self, data: bytes) -> None:
         """More of the request's body."""
+        if self.record is not None:
+            self.record.bytes_in += len(data)
         if not self.body:
             self.body = data
         elif isinstance(self.body, bytearray):
@@ -173,8 +210,9 @@ class RequestResponseCycle:
 
     def on_disconnect(self) -> None:
         """The client is gone."""
-        if not self.response_complete:
+        if self.state is not _ALL:
             self.disconnected = True
+            self.finish_record()
         self._notify()
 
     def _notify(self) -> None:
@@ -198,13 +236,13 @@ class RequestResponseCycle:
             if result is not None:
                 log_error(self.logger, "ASGI callable should return None, but returned '%s'.", result)
                 self.channel.abandon(self)
-            elif not self.response_complete:
+            elif self.state is not _ALL:
                 self._on_missing_response()
 
     def _on_app_error(self, exc: BaseException) -> None:
         if not isinstance(exc, AppGivenUp):
             log_app_exception(self.logger, exc)
-        if self.response_started:
+        if self.state is not _NOTHING:
             self.channel.abandon(self)
         else:
             self._send_500()
@@ -214,7 +252,7 @@ class RequestResponseCycle:
             self.channel.abandon(self)  # the app was told that the client is gone, and has stopped
         elif self.disconnected:
             pass
-        elif not self.response_started:
+        elif self.state is _NOTHING:
             log_error(self.logger, "ASGI callable returned without starting response.")
             self._send_500()
         else:
@@ -228,13 +266,12 @@ class RequestResponseCycle:
         if self.channel.sends_length_of_500:
             headers.insert(1, (b"content-length", b"%d" % len(INTERNAL_SERVER_ERROR)))
         try:
-            self._start_response(500, headers)
-            self.writer.send_body(INTERNAL_SERVER_ERROR, False)
+            self.on_start({"status": 500, "headers": headers})
+            self.on_response_body({"body": INTERNAL_SERVER_ERROR})
         except Exception as exc:  # a default header that no response can have, an access log that fails
             log_app_exception(self.logger, exc)
             self.channel.abandon(self)
-        else:
-            self._complete_response()
+        self._notify()
 
     async def send(self, message: ASGISendEvent) -> None:
         """ASGI `send`. Messages after a disconnect are dropped (spec_version 2.3). Raises RuntimeError on misuse."""
@@ -245,49 +282,61 @@ class RequestResponseCycle:
             await self._give_in_vain()
             return
         kind = message["type"]
-        if not self.response_started:
-            if kind != "http.response.start":
-                raise RuntimeError(f"Expected ASGI message 'http.response.start', but got '{kind}'.")
-            self._start_response(message["status"], message.get("headers", ()))  # type: ignore[typeddict-item, arg-type]
-        elif not self.response_complete:
-            if kind != "http.response.body":
-                raise RuntimeError(f"Expected ASGI message 'http.response.body', but got '{kind}'.")
-            body = message.get("body", b"")
-            if message.get("more_body", False):
-                self.writer.send_body(body, True)
-                if self.client_done and not body:
-                    await self._give_in_vain()  # whether the client still reads, only bytes can tell
-                    return
-                turns = self._turns
-                if turns is None:
-                    turns = self._turns = Turns(_FREE_VAIN_CALLS)
-                if turns.are_due():
-                    await turns.give()
-            else:
-                self.writer.send_body(body, False)
-                self._complete_response()
-        else:
-            raise RuntimeError(f"Unexpected ASGI message '{kind}' sent, after response already completed.")
+        handler = channel.messages[self.state].get(kind)
+        if handler is None:
+            raise self._unexpected(kind)
+        if handler(self, message):
+            turns = self._turns
+            if turns is None:
+                turns = self._turns = Turns(_FREE_VAIN_CALLS)
+            if self.client_done and not message.get("body"):
+                await self._give_in_vain()  # whether the client still reads, only bytes can tell
+            elif turns.are_due():
+                await turns.give()
+        elif self._wakeup is not None and self.state is _ALL:
+            self._wakeup.set()  # another task of the app waits in `receive()`
 
-    def _start_response(self, status: int, headers: Iterable[tuple[bytes, bytes]]) -> None:
+    def _unexpected(self, kind: str) -> RuntimeError:
+        for expected in self.channel.messages[self.state]:
+            return RuntimeError(f"Expected ASGI message '{expected}', but got '{kind}'.")
+        return RuntimeError(f"Unexpected ASGI message '{kind}' sent, after response already completed.")
+
+    def on_start(self, message: Any) -> bool:
+        """`http.response.start`."""
+        status = message["status"]
         if not isinstance(status, int) or not 200 <= status < 600:
             raise MisusedByApp(f"Invalid HTTP status code '{status}' in response.")
         # uvicorn: a field that no response may have ends the exchange without a 500, as if the head had been sent.
-        self.response_started = True
+        self.state = _HEAD
         if self.waiting_for_100_continue and self.more_body:
             # RFC 9110 section 10.1.1: whether the client still sends the body that it asked about is anybody's guess.
             self.keep_alive = False
-        self.writer.send_head(status, headers, self.is_head, self.keep_alive)
+        self.writer.send_head(status, message.get("headers", ()), self.is_head, self.keep_alive)
         self.waiting_for_100_continue = False
+        if self.record is not None:
+            self.record.start(status)
         if self.access_logger is not None:
             log_access(self.access_logger, self.scope, status)
+        return False
 
-    def _complete_response(self) -> None:
-        self.response_complete = True
-        self._has_message = True
-        if self._wakeup is not None:
-            self._wakeup.set()
-        self.channel.on_response_complete(self)
+    def on_response_body(self, message: Any) -> bool:
+        """`http.response.body`."""
+        body = message.get("body", b"")
+        more_body: bool = message.get("more_body", False)
+        self.writer.send_body(body, more_body)
+        if self.record is not None:
+            self.record.bytes_out += len(body)
+        if not more_body:
+            self.state = _ALL
+            if self.record is not None:
+                self.finish_record()
+            self.channel.on_response_complete(self)
+        return more_body
+
+    def finish_record(self) -> None:
+        """Tell the observers of the worker how it went, where there are any."""
+        if self.record is not None:
+            self.record.finish(self.state is _ALL, self.observers or [])
 
     async def _give_in_vain(self) -> None:
         """There is nobody to talk to: an app that goes on must not keep the loop from everybody else."""
@@ -302,7 +351,7 @@ class RequestResponseCycle:
             self.waiting_for_100_continue = False
             if self.more_body or self.body:  # RFC 9110 section 10.1.1: not without a body
                 self.writer.send_continue()
-        if not self.disconnected and not self.response_complete:
+        if not self.disconnected and self.state is not _ALL:
             if channel.flow.read_paused:
                 channel.flow.resume_reading()
             if not self._has_message and not self.client_done:
@@ -312,7 +361,7 @@ class RequestResponseCycle:
                 else:
                     wakeup.clear()  # it may be set for what an earlier call took without waiting
                 await wakeup.wait()
-        if self.disconnected or self.response_complete or (self.client_done and self._request_read):
+        if self.disconnected or self.state is _ALL or (self.client_done and self._request_read):
             if self._disconnect_told:
                 await self._give_in_vain()  # an app that asks on and on must not keep the loop either
             self._disconnect_told = True
@@ -322,3 +371,13 @@ class RequestResponseCycle:
         body = self.body
         self.body = b""
         return {"type": "http.request", "body": bytes(body), "more_body": self.more_body}
+
+
+#: What every channel takes.
+MESSAGES: Messages = (
+    {"http.response.start": RequestResponseCycle.on_start},
+    {"http.response.body": RequestResponseCycle.on_response_body},
+    {},
+    {},
+    {},
+)

@@ -19,6 +19,9 @@ _IPNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
 _SCHEMES = frozenset({"http", "https", "ws", "wss"})
 _WEBSOCKET_SCHEME = {"http": "ws", "https": "wss"}
 
+#: What a proxy tells of its client. Names in a scope are in lower case.
+FORWARDED_FIELDS = frozenset({b"x-forwarded-for", b"x-forwarded-proto"})
+
 #: Longest possible DNS name. What is longer cannot be an address either, and is kept out of the cache.
 _HOST_SIZE_MAX = 253
 _CACHED_HOSTS_MAX = 4096

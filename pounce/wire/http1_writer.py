@@ -273,7 +273,7 @@ class WriterState(Protocol):
 class Http1Writer:
     """Writes the responses of one connection, one after the other."""
 
-    __slots__ = ("_call_soon", "_encoder", "_state", "_writes_vectors", "head", "in_step", "transport")
+    __slots__ = ("_call_soon", "_encoder", "_flush_soon", "_state", "_writes_vectors", "head", "in_step", "transport")
 
     def __init__(
         self, encoder: Http1Encoder, state: WriterState, call_soon: Callable[..., Any] | None, writes_vectors: bool
@@ -290,6 +290,7 @@ class Http1Writer:
         self.head = b""
         #: Whoever runs the app right now will `flush()` behind it.
         self.in_step = False
+        self._flush_soon: Any = None  # the handle of a `flush()` that is due, where nobody else does it
         self.transport: Transport = None  # type: ignore[assignment]  # set when it is there
 
     def send_head(self, status: int, headers: Iterable[tuple[bytes, bytes]], is_head: bool, keep_alive: bool) -> None:
@@ -300,7 +301,7 @@ class Http1Writer:
             return
         self.head = data
         if not self.in_step:
-            self._call_soon(self.flush)
+            self._flush_soon = self._call_soon(self.flush)
 
     def send_body(self, body: Any, more_body: bool) -> None:
         """Send a part of its body. Raises MisusedByApp; where the body is too short, behind what there is of it."""
@@ -314,6 +315,9 @@ class Http1Writer:
             if self.head:
                 data = self.head + data
                 self.head = b""
+                if self._flush_soon is not None:
+                    self._flush_soon.cancel()
+                    self._flush_soon = None
             if data and not (more_body and self.transport.is_closing()):
                 self.transport.write(data)
         if not more_body and encoder.is_short:

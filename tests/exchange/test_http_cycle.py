@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from pounce.errors import MisusedByApp
-from pounce.exchange.http_cycle import RequestResponseCycle
+from pounce.exchange.http_cycle import MESSAGES, RequestResponseCycle, ResponseState
 
 pytestmark = pytest.mark.anyio
 
@@ -38,6 +38,7 @@ class FakeFlow:
 class FakeChannel:
     """Records what a cycle asks of it."""
 
+    messages = MESSAGES
     sends_length_of_500 = True
 
     def __init__(self) -> None:
@@ -70,7 +71,9 @@ class FakeChannel:
         self.calls.append("abandon")
 
 
-def make(app: Any = None, expect_continue: bool = False) -> tuple[RequestResponseCycle, FakeChannel]:
+def make(
+    app: Any = None, expect_continue: bool = False, observers: Any = None
+) -> tuple[RequestResponseCycle, FakeChannel]:
     channel = FakeChannel()
     scope = {
         "type": "http",
@@ -82,7 +85,8 @@ def make(app: Any = None, expect_continue: bool = False) -> tuple[RequestRespons
     }
     logger = logging.getLogger("uvicorn.error")
     access_logger = logging.getLogger("uvicorn.access")
-    return RequestResponseCycle(channel, app, scope, logger, access_logger, True, expect_continue), channel
+    cycle = RequestResponseCycle(channel, app, scope, logger, access_logger, True, expect_continue, observers=observers)
+    return cycle, channel
 
 
 START: Any = {"type": "http.response.start", "status": 200, "headers": [(b"a", b"b")]}
@@ -96,7 +100,7 @@ async def test_a_response() -> None:
     await cycle.send({**BODY, "more_body": True})
     await cycle.send(BODY)
     assert channel.calls == [(200, [(b"a", b"b")]), (b"x", True), (b"x", False), "complete"]
-    assert cycle.response_complete
+    assert cycle.state is ResponseState.ALL
 
 
 async def test_body_and_headers_may_be_left_out() -> None:

@@ -1,0 +1,75 @@
+"""ASGI extensions of HTTP responses: each is rows of an exchange's table, for channels that can do it.
+
+Implements `http.response.early_hint` and `http.response.trailers`. A channel names its extensions (`with_extensions`)
+and its writer has their methods; the scope advertises what it names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Protocol
+
+from pounce.exchange.http_cycle import MESSAGES, Handler, HttpWriter, Messages, RequestResponseCycle, ResponseState
+
+
+class ExtendedWriter(HttpWriter, Protocol):
+    """A writer that can do all of them."""
+
+    def send_early_hint(self, links: Iterable[bytes]) -> None:
+        """Send 103 with a Link field each. Raises MisusedByApp."""
+
+    def check_trailers(self, fields: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+        """The fields that can be sent. Raises MisusedByApp."""
+
+    def send_trailers(self, fields: list[tuple[bytes, bytes]]) -> None:
+        """End the response with checked trailers; without, where the client does not want any."""
+
+
+def _on_early_hint(cycle: RequestResponseCycle, message: Any) -> bool:
+    writer: ExtendedWriter = cycle.writer  # type: ignore[assignment]
+    writer.send_early_hint(message.get("links", ()))
+    return True
+
+
+def _on_start(cycle: RequestResponseCycle, message: Any) -> bool:
+    cycle.on_start(message)
+    if message.get("trailers"):
+        cycle.state = ResponseState.HEAD_OF_TRAILERS
+    return False
+
+
+def _on_body(cycle: RequestResponseCycle, message: Any) -> bool:
+    cycle.on_response_body({**message, "more_body": True})
+    if not message.get("more_body", False):
+        cycle.state = ResponseState.BODY
+    return True
+
+
+def _on_trailers(cycle: RequestResponseCycle, message: Any) -> bool:
+    writer: ExtendedWriter = cycle.writer  # type: ignore[assignment]
+    cycle.trailers += writer.check_trailers(message.get("headers", ()))
+    more: bool = message.get("more_trailers", False)
+    if not more:
+        writer.send_trailers(cycle.trailers)
+        cycle.state = ResponseState.ALL
+        cycle.finish_record()
+        cycle.channel.on_response_complete(cycle)
+    return more
+
+
+EXTENSIONS: Mapping[str, Mapping[ResponseState, Mapping[str, Handler]]] = {
+    "http.response.early_hint": {ResponseState.NOTHING: {"http.response.early_hint": _on_early_hint}},
+    "http.response.trailers": {
+        ResponseState.NOTHING: {"http.response.start": _on_start},
+        ResponseState.HEAD_OF_TRAILERS: {"http.response.body": _on_body},
+        ResponseState.BODY: {"http.response.trailers": _on_trailers},
+    },
+}
+
+
+def with_extensions(*names: str) -> Messages:
+    """The table of a channel that can do these."""
+    return [
+        {**MESSAGES[state], **{kind: row for name in names for kind, row in EXTENSIONS[name].get(state, {}).items()}}
+        for state in ResponseState
+    ]
