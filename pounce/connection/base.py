@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import enum
 import logging
 from collections.abc import Coroutine
-from typing import Any, ClassVar
+from typing import Any
 
 from pounce.asgi import ASGI3Application
 from pounce.connection.flow import FlowControl
@@ -26,13 +27,12 @@ _error_logger = logging.getLogger(LOGGER_ERROR)
 _access_logger = logging.getLogger(LOGGER_ACCESS)
 
 
-class Idle:
-    """What `idle` says to the sweeper (`Worker`); else it is the time at which the sweeper saw the connection idle."""
+class Phase(enum.Enum):
+    """What a connection is doing, for the sweep over idle ones (`Worker`), which alone looks at the clock."""
 
-    __slots__ = ()
-
-    BUSY: ClassVar[float] = 0.0
-    NEWLY_IDLE: ClassVar[float] = -1.0
+    BUSY = "busy"
+    NEWLY_IDLE = "idle since the last sweep"
+    IDLE = "idle since `idle_since`"
 
 
 class Connection(asyncio.Protocol):
@@ -104,7 +104,7 @@ class Connection(asyncio.Protocol):
         self.flow.resume_writing()
 
 
-class HttpConnection(Connection, Idle):
+class HttpConnection(Connection):
     """A connection that speaks HTTP, of any version."""
 
     __slots__ = (
@@ -118,9 +118,10 @@ class HttpConnection(Connection, Idle):
         "_writes_vectors",
         "access_log",
         "access_logger",
-        "idle",
+        "idle_since",
         "limit_concurrency",
         "observers",
+        "phase",
         "retiring",
         "server_state",
         "timeout_keep_alive",
@@ -142,7 +143,8 @@ class HttpConnection(Connection, Idle):
         self.limit_concurrency = config.limit_concurrency
         self.timeout_keep_alive = config.timeout_keep_alive
         self.timeout_keep_alive_task: asyncio.TimerHandle | None = None
-        self.idle = 0.0  # BUSY
+        self.phase = Phase.BUSY
+        self.idle_since = 0.0  # of the worker's clock, once the phase is `IDLE`
         #: The worker is being replaced: the response to the next request closes the connection.
         self.retiring = False
         self.server_state = server_state

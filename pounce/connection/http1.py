@@ -13,7 +13,7 @@ import asyncio
 from collections import deque
 from typing import Any, ClassVar
 
-from pounce.connection.base import HttpConnection
+from pounce.connection.base import HttpConnection, Phase
 from pounce.connection.flow import HIGH_WATER_LIMIT
 from pounce.connection.state import ServerState
 from pounce.contracts import ConfigView
@@ -28,6 +28,8 @@ from pounce.wire.http1_writer import Http1Writer
 
 #: Pipelined requests that are answered in a row before other connections have their turn.
 _REQUESTS_PER_TURN = 64
+
+_BUSY, _NEWLY_IDLE = Phase.BUSY, Phase.NEWLY_IDLE  # at hand, for every read
 
 # Numbers, since `b"#" in target` raises and drops an exception inside of Python first (3.14).
 _HASH, _SLASH, _QUESTION_MARK = b"#/?"
@@ -134,7 +136,7 @@ class HTTP1Protocol(HttpConnection):
 
     def data_received(self, data: bytes) -> None:
         """Bytes from the client."""
-        self.idle = 0.0  # BUSY
+        self.phase = _BUSY
         if self.timeout_keep_alive_task is not None:
             self._unset_keepalive_if_required()
         if self._input_ended:
@@ -272,7 +274,7 @@ class HTTP1Protocol(HttpConnection):
     def _on_drained(self) -> None:
         """Every request that was parsed is answered: what waited for that, or the idle time."""
         if self._sweeps_idle and not self._input_ended:
-            self.idle = -1.0  # NEWLY_IDLE
+            self.phase = _NEWLY_IDLE
             if self.flow.read_paused:
                 self.flow.resume_reading()
             return

@@ -11,7 +11,7 @@ import asyncio
 import time
 from typing import Any, ClassVar
 
-from pounce.connection.base import HttpConnection
+from pounce.connection.base import HttpConnection, Phase
 from pounce.connection.http2_stream import HttpStream
 from pounce.connection.http2_websocket import WebSocketStream, websocket_wire
 from pounce.connection.pick_http2 import http2_wire
@@ -109,7 +109,7 @@ class HTTP2Protocol(HttpConnection):
         """Bytes from the client."""
         if self._ended:
             return
-        self.idle = 0.0  # BUSY
+        self.phase = Phase.BUSY
         if self.timeout_keep_alive_task is not None:
             self._unset_keepalive_if_required()
         wire = self.wire
@@ -310,7 +310,7 @@ class HTTP2Protocol(HttpConnection):
 
     def _on_idle(self) -> None:
         if self._sweeps_idle:
-            self.idle = -1.0  # NEWLY_IDLE
+            self.phase = Phase.NEWLY_IDLE
         elif not self.transport.is_closing():
             self._start_keepalive()
 

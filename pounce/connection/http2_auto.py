@@ -10,7 +10,7 @@ import asyncio
 from functools import cache
 from typing import Any, ClassVar
 
-from pounce.connection.base import Idle
+from pounce.connection.base import Phase
 from pounce.connection.http2 import HTTP2Protocol
 from pounce.connection.peer import is_ssl
 from pounce.connection.state import ServerState
@@ -18,7 +18,7 @@ from pounce.contracts import ConfigView
 from pounce.wire.http2_frames import PREFACE
 
 
-class Negotiator(asyncio.Protocol, Idle):
+class Negotiator(asyncio.Protocol):
     """A connection whose protocol is not known yet. Subclasses (`negotiator`) name the class for HTTP/1.1."""
 
     alpn_protocols: ClassVar[list[str]] = ["h2", "http/1.1"]
@@ -40,7 +40,8 @@ class Negotiator(asyncio.Protocol, Idle):
         self.connections = server_state.connections
         self.transport: asyncio.Transport = None  # type: ignore[assignment]
         self.timeout_task: asyncio.TimerHandle | None = None
-        self.idle = self.BUSY
+        self.phase = Phase.BUSY
+        self.idle_since = 0.0
         self.retiring = False
         self._first_bytes = b""
 
@@ -53,7 +54,7 @@ class Negotiator(asyncio.Protocol, Idle):
             return
         self.connections.add(self)
         if self.server_state.sweeps_idle and self.config.timeout_keep_alive >= 1:
-            self.idle = self.NEWLY_IDLE
+            self.phase = Phase.NEWLY_IDLE
         else:
             self.timeout_task = self.loop.call_later(self.config.timeout_keep_alive, self.timeout_keep_alive_handler)
 

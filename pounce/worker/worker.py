@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from email.utils import formatdate
 from typing import Any
 
+from pounce.connection.base import Phase
 from pounce.connection.state import ServerState
 from pounce.connection.tasks import TaskStarter, can_start_eagerly, start_task_on
 from pounce.contracts import ConfigView, Lifespan
@@ -126,10 +127,11 @@ class Worker:
         self.state.sweeps_idle = True
         expired = now - self.config.timeout_keep_alive
         for connection in list(self.state.connections):
-            idle = getattr(connection, "idle", 0.0)
-            if idle < 0.0:
-                connection.idle = now
-            elif 0.0 < idle <= expired:
+            phase = getattr(connection, "phase", Phase.BUSY)
+            if phase is Phase.NEWLY_IDLE:
+                connection.phase = Phase.IDLE
+                connection.idle_since = now
+            elif phase is Phase.IDLE and connection.idle_since <= expired:
                 connection.timeout_keep_alive_handler()
 
     # The end

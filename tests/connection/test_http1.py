@@ -13,6 +13,7 @@ from typing import Any
 import anyio
 import pytest
 
+from pounce.connection.base import Phase
 from pounce.wire.http1_httptools import MAX_HEAD_SIZE
 from tests.fakes import Connection, answer, chunked, cuts, echo, get, post, read_body, settle
 
@@ -260,9 +261,9 @@ async def test_the_rest_of_an_early_answered_body_leaves_the_connection_idle(par
     for raw in (post(b"hello"), chunked(b"hello")):
         async with Connection(parser, app, sweeps=True) as connection:
             await connection.feed(raw[:-3])
-            assert connection.protocol.idle == connection.protocol.NEWLY_IDLE
+            assert connection.protocol.phase is Phase.NEWLY_IDLE
             await connection.feed(raw[-3:])
-            assert connection.protocol.idle == connection.protocol.NEWLY_IDLE
+            assert connection.protocol.phase is Phase.NEWLY_IDLE
 
 
 async def test_expect_100_continue(parser: str, loop: Any) -> None:
@@ -746,11 +747,11 @@ async def test_the_sweeper_sees_who_is_idle(parser: str) -> None:
         protocol = connection.protocol
         await connection.feed(get("/a"))
         assert protocol.timeout_keep_alive_task is None
-        assert protocol.idle == protocol.NEWLY_IDLE
+        assert protocol.phase is Phase.NEWLY_IDLE
         await connection.feed(get("/slow"))
-        assert protocol.idle == protocol.BUSY
+        assert protocol.phase is Phase.BUSY
         await app.open("/slow")
-        assert protocol.idle == protocol.NEWLY_IDLE
+        assert protocol.phase is Phase.NEWLY_IDLE
         protocol.timeout_keep_alive_handler()
         assert connection.closed
 

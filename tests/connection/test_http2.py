@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from pounce.connection.base import Phase
 from pounce.middleware.proxy_headers import ProxyHeadersMiddleware
 from tests.connection.http2_client import GET, POST, Connection
 from tests.wire.http2_peer import describe, split
@@ -607,10 +608,10 @@ async def test_under_a_worker_the_sweeper_is_told() -> None:
         connection.protocol._unset_keepalive_if_required()
         connection.request()
         await connection.exchange()
-        assert connection.protocol.idle == connection.protocol.BUSY
+        assert connection.protocol.phase is Phase.BUSY
         held.release.set()
         await connection.exchange()
-        assert connection.protocol.idle == connection.protocol.NEWLY_IDLE
+        assert connection.protocol.phase is Phase.NEWLY_IDLE
         assert connection.protocol.timeout_keep_alive_task is None
 
 

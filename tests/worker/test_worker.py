@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from pounce.connection.base import Phase
 from pounce.worker.worker import Worker
 
 pytestmark = pytest.mark.anyio
@@ -33,7 +34,7 @@ class Connection(asyncio.Protocol):
 
     def __init__(self, config: Any = None, server_state: Any = None, app_state: Any = None, _loop: Any = None) -> None:
         self.server_state = server_state
-        self.idle = -1.0
+        self.phase = Phase.NEWLY_IDLE
         self.retiring = False
         self.busy = False
         self.events: list[str] = []
@@ -116,7 +117,7 @@ def test_idle_connections_are_closed_after_their_time(monkeypatch: pytest.Monkey
     monkeypatch.setattr(time, "monotonic", lambda: now)
     worker = a_worker()
     idle, busy = connect(worker), connect(worker)
-    busy.idle = 0.0
+    busy.phase = Phase.BUSY
     while now < 1004.9:
         worker.tick()
         now += 0.1
