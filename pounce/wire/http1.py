@@ -41,6 +41,12 @@ def refuse_ambiguous(method: str, http_version: str, headers: Headers) -> None:
         raise BadRequest(INVALID_REQUEST)
 
 
+def error_fields(defaults: Iterable[tuple[bytes, bytes]] = (), length: int | None = None) -> Headers:
+    """The fields of a response to what could not be parsed."""
+    declared = [] if length is None else [(b"content-length", b"%d" % length)]
+    return [*defaults, (b"content-type", b"text/plain; charset=utf-8"), *declared, (b"connection", b"close")]
+
+
 class Http1Sink(Protocol):
     """What a wire tells about the bytes it was fed, in the order of the bytes."""
 

@@ -12,25 +12,23 @@ import h11
 from h11._connection import DEFAULT_MAX_INCOMPLETE_EVENT_SIZE
 
 from pounce.errors import BadRequest, MisusedByApp
-from pounce.wire.http1 import INVALID_REQUEST, Headers, Http1Sink, refuse_ambiguous
+from pounce.wire.http1 import INVALID_REQUEST, Headers, Http1Sink, error_fields, refuse_ambiguous
+from pounce.wire.http1_library import LibraryWire
 from pounce.wire.http1_writer import HeaderCache
-from pounce.wire.response_fields import STATUS_PHRASES, ResponseBody, checked_head, checked_status
+from pounce.wire.response_fields import STATUS_PHRASES, checked_head, checked_status
 
 _CLOSE = (b"connection", b"close")
 
 
-class H11Wire:
+class H11Wire(LibraryWire):
     """See `Http1Wire` and `Http1Encoder`: the library keeps the state of both sides."""
 
     def __init__(self, sink: Http1Sink, header_cache: HeaderCache, max_incomplete_size: int | None = None) -> None:
         """`max_incomplete_size`: bytes of an incomplete head or chunk header that are kept (None: h11's default)."""
-        self._sink = sink
-        self.encoder = self
         limit = DEFAULT_MAX_INCOMPLETE_EVENT_SIZE if max_incomplete_size is None else max_incomplete_size
-        self.conn = h11.Connection(h11.SERVER, limit)
+        super().__init__(sink, h11.Connection(h11.SERVER, limit))
         self._request_says_close = False
         self._is_head = False
-        self._body = ResponseBody()
 
     def feed(self, data: bytes) -> None:
         """See `Http1Wire.feed`."""
@@ -84,11 +82,6 @@ class H11Wire:
             _upgrade_of(headers),
         )
 
-    def split_target(self, target: bytes) -> tuple[bytes, bytes]:
-        """See `Http1Wire.split_target`. uvicorn: the target is taken as it is."""
-        path, _, query = target.partition(b"?")
-        return path, query
-
     def trailing_data(self) -> bytes:
         """See `Http1Wire.trailing_data`."""
         return bytes(self.conn.trailing_data[0])
@@ -128,28 +121,10 @@ class H11Wire:
         except h11.LocalProtocolError as exc:
             raise MisusedByApp(str(exc)) from exc
 
-    def large_body(self, data: bytes, more_body: bool) -> list[bytes]:
-        """See `Http1Encoder.large_body`."""
-        return [self.body(data, more_body)]
-
     @property
     def close_after_response(self) -> bool:
         """See `Http1Encoder.close_after_response`."""
         return self._body.is_short or self.conn.our_state is h11.MUST_CLOSE
-
-    @property
-    def is_short(self) -> bool:
-        """See `Http1Encoder.is_short`."""
-        return self._body.is_short
-
-    @property
-    def dropped_body(self) -> bool:
-        """See `Http1Encoder.dropped_body`."""
-        return self._body.dropped
-
-    @dropped_body.setter
-    def dropped_body(self, dropped: bool) -> None:
-        self._body.dropped = dropped
 
     def continue_100(self) -> bytes:
         """See `Http1Encoder.continue_100`."""
@@ -157,10 +132,10 @@ class H11Wire:
 
     def error_response(self, status: int, message: str, defaults: Headers) -> bytes:
         """See `Http1Wire.error_response`. This dialect sends neither the default fields nor a length."""
-        headers = [(b"content-type", b"text/plain; charset=utf-8"), _CLOSE]
+        fields = error_fields()
         try:
             return (
-                self._send(h11.Response(status_code=status, headers=headers, reason=STATUS_PHRASES[status]))
+                self._send(h11.Response(status_code=status, headers=fields, reason=STATUS_PHRASES[status]))
                 + self._send(h11.Data(data=message.encode("ascii")))
                 + self._send(h11.EndOfMessage())
             )
@@ -174,7 +149,7 @@ class H11Wire:
                 self.conn.send(h11.ConnectionClosed())
             except h11.LocalProtocolError:
                 pass  # in the middle of a message
-        self._sink = self.encoder = None  # type: ignore[assignment]  # no reference cycle is left
+        super().closed()
 
     def _send(self, event: h11.Event) -> bytes:
         return self.conn.send(event) or b""

@@ -11,7 +11,7 @@ from typing import Any
 import httptools
 
 from pounce.errors import BadRequest
-from pounce.wire.http1 import INVALID_REQUEST, Headers, Http1Sink, refuse_ambiguous
+from pounce.wire.http1 import INVALID_REQUEST, Headers, Http1Sink, error_fields, refuse_ambiguous
 from pounce.wire.http1_writer import STATUS_LINE, HeaderCache, ResponseEncoder
 
 #: Methods as the scope shows them; anything else is decoded.
@@ -272,13 +272,8 @@ class HttpToolsWire:
     def error_response(self, status: int, message: str, defaults: Headers) -> bytes:
         """See `Http1Wire.error_response`. This dialect sends the default fields and a length."""
         body = message.encode("ascii")
-        fields = [
-            *defaults,
-            (b"content-type", b"text/plain; charset=utf-8"),
-            (b"content-length", b"%d" % len(body)),
-            (b"connection", b"close"),
-        ]
-        return b"".join([STATUS_LINE[status], *[b"%b: %b\r\n" % field for field in fields], b"\r\n", body])
+        fields = [b"%b: %b\r\n" % field for field in error_fields(defaults, len(body))]
+        return b"".join([STATUS_LINE[status], *fields, b"\r\n", body])
 
     def closed(self) -> None:
         """See `Http1Wire.closed`. Breaks the reference cycles with the parser and the connection."""

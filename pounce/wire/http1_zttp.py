@@ -11,20 +11,18 @@ from collections.abc import Iterable
 import zttp
 
 from pounce.errors import BadRequest, MisusedByApp
-from pounce.wire.http1 import INVALID_REQUEST, Headers, Http1Sink, refuse_ambiguous
+from pounce.wire.http1 import INVALID_REQUEST, Headers, Http1Sink, error_fields, refuse_ambiguous
+from pounce.wire.http1_library import LibraryWire
 from pounce.wire.http1_writer import HeaderCache
-from pounce.wire.response_fields import BODILESS, ResponseBody, checked_head, checked_status
+from pounce.wire.response_fields import BODILESS, checked_head, checked_status
 
 
-class ZttpWire:
+class ZttpWire(LibraryWire):
     """See `Http1Wire` and `Http1Encoder`: the library keeps the state of both sides."""
 
     def __init__(self, sink: Http1Sink, header_cache: HeaderCache, max_incomplete_size: int | None = None) -> None:
         """`max_incomplete_size` is h11's limit and unused here: zttp has its own."""
-        self._sink = sink
-        self.encoder = self
-        self.conn = zttp.Connection(zttp.SERVER)
-        self._body = ResponseBody()
+        super().__init__(sink, zttp.Connection(zttp.SERVER))
         self._request_open = False
         self._response_open = False
         self._heads = 0
@@ -82,11 +80,6 @@ class ZttpWire:
                     self.conn.start_next_cycle()
             event = next_event()
 
-    def split_target(self, target: bytes) -> tuple[bytes, bytes]:
-        """See `Http1Wire.split_target`. uvicorn: the target is taken as it is."""
-        path, _, query = target.partition(b"?")
-        return path, query
-
     def trailing_data(self) -> bytes:
         """See `Http1Wire.trailing_data`. zttp does not tell, so the head is looked for in what was fed last."""
         head = self._recent.rfind(self._upgrade_line)
@@ -133,28 +126,10 @@ class ZttpWire:
             raise MisusedByApp(str(exc)) from exc
         return bytes(self.conn.data_to_send())
 
-    def large_body(self, data: bytes, more_body: bool) -> list[bytes]:
-        """See `Http1Encoder.large_body`."""
-        return [self.body(data, more_body)]
-
     @property
     def close_after_response(self) -> bool:
         """See `Http1Encoder.close_after_response`."""
         return self._body.is_short or bool(self.conn.should_close())
-
-    @property
-    def is_short(self) -> bool:
-        """See `Http1Encoder.is_short`."""
-        return self._body.is_short
-
-    @property
-    def dropped_body(self) -> bool:
-        """See `Http1Encoder.dropped_body`."""
-        return self._body.dropped
-
-    @dropped_body.setter
-    def dropped_body(self, dropped: bool) -> None:
-        self._body.dropped = dropped
 
     def continue_100(self) -> bytes:
         """See `Http1Encoder.continue_100`."""
@@ -165,20 +140,9 @@ class ZttpWire:
         """See `Http1Wire.error_response`. This dialect sends a length and no default fields."""
         body = message.encode("ascii")
         try:
-            self.conn.send_response(
-                status,
-                [
-                    (b"content-type", b"text/plain; charset=utf-8"),
-                    (b"content-length", b"%d" % len(body)),
-                    (b"connection", b"close"),
-                ],
-            )
+            self.conn.send_response(status, error_fields(length=len(body)))
             self.conn.send_data(body)
             self.conn.end_message()
         except zttp.ProtocolError:
             return b""  # a response is on its way already: all that is left is to close
         return bytes(self.conn.data_to_send())
-
-    def closed(self) -> None:
-        """See `Http1Wire.closed`."""
-        self._sink = self.encoder = None  # type: ignore[assignment]  # no reference cycle is left

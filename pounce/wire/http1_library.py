@@ -1,0 +1,49 @@
+"""What the wires have in common whose library writes the responses too: `http1_h11` and `http1_zttp`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pounce.wire.http1 import Http1Sink
+from pounce.wire.response_fields import ResponseBody
+
+
+class LibraryWire:
+    """A wire that is its own encoder, on a library that keeps the state of both sides (`conn`)."""
+
+    def __init__(self, sink: Http1Sink, conn: Any) -> None:
+        self._sink = sink
+        self.encoder: Any = self
+        self.conn = conn
+        self._body = ResponseBody()
+
+    def split_target(self, target: bytes) -> tuple[bytes, bytes]:
+        """See `Http1Wire.split_target`. uvicorn: the target is taken as it is."""
+        path, _, query = target.partition(b"?")
+        return path, query
+
+    def body(self, data: bytes, more_body: bool) -> bytes:
+        """See `Http1Encoder.body`."""
+        raise NotImplementedError
+
+    def large_body(self, data: bytes, more_body: bool) -> list[bytes]:
+        """See `Http1Encoder.large_body`."""
+        return [self.body(data, more_body)]
+
+    @property
+    def is_short(self) -> bool:
+        """See `Http1Encoder.is_short`."""
+        return self._body.is_short
+
+    @property
+    def dropped_body(self) -> bool:
+        """See `Http1Encoder.dropped_body`."""
+        return self._body.dropped
+
+    @dropped_body.setter
+    def dropped_body(self, dropped: bool) -> None:
+        self._body.dropped = dropped
+
+    def closed(self) -> None:
+        """See `Http1Wire.closed`."""
+        self._sink = self.encoder = None  # type: ignore[assignment]  # no reference cycle is left
