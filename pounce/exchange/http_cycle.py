@@ -111,7 +111,9 @@ class RequestResponseCycle:
     __slots__ = (
         "__weakref__",  # of the bound methods that an app is given
         "_disconnect_told",
+        "_flow",
         "_has_message",
+        "_messages",
         "_request_read",
         "_turns",
         "_wakeup",
@@ -152,6 +154,8 @@ class RequestResponseCycle:
         """
         self.channel = channel
         self.writer = channel.writer
+        self._flow = channel.flow
+        self._messages = channel.messages
         self.app = app
         self.scope = scope
         self.logger = logger
@@ -275,14 +279,13 @@ class RequestResponseCycle:
 
     async def send(self, message: ASGISendEvent) -> None:
         """ASGI `send`. Messages after a disconnect are dropped (spec_version 2.3). Raises RuntimeError on misuse."""
-        channel = self.channel
-        if channel.flow.write_paused and not self.disconnected:
-            await channel.flow.drain()
+        if self._flow.write_paused and not self.disconnected:
+            await self._flow.drain()
         if self.disconnected:
             await self._give_in_vain()
             return
         kind = message["type"]
-        handler = channel.messages[self.state].get(kind)
+        handler = self._messages[self.state].get(kind)
         if handler is None:
             raise self._unexpected(kind)
         if handler(self, message):
@@ -297,7 +300,7 @@ class RequestResponseCycle:
             self._wakeup.set()  # another task of the app waits in `receive()`
 
     def _unexpected(self, kind: str) -> RuntimeError:
-        for expected in self.channel.messages[self.state]:
+        for expected in self._messages[self.state]:
             return RuntimeError(f"Expected ASGI message '{expected}', but got '{kind}'.")
         return RuntimeError(f"Unexpected ASGI message '{kind}' sent, after response already completed.")
 
@@ -346,14 +349,13 @@ class RequestResponseCycle:
 
     async def receive(self) -> ASGIReceiveEvent:
         """ASGI `receive`: what has arrived of the body, or `http.disconnect` once there is nobody to answer."""
-        channel = self.channel
         if self.waiting_for_100_continue:
             self.waiting_for_100_continue = False
             if self.more_body or self.body:  # RFC 9110 section 10.1.1: not without a body
                 self.writer.send_continue()
         if not self.disconnected and self.state is not _ALL:
-            if channel.flow.read_paused:
-                channel.flow.resume_reading()
+            if self._flow.read_paused:
+                self._flow.resume_reading()
             if not self._has_message and not self.client_done:
                 wakeup = self._wakeup
                 if wakeup is None:

@@ -36,7 +36,7 @@ class H11Wire(LibraryWire):
         self._pump()
 
     def _pump(self) -> None:
-        conn, sink = self.conn, self._sink
+        conn, sink = self.conn, self.sink
         while True:
             try:
                 event = conn.next_event()
@@ -71,7 +71,7 @@ class H11Wire(LibraryWire):
         method = event.method.decode("ascii")
         http_version = event.http_version.decode("ascii")
         refuse_ambiguous(method, http_version, headers)
-        return self._sink.on_request(
+        return self.sink.on_request(
             method,
             event.target,
             http_version,
@@ -107,15 +107,15 @@ class H11Wire(LibraryWire):
             data = self._send(h11.Response(status_code=status, headers=fields, reason=STATUS_PHRASES[status]))
         except h11.LocalProtocolError as exc:
             raise MisusedByApp(str(exc)) from exc
-        self._body.begin(status, self._is_head, length)
+        self.counter.begin(status, self._is_head, length)
         return data
 
     def body(self, data: bytes, more_body: bool) -> bytes:
         """See `Http1Encoder.body`."""
-        data = self._body.take(data, more_body)
+        data = self.counter.take(data, more_body)
         try:
             out = self._send(h11.Data(data=data))
-            if more_body or self._body.is_short:  # h11 would refuse to end it
+            if more_body or self.counter.is_short:  # h11 would refuse to end it
                 return out
             return out + self._send(h11.EndOfMessage())
         except h11.LocalProtocolError as exc:
@@ -124,7 +124,7 @@ class H11Wire(LibraryWire):
     @property
     def close_after_response(self) -> bool:
         """See `Http1Encoder.close_after_response`."""
-        return self._body.is_short or self.conn.our_state is h11.MUST_CLOSE
+        return self.counter.is_short or self.conn.our_state is h11.MUST_CLOSE
 
     def continue_100(self) -> bytes:
         """See `Http1Encoder.continue_100`."""

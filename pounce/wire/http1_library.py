@@ -12,10 +12,10 @@ class LibraryWire:
     """A wire that is its own encoder, on a library that keeps the state of both sides (`conn`)."""
 
     def __init__(self, sink: Http1Sink, conn: Any) -> None:
-        self._sink = sink
+        self.sink = sink
         self.encoder: Any = self
         self.conn = conn
-        self._body = ResponseBody()
+        self.counter = ResponseBody()
 
     def split_target(self, target: bytes) -> tuple[bytes, bytes]:
         """See `Http1Wire.split_target`. uvicorn: the target is taken as it is."""
@@ -33,17 +33,17 @@ class LibraryWire:
     @property
     def is_short(self) -> bool:
         """See `Http1Encoder.is_short`."""
-        return self._body.is_short
+        return self.counter.is_short
 
     @property
     def dropped_body(self) -> bool:
         """See `Http1Encoder.dropped_body`."""
-        return self._body.dropped
+        return self.counter.dropped
 
     @dropped_body.setter
     def dropped_body(self, dropped: bool) -> None:
-        self._body.dropped = dropped
+        self.counter.dropped = dropped
 
     def closed(self) -> None:
         """See `Http1Wire.closed`."""
-        self._sink = self.encoder = None  # type: ignore[assignment]  # no reference cycle is left
+        self.sink = self.encoder = None  # type: ignore[assignment]  # no reference cycle is left

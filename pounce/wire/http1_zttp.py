@@ -33,7 +33,7 @@ class ZttpWire(LibraryWire):
     def feed(self, data: bytes) -> None:
         """See `Http1Wire.feed`."""
         if self._response_open and not self._request_open:
-            self._sink.on_pause()  # zttp keeps what comes ahead of its turn, however much
+            self.sink.on_pause()  # zttp keeps what comes ahead of its turn, however much
         heads = self._heads
         self._recent += data
         try:
@@ -46,7 +46,7 @@ class ZttpWire(LibraryWire):
             del self._recent[: -len(data)]
 
     def _pump(self, event: zttp.Event) -> None:
-        sink = self._sink
+        sink = self.sink
         next_event = self.conn.next_event
         while event is not zttp.NEED_DATA:
             if isinstance(event, zttp.Request):
@@ -109,17 +109,17 @@ class ZttpWire(LibraryWire):
             self.conn.send_response(status, fields)
         except zttp.ProtocolError as exc:
             raise MisusedByApp(str(exc)) from exc
-        self._body.begin(status, is_head, length)
+        self.counter.begin(status, is_head, length)
         return bytes(self.conn.data_to_send())
 
     def body(self, data: bytes, more_body: bool) -> bytes:
         """See `Http1Encoder.body`."""
-        data = self._body.take(data, more_body)
+        data = self.counter.take(data, more_body)
         try:
             if data:
                 self.conn.send_data(data)
             if not more_body:
-                if not self._body.is_short:  # zttp would refuse to end it
+                if not self.counter.is_short:  # zttp would refuse to end it
                     self.conn.end_message()
                 self._response_open = False
         except zttp.ProtocolError as exc:
@@ -129,7 +129,7 @@ class ZttpWire(LibraryWire):
     @property
     def close_after_response(self) -> bool:
         """See `Http1Encoder.close_after_response`."""
-        return self._body.is_short or bool(self.conn.should_close())
+        return self.counter.is_short or bool(self.conn.should_close())
 
     def continue_100(self) -> bytes:
         """See `Http1Encoder.continue_100`."""
