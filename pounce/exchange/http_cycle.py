@@ -242,6 +242,8 @@ class RequestResponseCycle:
                 self.channel.abandon(self)
             elif self.state is not _ALL:
                 self._on_missing_response()
+        if self.record is not None:
+            self.finish_record()
 
     def _on_app_error(self, exc: BaseException) -> None:
         if not isinstance(exc, AppGivenUp):

@@ -1,7 +1,7 @@
 """What one exchange came to: its status, bytes and times, for whoever reads them (formats of access logs, metrics).
 
 Made only where an observer is registered with the worker (`ServerState.observers`); each is told once, when the
-exchange is over, and must neither wait nor raise.
+exchange is over, and must not wait.
 """
 
 from __future__ import annotations
@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from time import monotonic
 from typing import Any
+
+from pounce.exchange.app_errors import report_failed_log
 
 
 class ExchangeRecord:
@@ -42,7 +44,10 @@ class ExchangeRecord:
             self.end_at = monotonic()
             self.is_complete = is_complete
             for observer in observers:
-                observer(self)
+                try:
+                    observer(self)
+                except Exception as failure:  # it must not keep the exchange from ending
+                    report_failed_log("Observer of exchanges", failure)
 
 
 Observer = Callable[[ExchangeRecord], object]

@@ -64,6 +64,34 @@ async def test_a_record_of_an_app_that_fails() -> None:
     assert (record.status, record.is_complete) == (500, True)
 
 
+async def test_a_record_of_a_response_that_is_never_ended() -> None:
+    """It is over when the app is."""
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:  # noqa: ARG001
+        await send(START)
+
+    records: list[ExchangeRecord] = []
+    cycle, _ = make(app, observers=[records.append])
+    await cycle.run_asgi(cycle.app)
+    (record,) = records
+    assert (record.status, record.is_complete) == (200, False)
+
+
+async def test_an_observer_that_fails(capsys: pytest.CaptureFixture[str]) -> None:
+    """It is heard of in one line; the exchange ends, and the others are told."""
+
+    def fail(record: ExchangeRecord) -> None:  # noqa: ARG001
+        raise ValueError
+
+    records: list[ExchangeRecord] = []
+    cycle, channel = make(observers=[fail, records.append])
+    await cycle.send(START)
+    await cycle.send(BODY)
+    assert len(records) == 1
+    assert channel.calls[-1] == "complete"
+    assert capsys.readouterr().err == "Observer of exchanges (it could not be logged: ValueError)\n"
+
+
 async def test_nobody_observes() -> None:
     """Then there is no record."""
     assert make()[0].record is None
