@@ -67,7 +67,7 @@ async def test_a_record_of_an_app_that_fails() -> None:
 async def test_a_record_of_a_response_that_is_never_ended() -> None:
     """It is over when the app is."""
 
-    async def app(scope: Any, receive: Any, send: Any) -> None:  # noqa: ARG001
+    async def app(scope: Any, receive: Any, send: Any) -> None:
         await send(START)
 
     records: list[ExchangeRecord] = []
@@ -80,7 +80,7 @@ async def test_a_record_of_a_response_that_is_never_ended() -> None:
 async def test_an_observer_that_fails(capsys: pytest.CaptureFixture[str]) -> None:
     """It is heard of in one line; the exchange ends, and the others are told."""
 
-    def fail(record: ExchangeRecord) -> None:  # noqa: ARG001
+    def fail(record: ExchangeRecord) -> None:
         raise ValueError
 
     records: list[ExchangeRecord] = []
