@@ -161,7 +161,7 @@ def _upgrade_of(headers: Headers) -> bytes | None:
     upgrade = None
     for name, value in headers:
         if name == b"connection":
-            connection = [token.strip() for token in value.lower().split(b",")]
+            connection += [token.strip() for token in value.lower().split(b",")]
         elif name == b"upgrade":
             upgrade = value.lower()
     return upgrade if b"upgrade" in connection else None

@@ -152,7 +152,8 @@ class HttpToolsWire:
             elif name == b"content-length":
                 self._has_body = value != b"0"
             elif name == b"expect":
-                self._expect_continue = b"100-continue" in [token.strip() for token in value.lower().split(b",")]
+                if b"100-continue" in [token.strip() for token in value.lower().split(b",")]:
+                    self._expect_continue = True
             elif name == b"upgrade":
                 self._upgrade = value.lower()
             else:
@@ -211,6 +212,8 @@ class HttpToolsWire:
     def _check(self, method: bytes, version: str, headers: Headers) -> None:
         """The head is not of the plain kind: refuse it, or prepare for what its kind needs."""
         self._doubtful = False
+        if version == "1.0":
+            self._expect_continue = False  # RFC 9110 section 10.1.1: such a client would not understand the answer
         refuse_ambiguous(method.decode("ascii"), version, headers)
         if version == "1.0":
             self.encoder.until_close = True

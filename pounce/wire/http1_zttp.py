@@ -64,7 +64,7 @@ class ZttpWire(LibraryWire):
                     http_version,
                     headers,
                     True,  # zttp itself knows when the connection must close
-                    event.expect_continue,
+                    event.expect_continue and http_version != "1.0",  # RFC 9110 section 10.1.1
                     self._request_open,
                     upgrade.lower() if upgrade is not None else None,
                 )
