@@ -1,4 +1,4 @@
-"""Import strings: "package.module:attribute.attribute" becomes an object. Answers to uvicorn's importer."""
+"""Import strings: "package.module:attribute.attribute" becomes an object. Compatible with uvicorn's importer."""
 
 from __future__ import annotations
 

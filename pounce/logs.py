@@ -1,4 +1,4 @@
-"""Log levels, formatters and the default logging configuration. Answers to uvicorn's `logging` and `_ansi`.
+"""Log levels, formatters and the default logging configuration. Compatible with uvicorn's `logging` and `_ansi`.
 
 The logger names and the shape of the access record (five arguments: client, method, path with query, HTTP version,
 status) are uvicorn's, since users' configurations and filters name them. Runs on whichever thread logs.

@@ -1,7 +1,7 @@
 """What a connection knows and does whatever it speaks: its worker and its two ends; over HTTP, its tasks and idle time.
 
-Runs on the worker's loop. Answers to: uvicorn's protocol classes, for the constructor and the attributes that observers
-read.
+Runs on the worker's loop. Compatible with uvicorn's protocol classes in the constructor and in the attributes that
+observers read.
 """
 
 from __future__ import annotations

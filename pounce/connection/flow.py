@@ -1,6 +1,6 @@
 """Flow control of one connection: whether reading is paused, whether writing is, and who waits for that.
 
-Runs on the worker's loop. Answers to: asyncio's `pause_writing`/`resume_writing` and uvicorn's `FlowControl`.
+Runs on the worker's loop. Implements asyncio's `pause_writing` and `resume_writing`; compatible with uvicorn's `FlowControl`.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import sys
 
-from pounce.exchange.canned import CLOSE_HEADER, service_unavailable
+from pounce.exchange.server_responses import CLOSE_HEADER, service_unavailable
 
 __all__ = ["CLOSE_HEADER", "HIGH_WATER_LIMIT", "FlowControl", "service_unavailable"]
 

@@ -4,7 +4,7 @@ Runs on the worker's loop. Knows no parser and no other thread. A request's way:
 tells `on_request`/`on_body`/`on_end`; `_advance` runs the app; its messages go out through the writer.
 
 The app is started when the whole segment is parsed, so that `receive()` finds what has arrived; what it sends before it
-first waits leaves in one write. Answers to: RFC 9112 section 9; uvicorn's H11Protocol and HttpToolsProtocol.
+first waits leaves in one write. Implements RFC 9112 section 9; compatible with uvicorn's protocol classes.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pounce.connection.flow import HIGH_WATER_LIMIT
 from pounce.connection.state import ServerState
 from pounce.contracts import ConfigView
 from pounce.errors import BadRequest
-from pounce.exchange.canned import service_unavailable
+from pounce.exchange.server_responses import service_unavailable
 from pounce.exchange.http_cycle import MESSAGES, RequestResponseCycle, ResponseState
 from pounce.exchange.scope import http_scope
 from pounce.middleware.proxy_headers import FORWARDED_FIELDS

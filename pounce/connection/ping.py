@@ -1,8 +1,8 @@
 """Keepalive of one WebSocket: a ping each interval, and the end of the connection when its pong does not come in time.
 
-Runs on the worker's loop. Answers to: RFC 6455, sections 5.5.2 and 5.5.3, and the schedule of uvicorn's protocols
-(the next ping follows a pong; the round trip counts as part of the interval). Other than there, whatever the peer sends
-puts the end off: the pong waits behind a large frame that is on its way. Knows nothing of: frames, apps.
+Runs on the worker's loop. Implements RFC 6455 sections 5.5.2 and 5.5.3 on uvicorn's schedule (the next ping
+follows a pong; the round trip counts as part of the interval). Unlike there, whatever the peer sends puts the end off:
+the pong waits behind a large frame that is on its way. Knows neither frames nor apps.
 """
 
 from __future__ import annotations

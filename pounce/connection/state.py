@@ -1,6 +1,6 @@
 """What the connections of one worker share. Belongs to one event loop; nothing here is locked.
 
-Answers to: uvicorn's `ServerState`, whose four attributes users read.
+Compatible with uvicorn's `ServerState`, whose four attributes users read.
 """
 
 from __future__ import annotations

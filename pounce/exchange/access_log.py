@@ -1,6 +1,6 @@
 """The access line: what it says, and its record, made only where a handler will emit it.
 
-Answers to: uvicorn's format `'%s - "%s %s HTTP/%s" %d'` and its five `record.args`, which users' formatters read.
+Compatible with uvicorn: `'%s - "%s %s HTTP/%s" %d'` and the five `record.args`, which users' formatters read.
 """
 
 from __future__ import annotations

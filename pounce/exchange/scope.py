@@ -1,6 +1,6 @@
 """Scopes as the ASGI specification describes them: one function each, used by every parser and HTTP version.
 
-Answers to: ASGI HTTP and WebSocket scopes; uvicorn 0.54 for `root_path` (it is prefixed to `path` and `raw_path`).
+Implements the ASGI HTTP scope, with uvicorn 0.54's rule for `root_path` (it is prefixed to `path` and `raw_path`).
 """
 
 from __future__ import annotations

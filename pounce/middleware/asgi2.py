@@ -1,6 +1,6 @@
 """ASGI 2 apps (`app(scope)` gives an instance, `instance(receive, send)` runs it) as ASGI 3 apps.
 
-Runs on: the worker's loop. Answers to: the ASGI specification, "Legacy Applications".
+Runs on the worker's loop. Implements the ASGI specification, "Legacy Applications".
 """
 
 from __future__ import annotations

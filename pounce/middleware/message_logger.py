@@ -1,7 +1,7 @@
 """Every ASGI message of an app in the `uvicorn.asgi` log at TRACE level; bodies and headers only by their size.
 
 Runs on: the loop of the worker whose app it wraps. Switched on by `--log-level trace`.
-Answers to: uvicorn's middleware/message_logger.py (same lines, same counter).
+Compatible with uvicorn's middleware (same lines, same counter).
 """
 
 from __future__ import annotations

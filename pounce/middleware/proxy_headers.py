@@ -1,7 +1,7 @@
 """Client address and scheme as a trusted proxy reports them (`X-Forwarded-For`, `X-Forwarded-Proto`).
 
 Runs on: the loop of the worker whose app it wraps. Knows nothing of: connections, parsers, threads.
-Answers to: uvicorn's middleware/proxy_headers.py; who is trusted comes from `--forwarded-allow-ips`.
+Compatible with uvicorn's middleware; `--forwarded-allow-ips` says who is trusted.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """WSGI apps on an ASGI server: a2wsgi's middleware where that is installed, else the one of this module.
 
 Runs on: the worker's loop, and (the app, and whatever is marked so) a thread of a bounded pool.
-Answers to: PEP 3333; uvicorn's middleware/wsgi.py for names, constructor and the deprecation.
+Implements PEP 3333; names, constructor and the deprecation are those of uvicorn's middleware.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The contract between an HTTP/1.1 parser and its connection: bytes in become sink calls, messages in become bytes.
 
-One wire serves one connection. It knows no transport, no clock and no app. Answers to: RFC 9112.
+One wire serves one connection. It knows no transport, no clock and no app. Implements RFC 9112.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """HTTP/1.1 parsed and written by h11: the strict, pure-Python way. h11 keeps the state of both sides.
 
-h11 is pulled in a loop and stops by itself before a pipelined request. Answers to: RFC 9112; uvicorn's h11
-implementation for the dialect (its 400 has no default fields and no length, `Connection` may move).
+h11 is pulled in a loop and stops by itself before a pipelined request. Implements RFC 9112 in the dialect of
+uvicorn's h11 implementation (its 400 has no default fields and no length, `Connection` may move).
 """
 
 from __future__ import annotations

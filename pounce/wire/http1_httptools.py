@@ -1,7 +1,7 @@
 """HTTP/1.1 parsed by httptools (llhttp), responses written by `ResponseEncoder`. The fast path of most servers.
 
 httptools calls back per field and parses a whole segment ahead, pipelined requests included. Knows no transport.
-Answers to: RFC 9112; uvicorn's httptools implementation for what is accepted and how an error looks.
+Implements RFC 9112; what is accepted, and how an error looks, is as with uvicorn on httptools.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """HTTP/1.1 parsed and written by zttp (an optional native parser that uvicorn offers too).
 
-zttp is pulled in a loop and holds a pipelined request back until the cycle before it is over. Answers to: RFC 9112;
-uvicorn's zttp implementation for the framing of responses.
+zttp is pulled in a loop and holds a pipelined request back until the cycle before it is over. Implements RFC 9112;
+responses are framed as uvicorn frames them on zttp.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What an app's response may carry: one table for every parser, for HTTP/2 and for both WebSocket libraries.
 
 What would break the message, or be read in two ways, is refused (MisusedByApp) before a byte of it exists; what has no
-place in it, but can go without changing its meaning, is left out. Answers to: RFC 9110 sections 5.5, 5.6.2, 8.6 and 15,
+place in it, but can go without changing its meaning, is left out. Implements RFC 9110 sections 5.5, 5.6.2, 8.6 and 15,
 RFC 9112 sections 4 and 6, RFC 6455 section 4.2.2.
 """
 
