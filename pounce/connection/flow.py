@@ -1,6 +1,6 @@
 """Flow control of one connection: whether reading is paused, whether writing is, and who waits for that.
 
-Runs on the worker's loop. Implements asyncio's `pause_writing` and `resume_writing`; compatible with uvicorn's `FlowControl`.
+Runs on the worker's loop. Compatible with uvicorn's `FlowControl`.
 """
 
 from __future__ import annotations

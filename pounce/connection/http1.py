@@ -18,9 +18,9 @@ from pounce.connection.flow import HIGH_WATER_LIMIT
 from pounce.connection.state import ServerState
 from pounce.contracts import ConfigView
 from pounce.errors import BadRequest
-from pounce.exchange.server_responses import service_unavailable
 from pounce.exchange.http_cycle import MESSAGES, RequestResponseCycle, ResponseState
 from pounce.exchange.scope import http_scope
+from pounce.exchange.server_responses import service_unavailable
 from pounce.middleware.proxy_headers import FORWARDED_FIELDS
 from pounce.names import distribution
 from pounce.wire.http1 import INVALID_REQUEST, Headers, Http1Wire

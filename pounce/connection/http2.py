@@ -17,10 +17,10 @@ from pounce.connection.http2_websocket import WebSocketStream, websocket_wire
 from pounce.connection.pick_http2 import http2_wire
 from pounce.connection.state import ServerState
 from pounce.contracts import ConfigView
-from pounce.exchange.server_responses import bad_request, header_fields_too_large, service_unavailable
 from pounce.exchange.extensions import EXTENSIONS
 from pounce.exchange.http_cycle import RequestResponseCycle
 from pounce.exchange.scope import http_scope
+from pounce.exchange.server_responses import bad_request, header_fields_too_large, service_unavailable
 from pounce.middleware.proxy_headers import FORWARDED_FIELDS
 from pounce.wire.http2 import Http2Wire
 from pounce.wire.http2_frames import ENHANCE_YOUR_CALM, ConnectionFault

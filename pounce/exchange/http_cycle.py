@@ -18,8 +18,8 @@ from pounce.asgi import ASGI3Application, ASGIReceiveEvent, ASGISendEvent
 from pounce.errors import MisusedByApp
 from pounce.exchange.access_log import log_access
 from pounce.exchange.app_errors import is_running, log_app_exception, log_error
-from pounce.exchange.server_responses import CLOSE_HEADER, INTERNAL_SERVER_ERROR
 from pounce.exchange.record import ExchangeRecord, Observer
+from pounce.exchange.server_responses import CLOSE_HEADER, INTERNAL_SERVER_ERROR
 from pounce.exchange.turns import AppGivenUp, Turns
 
 #: Messages of an app to a client that is gone, which it is not told of: the rest of most responses is not more.
