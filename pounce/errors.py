@@ -11,6 +11,19 @@ STARTUP_FAILURE = 3
 NEEDS_PROCESSES = 4
 
 
+class StartupFailed(SystemExit):
+    """A server cannot start, and the log says why. Ends the process with `code`, where nobody catches it.
+
+    A SystemExit, since that is what uvicorn's `Config.bind_socket`, `Config.load` and `Server.run`, `serve` and
+    `startup` promise their callers; and since asyncio lets no other exception out of a task at once.
+    """
+
+    code: int
+
+    def __init__(self, code: int = STARTUP_FAILURE) -> None:
+        super().__init__(code)
+
+
 def exit_code_of(exc: SystemExit) -> int:
     """What the process exits with where nobody catches this."""
     if exc.code is None:

@@ -19,7 +19,7 @@ from typing import Any
 
 from pounce import binding
 from pounce.contracts import ConfigView
-from pounce.errors import STARTUP_FAILURE
+from pounce.errors import StartupFailed
 from pounce.logs import style
 from pounce.names import LOGGER_ERROR, banner
 from pounce.pool.acceptor import EXHAUSTED, Accepted, Acceptor
@@ -77,7 +77,7 @@ def exit_if_unusable(config: ConfigView) -> None:
         binding.check(config)
     except OSError as exc:
         logger.error(exc)
-        sys.exit(STARTUP_FAILURE)
+        raise StartupFailed
 
 
 async def create_listeners(config: ConfigView, worker: Worker, sockets: Sequence[socket.socket] | None) -> list[Any]:

@@ -27,12 +27,12 @@ from typing import Any
 from pounce.connection.state import ServerState
 from pounce.contracts import ConfigView
 from pounce.ending import HANDLED_SIGNALS as HANDLED_SIGNALS, Ending
-from pounce.errors import NEEDS_PROCESSES, STARTUP_FAILURE
+from pounce.errors import NEEDS_PROCESSES, StartupFailed
 from pounce.listeners import announce, caretakers, create_listeners, exit_if_unusable, listening
 from pounce.logs import style
 from pounce.names import LOGGER_ERROR
 from pounce.pool.gil_watch import GilWatch
-from pounce.pool.pool import PoolState, StartupFailed, WorkerPool
+from pounce.pool.pool import PoolState, WorkerPool
 from pounce.pool.shared_state import SharedStateCheck
 from pounce.worker.loops import asyncio_run
 from pounce.worker.worker import TICK_INTERVAL, Worker
@@ -210,11 +210,11 @@ class Server:
             return True
         if self.config.worker_class == "thread":
             logger.error("%s Threads were asked for with --worker-class thread.", complaint)
-            sys.exit(STARTUP_FAILURE)
+            raise StartupFailed
         if self.is_supervised:
             logger.warning("%s Running processes instead of threads.", complaint)
             self.wants_processes = True
-            sys.exit(NEEDS_PROCESSES)
+            raise StartupFailed(NEEDS_PROCESSES)
         logger.warning("%s Running one worker instead of threads.", complaint)
         return False
 
@@ -231,14 +231,14 @@ class Server:
         assert self._worker is not None
         await self.lifespan.startup()
         if self.lifespan.should_exit:
-            sys.exit(STARTUP_FAILURE)
+            raise StartupFailed
         factory = self._worker.create_protocol
         try:
             self.servers = await create_listeners(self.config, self._worker, sockets)
         except OSError as exc:
             logger.error(exc)
             await self.lifespan.shutdown()
-            sys.exit(STARTUP_FAILURE)
+            raise StartupFailed
         if sockets is None:
             announce(self.config, self.servers[0].sockets)
         self._caretakers = caretakers(self.config, factory, sockets, self.servers)
@@ -255,13 +255,10 @@ class Server:
         pool = self._pool
         assert pool is not None
         check = SharedStateCheck(self.config)
-        try:
-            # A signal meanwhile ends the start after the worker that is at it.
-            is_up = await pool.start(
-                lambda thread: not check.after_startup(thread) and not self.should_exit, lambda: self.force_exit
-            )
-        except StartupFailed as exc:
-            sys.exit(exc.code)
+        # A signal meanwhile ends the start after the worker that is at it.
+        is_up = await pool.start(
+            lambda thread: not check.after_startup(thread) and not self.should_exit, lambda: self.force_exit
+        )
         if not is_up:
             await pool.stop(linger=0.0, limit=None, is_forced=lambda: self.force_exit, log=False)
             if self.should_exit or self._allows_threads(check.complaint()):
@@ -276,7 +273,7 @@ class Server:
         except OSError as exc:
             logger.error(exc)
             await pool.stop(linger=0.0, limit=None, is_forced=lambda: self.force_exit, log=False)
-            sys.exit(STARTUP_FAILURE)
+            raise StartupFailed
         pool.accept(listeners.sockets)
         listeners.on_close = pool.stop_accepting
         self.servers = [listeners]

@@ -13,7 +13,7 @@ import sys
 from typing import Any
 
 from pounce import names
-from pounce.errors import STARTUP_FAILURE, ImportFromStringError, explain
+from pounce.errors import ImportFromStringError, StartupFailed, explain
 from pounce.importer import import_from_string
 
 __all__ = ["app_is_missing", "import_app"]
@@ -31,7 +31,7 @@ def import_app(app: Any) -> Any:
         return import_from_string(app)
     except ImportFromStringError as exc:
         logger.error("Error loading ASGI app. %s", exc)
-        sys.exit(STARTUP_FAILURE)
+        raise StartupFailed
     except ModuleNotFoundError as exc:
         module = app.partition(":")[0]
         if exc.name and module.startswith(f"{exc.name}.") and not _ran_foreign_code(exc):

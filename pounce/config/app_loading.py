@@ -12,7 +12,7 @@ import sys
 from typing import Any, Literal
 
 from pounce import names
-from pounce.errors import STARTUP_FAILURE
+from pounce.errors import StartupFailed
 from pounce.logs import TRACE_LOG_LEVEL
 from pounce.middleware.asgi2 import ASGI2Middleware
 from pounce.middleware.message_logger import MessageLoggerMiddleware
@@ -42,7 +42,7 @@ def call_factory(app: Any, factory: bool) -> tuple[Any, bool]:
         # Raised inside the factory rather than by calling it: then its author needs to see where.
         inside = exc.__traceback__ is not None and exc.__traceback__.tb_next is not None
         logger.error("Error loading ASGI app factory: %s", exc, exc_info=exc if inside else None)
-        sys.exit(STARTUP_FAILURE)
+        raise StartupFailed
 
 
 def interface_of(app: Any) -> Literal["asgi2", "asgi3"]:

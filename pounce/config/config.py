@@ -40,7 +40,7 @@ from pounce.config.registry import (
 )
 from pounce.config.reload_paths import _normalize_dirs, is_dir, resolve_reload_patterns, without_excluded
 from pounce.contracts import EffectiveWorkerClass, Lifespan, WorkerClassType
-from pounce.errors import STARTUP_FAILURE, ImportFromStringError
+from pounce.errors import ImportFromStringError, StartupFailed
 from pounce.importer import import_from_string
 from pounce.logs import LOGGING_CONFIG
 from pounce.wire.http2_limits import Http2Limits
@@ -264,7 +264,7 @@ class Config:
         problem = app_import.app_is_missing(self.app)
         if problem is not None:
             logger.error("Error loading ASGI app. %s", problem)
-            sys.exit(STARTUP_FAILURE)
+            raise StartupFailed
 
     def preload(self) -> None:
         """Import, before worker threads start, what their `load` would: without the GIL each thread has its own heap.
@@ -344,7 +344,7 @@ class Config:
             found = resolve("--loop", self.loop, LOOP_FACTORIES)
         except ImportFromStringError as exc:
             logger.error("Error loading custom loop setup function. %s", exc)
-            sys.exit(STARTUP_FAILURE)
+            raise StartupFailed
         # Our own functions pick a factory; anything else is the factory itself.
         factory: Callable[[], asyncio.AbstractEventLoop] | None = (
             found(use_subprocess=self.use_subprocess) if is_built_in(self.loop, LOOP_FACTORIES) and found else found

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import logging
 import socket
-import sys
 from typing import Any
 
 from pounce import binding, names
-from pounce.errors import STARTUP_FAILURE
+from pounce.errors import StartupFailed
 from pounce.logs import style
 
 logger = logging.getLogger(names.LOGGER_ERROR)
@@ -38,7 +37,7 @@ def bind_socket(config: Any) -> socket.socket:
             arguments = ["https" if config.is_ssl else "http", host, sock.getsockname()[1]]
     except OSError as exc:
         logger.error(exc)
-        sys.exit(STARTUP_FAILURE)
+        raise StartupFailed
 
     opening, ending = f"{names.banner()} running on ", " (Press CTRL+C to quit)"
     color_message = f"{opening}{style(shown, bold=True)}{ending}"

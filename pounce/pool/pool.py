@@ -15,7 +15,7 @@ from typing import Any
 
 from pounce.connection.state import ServerState
 from pounce.contracts import ConfigView
-from pounce.errors import STARTUP_FAILURE
+from pounce.errors import STARTUP_FAILURE, StartupFailed
 from pounce.names import LOGGER_ERROR
 from pounce.pool.acceptor import Acceptor
 from pounce.pool.worker_thread import WorkerThread
@@ -65,14 +65,6 @@ class PoolState:
 def _snapshot(live: set[Any]) -> set[Any]:
     """A copy of a set that another thread changes: free-threaded CPython locks the set while it is copied."""
     return live.copy()
-
-
-class StartupFailed(Exception):
-    """A worker did not come up; `code` is what its process should exit with."""
-
-    def __init__(self, code: int) -> None:
-        super().__init__(code)
-        self.code = code
 
 
 class WorkerPool:

@@ -18,7 +18,7 @@ from typing import Any
 
 from pounce import names
 from pounce.contracts import ConfigView
-from pounce.errors import exit_code_of, explanation
+from pounce.errors import StartupFailed, exit_code_of, explanation
 from pounce.supervisors.launch import SpawnContext, SpawnProcess
 from pounce.supervisors.orphan import ParentWatch
 from pounce.watchdog import GRACE_AFTER_FAILURE, watchdog
@@ -76,7 +76,7 @@ def subprocess_started(
         if found is None:
             raise
         logger.error(found[0])
-        sys.exit(found[1])
+        raise StartupFailed(found[1]) from exc
 
 
 def _hand_on_gil_option() -> None:

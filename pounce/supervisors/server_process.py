@@ -22,7 +22,7 @@ from socket import socket
 from typing import Any, NamedTuple
 
 from pounce.contracts import ConfigView, EffectiveWorkerClass
-from pounce.errors import STARTUP_FAILURE
+from pounce.errors import StartupFailed
 from pounce.names import LOGGER_ERROR
 from pounce.supervisors.child import get_subprocess
 from pounce.supervisors.late_server import LateServer
@@ -260,7 +260,7 @@ class Process:
         threading.Thread(target=self.always_pong, name="pounce-pong", daemon=True).start()
         server.run(sockets)
         if not getattr(server, "started", True):
-            sys.exit(STARTUP_FAILURE)
+            raise StartupFailed
 
     def _report_start(self) -> None:
         """Told by the server, before it can have answered anybody: from now on its death is not a failed start."""
