@@ -12,6 +12,7 @@ import enum
 import logging
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from time import monotonic
 from typing import Any, Protocol
 
 from pounce.asgi import ASGI3Application, ASGIReceiveEvent, ASGISendEvent
@@ -296,8 +297,8 @@ class RequestResponseCycle:
                 turns = self._turns = Turns(_FREE_VAIN_CALLS)
             if self.client_done and not message.get("body"):
                 await self._give_in_vain()  # whether the client still reads, only bytes can tell
-            elif turns.are_due():
-                await turns.give()
+            elif monotonic() > turns.end:
+                await turns.take()
         elif self._wakeup is not None and self.state is _ALL:
             self._wakeup.set()  # another task of the app waits in `receive()`
 

@@ -28,7 +28,7 @@ class AppGivenUp(asyncio.CancelledError):
 class Turns:
     """When one exchange has last waited, and what it has tried in vain since."""
 
-    __slots__ = ("_free", "_since", "_vain")
+    __slots__ = ("_free", "_vain", "end")
 
     def __init__(self, free: int = 0) -> None:
         """`free`: vain calls that cost no more than a turn each, before the pauses begin."""
@@ -37,15 +37,16 @@ class Turns:
 
     def taken(self) -> None:
         """The app has waited for something: others had their turn."""
-        self._since = 0.0
+        #: When this one is over (by `time.monotonic`): the first message behind it calls `take`. 0: it has not begun.
+        self.end = 0.0
         self._vain = -self._free
 
-    def are_due(self) -> bool:
-        """Told of each message. Whether the app has sent for so long that it must wait now (`give`)."""
-        now = monotonic()
-        if not self._since:
-            self._since = now
-        return now - self._since > _LONGEST_HOLD
+    async def take(self) -> None:
+        """A message was sent behind `end`: begin a turn, or wait for one where the app has sent for so long on end."""
+        if self.end:
+            await self.give()
+        else:
+            self.end = monotonic() + _LONGEST_HOLD
 
     async def give(self) -> None:
         """Wait for one turn of the loop."""

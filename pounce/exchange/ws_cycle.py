@@ -13,6 +13,7 @@ import logging
 import sys
 from collections import deque
 from collections.abc import Awaitable, Iterable
+from time import monotonic
 from typing import Any, Protocol
 from urllib.parse import unquote
 
@@ -239,8 +240,10 @@ class WebSocketCycle:
             await turns.give_in_vain(channel.server_stops)
             raise
         # A write that failed closes the transport, which the loop tells in its next turn.
-        if turns.are_due() or channel.is_closing():
+        if channel.is_closing():
             await turns.give()
+        elif monotonic() > turns.end:
+            await turns.take()
 
     def _send_unopened(self, message: Any) -> None:
         """Before the WebSocket is open, or when it is so no more."""

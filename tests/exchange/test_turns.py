@@ -29,18 +29,22 @@ def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     return slept
 
 
-def test_a_turn_is_due_after_a_millisecond(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_turn_is_over_after_a_millisecond(pauses: list[float], monkeypatch: pytest.MonkeyPatch) -> None:
     """Counted from the first message behind the last wait, whatever it was for."""
     now = 100.0
     monkeypatch.setattr(turns, "monotonic", lambda: now)
     one = Turns()
-    assert not one.are_due()
-    now += 0.0009
-    assert not one.are_due()
-    now += 0.0002
-    assert one.are_due()
+    assert now > one.end
+    await one.take()
+    assert one.end == pytest.approx(now + 0.001)
+    assert pauses == []
+    await one.take()
+    assert pauses == [0]
+    assert now > one.end
+    await one.take()
     one.taken()
-    assert not one.are_due()
+    await one.take()
+    assert pauses == [0]
 
 
 async def test_a_turn_is_given(pauses: list[float]) -> None:
