@@ -1,20 +1,27 @@
-"""Sockets for what the user named: an address, the path of a unix socket, a file descriptor.
+"""`Bind`: where to listen, the sockets for that, and the line that says so.
 
-Where one cannot be had, the error is a single line that says which. Nothing is ever removed that this run did not make:
-a path where a server listens, or where something else than a socket is, is refused. Runs wherever a socket is bound, in
-a supervisor or in the process that serves; knows no asyncio, so that a supervisor stays small. Answers to: unix(7),
-socket(7); uvicorn's file modes.
+Where a socket cannot be had, the error is a single line that says which. Nothing is ever removed that this run did not
+make: a path where a server listens, or where something else than a socket is, is refused. Runs wherever a socket is
+bound, in a supervisor or in the process that serves; knows no asyncio, so that a supervisor stays small. Implements
+unix(7) and socket(7); compatible with uvicorn's messages, file modes and `Config.bind_socket`.
 """
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import logging
 import os
 import socket
 import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 from pounce.contracts import ConfigView
+from pounce.errors import StartupFailed
+from pounce.logs import style
+from pounce.names import LOGGER_ERROR, banner
 
 #: Everybody may connect to a unix socket; who may reach it is up to its directory.
 UDS_MODE = 0o666
@@ -39,6 +46,91 @@ _KINDS = {
 
 #: (address family, socket type, protocol)
 Kind = tuple[int, int, int]
+
+
+logger = logging.getLogger(LOGGER_ERROR)
+
+
+@dataclass(frozen=True)
+class Bind:
+    """Where to listen: on an open descriptor, at the path of a unix socket, or else at an address."""
+
+    host: str | None
+    port: int
+    uds: str | None
+    fd: int | None
+    backlog: int
+    scheme: str
+
+    @classmethod
+    def of(cls, config: ConfigView) -> Bind:
+        """What a config says."""
+        scheme = "https" if config.is_ssl else "http"
+        return cls(config.host, config.port, config.uds, config.fd, config.backlog, scheme)
+
+    @property
+    def is_address(self) -> bool:
+        """Whether a host is to be resolved, perhaps to several addresses."""
+        return self.fd is None and self.uds is None
+
+    def check(self) -> None:
+        """Raise OSError for what is known to be wrong before anything is bound, so that no app is started in vain."""
+        if self.backlog > _MAX_BACKLOG:
+            raise OSError(f"The backlog must not exceed {_MAX_BACKLOG}: {self.backlog}.")
+        if self.fd is not None:
+            inherited(self.fd).close()
+        elif self.uds is not None:
+            path = os.fspath(self.uds)
+            _look_at(path)
+            folder = os.path.dirname(path) or "."
+            if not os.access(folder, os.W_OK | os.X_OK):
+                number = errno.EACCES if os.path.isdir(folder) else errno.ENOENT
+                raise OSError(number, os.strerror(number), path)
+        elif not 0 <= self.port <= 65535:
+            raise OSError(f"The port must be 0-65535, not {self.port}.")
+
+    def open(self) -> socket.socket:
+        """One bound socket that does not listen yet. Raises OSError."""
+        if self.fd is not None:
+            return inherited(self.fd)
+        if self.uds is not None:
+            return bind_unix(self.uds)
+        return bind_tcp(self.host, self.port)
+
+    def announce(self, sock: socket.socket) -> None:
+        """Log where the server listens: the line that people, editors and scripts wait for."""
+        where, arguments = "%s", [self.uds]
+        if self.fd is not None:
+            prefix, arguments = "socket ", [sock.getsockname()]
+        elif self.uds is not None:
+            prefix = "unix socket "
+        else:
+            host = "0.0.0.0" if self.host is None else self.host
+            prefix, where = "", "%s://[%s]:%d" if ":" in host else "%s://%s:%d"
+            arguments = [self.scheme, host, sock.getsockname()[1]]
+        line = f"{banner()} running on {prefix}{{}} (Press CTRL+C to quit)"
+        logger.info(line.format(where), *arguments, extra={"color_message": line.format(style(where, bold=True))})
+
+
+@contextlib.contextmanager
+def failing_start() -> Iterator[None]:
+    """Log the OSError of what is done meanwhile as one line, and raise StartupFailed for it."""
+    try:
+        yield
+    except OSError as exc:
+        logger.error(exc)
+        raise StartupFailed from None
+
+
+def bind_socket(config: ConfigView) -> socket.socket:
+    """A bound, inheritable socket for server processes, which does not listen yet. Logs where; raises StartupFailed."""
+    bind = Bind.of(config)
+    with failing_start():
+        bind.check()
+        sock = bind.open()
+    bind.announce(sock)
+    sock.set_inheritable(True)
+    return sock
 
 
 def bind_tcp(host: str | None, port: int) -> socket.socket:
@@ -151,28 +243,6 @@ def as_it_is(listener: socket.socket) -> socket.socket:
     if family == listener.family:
         return listener
     return socket.socket(family, type_, proto, fileno=os.dup(listener.fileno()))
-
-
-def check(config: ConfigView) -> None:
-    """Raise OSError for what is known to be wrong before anything is bound, so that no app is started in vain."""
-    check_numbers(config)
-    if config.uds is not None:
-        path = os.fspath(config.uds)
-        _look_at(path)
-        folder = os.path.dirname(path) or "."
-        if not os.access(folder, os.W_OK | os.X_OK):
-            number = errno.EACCES if os.path.isdir(folder) else errno.ENOENT
-            raise OSError(number, os.strerror(number), path)
-    elif config.fd is not None:
-        inherited(config.fd).close()
-
-
-def check_numbers(config: ConfigView) -> None:
-    """Raise OSError for a port or a backlog that no system has."""
-    if config.uds is None and config.fd is None and not 0 <= config.port <= 65535:
-        raise OSError(f"The port must be 0-65535, not {config.port}.")
-    if config.backlog > _MAX_BACKLOG:
-        raise OSError(f"The backlog must not exceed {_MAX_BACKLOG}: {config.backlog}.")
 
 
 def _vacate(path: str) -> int:

@@ -1,8 +1,8 @@
 """`Server`: what users hold. Signals, startup, the main loop, shutdown; one worker here, or a pool of worker threads.
 
 With one worker everything runs on the caller's own loop and thread. With worker threads the caller's loop accepts,
-ticks and obeys signals, and the workers serve (`pool/`). Answers to: uvicorn's `Server`, whose methods and attributes
-users call, override and patch.
+ticks and obeys signals, and the workers serve (`pool/`). Compatible with uvicorn's `Server`, whose methods and
+attributes users call, override and patch.
 """
 
 from __future__ import annotations
@@ -19,35 +19,28 @@ import socket
 import sys
 import threading
 import time
-import traceback
 from collections.abc import Callable, Generator
 from types import FrameType
 from typing import Any
 
+from pounce.binding import Bind, failing_start
 from pounce.connection.state import ServerState
 from pounce.contracts import ConfigView
 from pounce.ending import HANDLED_SIGNALS as HANDLED_SIGNALS, Ending
 from pounce.errors import NEEDS_PROCESSES, StartupFailed
-from pounce.listeners import announce, caretakers, create_listeners, exit_if_unusable, listening
+from pounce.listeners import accept, listen
 from pounce.logs import style
 from pounce.names import LOGGER_ERROR
-from pounce.pool.gil_watch import GilWatch
-from pounce.pool.pool import PoolState, WorkerPool
-from pounce.pool.shared_state import SharedStateCheck
+from pounce.pool.pool import PoolState, UnfitForThreads, WorkerPool
+from pounce.watchdog import stack_of_thread
 from pounce.worker.loops import asyncio_run
 from pounce.worker.worker import TICK_INTERVAL, Worker
 
 #: Seconds that an idle connection gets on SIGTERM to send the request that may be under way.
 SIGTERM_LINGER = 0.3
 
-#: Seconds for the callback of a listener's `wait_closed`, which since Python 3.12.1 waits for every connection.
-_CLOSE_TIMEOUT = 1.0
-
 #: Seconds for the app's shutdown where `serve()` was cancelled and there is no graceful timeout.
 _TIMEOUT_CANCELLED = 10.0
-
-#: What the loop that accepts for worker threads is called among them.
-_ACCEPTOR = "pounce-acceptor"
 
 logger = logging.getLogger(LOGGER_ERROR)
 
@@ -76,10 +69,8 @@ class Server:
         self._end = Ending(config)
         self._captured_signals = self._end.signals
         self._worker: Worker | None = None
-        self._caretakers: list[Any] = []
         self._pool: WorkerPool | None = None
         self._thread_id = threading.get_ident()
-        self._heartbeat = time.monotonic()
         self._ending = False
 
     @functools.cached_property
@@ -126,7 +117,6 @@ class Server:
                 self._end.on_finished()
 
     async def _serve(self, sockets: list[socket.socket] | None = None) -> None:
-        self._thread_id = threading.get_ident()
         if self.uses_threads:
             self._prepare_pool()
         if self._pool is None:
@@ -135,7 +125,7 @@ class Server:
         try:
             await self.startup(sockets=sockets)
             if self._has_process:
-                _spare_the_collector()
+                _freeze_gc()
             if not self.should_exit:
                 await self.main_loop()
             if self.started:
@@ -154,10 +144,7 @@ class Server:
     async def _end_early(self, sockets: list[socket.socket] | None) -> None:
         """Leave nothing behind where `serve()` was cancelled or failed: no listener, no connection, no lifespan."""
         self._ending = True
-        self._close_listeners()
-        if self.started:
-            for sock in sockets or []:
-                sock.close()
+        self._close_listeners(sockets if self.started else None)
         limit = self.config.timeout_graceful_shutdown
         deadline = time.monotonic() + (_TIMEOUT_CANCELLED if limit is None else limit)
         cleanup = asyncio.ensure_future(self._clean_up())
@@ -169,118 +156,92 @@ class Server:
     async def _clean_up(self) -> None:
         if self._pool is not None:
             if self.started:
-                await self._pool.stop(linger=0.0, limit=0.0, is_forced=lambda: self.force_exit, log=False)
+                await self._pool.stop_early()
         elif self._worker is not None:
             self._worker.retiring = True
             await self._worker.cut_short()
             if self.started and not self.force_exit:
-                await self._worker.shut_lifespan_down(lambda: self.force_exit)
+                await self._worker.shut_lifespan_down(self._is_forced)
             await self._worker.abandon_lifespan()
 
-    def _close_listeners(self) -> None:
-        for caretaker in self._caretakers:
-            caretaker.close()
-        for server in self.servers:
-            server.close()
+    def _close_listeners(self, sockets: list[socket.socket] | None = None) -> None:
+        for listener in (*self.servers, *(sockets or ())):
+            listener.close()
+
+    def _is_forced(self) -> bool:
+        return self.force_exit
 
     def _prepare_worker(self) -> None:
         if not self.config.loaded:
             self.config.load()
-        assert isinstance(self.server_state, ServerState)
+        if not isinstance(self.server_state, ServerState):
+            self.server_state = ServerState()
         self._worker = Worker(self.config, state=self.server_state)
         self.lifespan = self._worker.lifespan
 
     def _prepare_pool(self) -> None:
-        """Import the app here, once, before any thread does, and see what that did to the GIL."""
-        self._gil_watch = GilWatch()
-        with self._gil_watch:
-            self.config.load_app()
-        if not self._allows_threads(self._gil_watch.complaint()):
-            return
-        if self.config.worker_class == "thread" and not self._gil_watch.was_off:
-            logger.warning("Worker threads on an interpreter with a GIL take turns: they will not run in parallel.")
-        self.config.preload()
-        self._pool = WorkerPool(self.config)
+        self._pool = WorkerPool(self.config, self._is_forced)
         self.server_state = self._pool.state
+        try:
+            self._pool.load()
+        except UnfitForThreads as exc:
+            self._leave_threads(exc)
 
-    def _allows_threads(self, complaint: str | None) -> bool:
-        """Whether threads go on, given what speaks against them. Exits where threads were asked for by name, or where
-        a supervisor can start processes; else one worker takes over."""
-        if complaint is None:
-            return True
+    def _leave_threads(self, reason: UnfitForThreads) -> None:
+        """One worker takes over. But where threads were asked for by name, or a supervisor can start processes, this
+        raises StartupFailed."""
         if self.config.worker_class == "thread":
-            logger.error("%s Threads were asked for with --worker-class thread.", complaint)
+            logger.error("%s Threads were asked for with --worker-class thread.", reason)
             raise StartupFailed
         if self.is_supervised:
-            logger.warning("%s Running processes instead of threads.", complaint)
+            logger.warning("%s Running processes instead of threads.", reason)
             self.wants_processes = True
             raise StartupFailed(NEEDS_PROCESSES)
-        logger.warning("%s Running one worker instead of threads.", complaint)
-        return False
+        logger.warning("%s Running one worker instead of threads.", reason)
+        self._pool = None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Run the app's startup, then listen. Exits with code 3 where either fails."""
+        """Run the app's startup, then listen. Raises StartupFailed where either fails."""
+        bind = Bind.of(self.config)
         if sockets is None:
-            exit_if_unusable(self.config)
+            with failing_start():  # before any app has started
+                bind.check()
         if self._pool is not None:
-            await self._start_pool(sockets)
-        else:
-            await self._start_worker(sockets)
-
-    async def _start_worker(self, sockets: list[socket.socket] | None) -> None:
-        assert self._worker is not None
-        await self.lifespan.startup()
-        if self.lifespan.should_exit:
-            raise StartupFailed
-        factory = self._worker.create_protocol
+            try:
+                if not await self._pool.start(lambda: self.should_exit):
+                    return
+            except UnfitForThreads as exc:
+                self._leave_threads(exc)
+                self._prepare_worker()
+        if self._pool is None:
+            await self.lifespan.startup()
+            if self.lifespan.should_exit:
+                raise StartupFailed
         try:
-            self.servers = await create_listeners(self.config, self._worker, sockets)
-        except OSError as exc:
-            logger.error(exc)
-            await self.lifespan.shutdown()
-            raise StartupFailed
+            with failing_start():
+                await self._listen(bind, sockets)
+        except StartupFailed:
+            await (self._pool.stop_early() if self._pool is not None else self.lifespan.shutdown())
+            raise
         if sockets is None:
-            announce(self.config, self.servers[0].sockets)
-        self._caretakers = caretakers(self.config, factory, sockets, self.servers)
-        self._worker.heartbeat = time.monotonic()
-        self._report_start()
-
-    def _report_start(self) -> None:
+            bind.announce(self.servers[0].sockets[0])
+        if self._worker is not None:
+            self._worker.heartbeat = time.monotonic()
         self.started = True
         # In the turn of the loop that has begun to listen: no connection can have been accepted yet.
         if self.on_started is not None:
             self.on_started()
 
-    async def _start_pool(self, sockets: list[socket.socket] | None) -> None:
-        pool = self._pool
-        assert pool is not None
-        check = SharedStateCheck(self.config)
-        # A signal meanwhile ends the start after the worker that is at it.
-        is_up = await pool.start(
-            lambda thread: not check.after_startup(thread) and not self.should_exit, lambda: self.force_exit
-        )
-        if not is_up:
-            await pool.stop(linger=0.0, limit=None, is_forced=lambda: self.force_exit, log=False)
-            if self.should_exit or self._allows_threads(check.complaint()):
-                return
-            self._pool = None
-            self.server_state = ServerState()
-            self._prepare_worker()
-            await self._start_worker(sockets)
+    async def _listen(self, bind: Bind, sockets: list[socket.socket] | None) -> None:
+        self.servers = listeners = await listen(bind, sockets)
+        if self._pool is None:
+            assert self._worker is not None
+            is_shared = sockets is not None or not bind.is_address
+            await accept(listeners, self.config, self._worker, is_shared)
             return
-        try:
-            listeners = await listening(self.config, sockets)
-        except OSError as exc:
-            logger.error(exc)
-            await pool.stop(linger=0.0, limit=None, is_forced=lambda: self.force_exit, log=False)
-            raise StartupFailed
-        pool.accept(listeners.sockets)
-        listeners.on_close = pool.stop_accepting
-        self.servers = [listeners]
-        if sockets is None:
-            announce(self.config, listeners.sockets)
-        self._heartbeat = time.monotonic()
-        self._report_start()
+        self._pool.accept([sock for listening in listeners for sock in listening.sockets])
+        for listening in listeners:
+            listening.on_close.append(self._pool.stop_accepting)
 
     async def main_loop(self) -> None:
         """Tick until it is time to end."""
@@ -295,18 +256,16 @@ class Server:
         """What is due every tenth of a second. Returns whether the server should end."""
         if self._worker is not None:
             self._worker.tick()
-            for caretaker in self._caretakers:
-                await caretaker.review()
-        else:
-            self._heartbeat = time.monotonic()
-        if counter % 10 == 0:
-            if self.config.callback_notify is not None:
-                now = time.time()
-                if now - self.last_notified > self.config.timeout_notify:
-                    self.last_notified = now
-                    await self.config.callback_notify()
-            if self._pool is not None:
-                self._watch_pool(self._pool)
+            for listening in self.servers:
+                for caretaker in getattr(listening, "caretakers", ()):
+                    await caretaker.review()
+        elif self._pool is not None:
+            self._watch_pool(self._pool)
+        if counter % 10 == 0 and self.config.callback_notify is not None:
+            now = time.time()
+            if now - self.last_notified > self.config.timeout_notify:
+                self.last_notified = now
+                await self.config.callback_notify()
         if self.should_exit:
             return True
         limit = self.limit_max_requests
@@ -321,63 +280,35 @@ class Server:
         return False
 
     def _watch_pool(self, pool: WorkerPool) -> None:
-        complaint = self._gil_watch.late_complaint()
+        pool.heartbeat = time.monotonic()
+        complaint = pool.gil_watch.late_complaint()
         if complaint is not None:
-            self._on_late_gil(complaint)
+            # A lazy import brought the GIL back while requests are served: that is no reason to lose one.
+            if self.config.worker_class == "auto" and self.is_supervised:
+                logger.warning("%s Running processes instead of threads.", complaint)
+                self.wants_processes = True
+            else:
+                logger.warning("%s From now on the worker threads take turns.", complaint)
         failed = pool.failed_thread()
         if failed is not None and not self.should_exit:
             logger.error("Worker thread %s has ended by itself. Ending the server process.", failed.name)
             self.should_exit = True
 
-    def _on_late_gil(self, complaint: str) -> None:
-        """A lazy import brought the GIL back while requests are served: that is no reason to lose one."""
-        if self.config.worker_class == "auto" and self.is_supervised:
-            logger.warning("%s Running processes instead of threads.", complaint)
-            self.wants_processes = True
-        else:
-            logger.warning("%s From now on the worker threads take turns.", complaint)
-
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Stop listening, let requests end within `timeout_graceful_shutdown`, run the app's shutdown."""
         logger.info("Shutting down")
         self._ending = True
-        self._close_listeners()
+        self._close_listeners(sockets)
         linger = SIGTERM_LINGER if signal.SIGTERM in self._captured_signals else 0.0
-        for sock in sockets or []:
-            sock.close()
+        limit = self.config.timeout_graceful_shutdown
         if self._pool is not None:
             self._end.on_drained()  # each worker is looked after by itself
-            limit = self.config.timeout_graceful_shutdown
-            await self._pool.stop(linger, limit, lambda: self.force_exit, grace=self._end.grace)
-            self._end.exceeded_limit = self._pool.exceeded_limit
-            return
-        worker = self._worker
-        assert worker is not None
-        self._end.on_drain()
-        await worker.retire_connections(linger, lambda: self.force_exit)
-        await asyncio.sleep(0.1)
-        try:
-            await asyncio.wait_for(self._wait_tasks_to_complete(), timeout=self.config.timeout_graceful_shutdown)
-        except TimeoutError:
-            logger.error("Cancel %s running task(s), timeout graceful shutdown exceeded", len(self.server_state.tasks))
-            worker.cancel_tasks()
-            self._end.exceeded_limit = True
-        self._end.on_drained()
-        if not self.force_exit:
-            await worker.shut_lifespan_down(lambda: self.force_exit)
-        if self.force_exit:
-            await worker.cut_short()
-            await worker.abandon_lifespan()
-
-    async def _wait_tasks_to_complete(self) -> None:
-        assert self._worker is not None
-        await self._worker.wait_drained(lambda: self.force_exit)
-        if self.force_exit:
-            await self._worker.cut_short()
-        for server in self.servers:
-            # Bounded: a connection that was cut may take its time to be gone.
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(server.wait_closed(), _CLOSE_TIMEOUT)
+            self._end.exceeded_limit = not await self._pool.stop(linger, limit, self._end.grace)
+        elif self._worker is not None:
+            self._end.on_drain()
+            self._end.exceeded_limit = not await self._worker.drain(linger, limit, self._is_forced)
+            self._end.on_drained()
+            await self._worker.finish(self._is_forced)
 
     # Signals
 
@@ -405,29 +336,19 @@ class Server:
 
     def heartbeats(self) -> list[tuple[str, float]]:
         """Seconds since each worker's loop last turned, by the worker's name. Empty before it serves."""
-        if not self.started:
-            return []
-        if self._pool is not None:
-            ages = [(thread.name, thread.heartbeat_age()) for thread in self._pool.threads if thread.is_alive()]
-            # Where this loop stands still nobody accepts. While it waits for the workers to end, it does not tick.
-            return ages if self._ending else [*ages, (_ACCEPTOR, time.monotonic() - self._heartbeat)]
-        if self._worker is not None:
-            return [(self._worker.name, time.monotonic() - self._worker.heartbeat)]
-        return []
+        serving = self._pool or self._worker
+        return serving.heartbeats() if self.started and serving is not None else []
 
     def dump_stack(self, name: str) -> str:
         """Where a worker's thread is right now, as a traceback shows it."""
-        if self._pool is not None:
-            for thread in self._pool.threads:
-                if thread.name == name:
-                    return thread.dump_stack()
-        frame = sys._current_frames().get(self._thread_id)
-        return "".join(traceback.format_stack(frame)) if frame is not None else ""
+        threads = [] if self._pool is None else self._pool.threads
+        ident = next((thread.ident for thread in threads if thread.name == name), self._thread_id)
+        return stack_of_thread(ident)
 
     def _description(self) -> str:
         if self._pool is None:
             return ""
-        build = "free-threaded " if self._gil_watch.was_off else ""
+        build = "free-threaded " if self._pool.gil_watch.was_off else ""
         version = ".".join(map(str, sys.version_info[:3]))
         return f" with {self.config.workers} worker threads ({build}CPython {version})"
 
@@ -436,7 +357,7 @@ class Server:
         logger.info(message + suffix, os.getpid(), extra={"color_message": color_message})
 
 
-def _spare_the_collector() -> None:
+def _freeze_gc() -> None:
     """Take what was made until now out of the garbage collector's way: modules and the app live as long as the process.
 
     A full collection then looks at requests alone (3.14t, a small app: 1.2 ms instead of 7.7 ms).

@@ -141,7 +141,7 @@ def who_is_alive(*loops: asyncio.AbstractEventLoop | None) -> str:
         found = [*_busy_threads(frames), *_children()] or [*_pending_tasks(*loops)]
         if not found:  # whatever the main thread waits for
             main = threading.main_thread()
-            found = [f"Thread {main.name}:\n{stack_of(frames[main.ident or 0])}"]
+            found = [f"Thread {main.name}:\n{stack_of_thread(main.ident)}"]
     except Exception as exc:  # what runs meanwhile may change under the eyes of who looks
         return f"(not to be found out: {exc!r})"
     if len(found) > _MAX_NAMED:
@@ -152,6 +152,12 @@ def who_is_alive(*loops: asyncio.AbstractEventLoop | None) -> str:
 def stack_of(frame: FrameType) -> str:
     """The innermost frames of a thread as a traceback shows them, the innermost last."""
     return "".join(traceback.format_stack(frame, limit=_MAX_FRAMES)).rstrip()
+
+
+def stack_of_thread(ident: int | None) -> str:
+    """Where a thread is right now."""
+    frame = sys._current_frames().get(ident or 0)
+    return stack_of(frame) if frame is not None else "(the thread has ended)"
 
 
 def _busy_threads(frames: dict[int, FrameType]) -> Iterator[str]:

@@ -10,12 +10,12 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from pounce import binding
+from pounce.binding import Bind
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="unix sockets")
 
@@ -27,8 +27,9 @@ def path() -> Iterator[str]:
         yield f"{folder}/http.sock"
 
 
-def settings(**changes: Any) -> Any:
-    return SimpleNamespace(**{"uds": None, "fd": None, "host": "127.0.0.1", "port": 0, "backlog": 100} | changes)
+def where(**changes: Any) -> Bind:
+    settings: Any = {"uds": None, "fd": None, "host": "127.0.0.1", "port": 0, "backlog": 100, "scheme": "http"}
+    return Bind(**(settings | changes))
 
 
 def leave(path: str, mode: int = 0o755) -> None:
@@ -67,7 +68,7 @@ def test_a_socket_that_somebody_holds_is_in_use(path: str, state: str) -> None:
         elif state == "with a full queue":
             holder.listen(0)
             waiting.connect(path)
-        for attempt in (lambda: binding.bind_unix(path), lambda: binding.check(settings(uds=path))):
+        for attempt in (lambda: binding.bind_unix(path), lambda: where(uds=path).check()):
             with pytest.raises(OSError, match=f"the unix socket '{path}' is in use"):
                 attempt()
         assert os.stat(path).st_ino == inode
@@ -78,22 +79,22 @@ def test_what_may_not_be_written_is_named(path: str) -> None:
     """Before anything is bound."""
     os.chmod(os.path.dirname(path), 0o500)
     with pytest.raises(PermissionError, match=path):
-        binding.check(settings(uds=path))
+        where(uds=path).check()
 
 
 @pytest.mark.parametrize("uds", ["/nowhere/http.sock", "/dev/null/http.sock", "/dev/null", "", "nul\0byte"])
 def test_a_check_finds_a_path_that_cannot_be(uds: str) -> None:
     """And nothing is made by it."""
     with pytest.raises(OSError, match="empty" if not uds else "http.sock|/dev/null|byte"):
-        binding.check(settings(uds=uds))
+        where(uds=uds).check()
 
 
 def test_a_check_changes_nothing(path: str) -> None:
     """What can be taken over is still there."""
-    binding.check(settings(uds=path))
+    where(uds=path).check()
     assert not os.path.exists(path)
     leave(path)
-    binding.check(settings(uds=path))
+    where(uds=path).check()
     assert os.path.exists(path)
 
 

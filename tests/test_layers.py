@@ -27,6 +27,7 @@ LAYERS = {
     "pounce.pool": 5,
     "pounce.server": 5,
     "pounce.binding": 5,
+    "pounce.bulk_acceptor": 5,
     "pounce.ending": 5,
     "pounce.listeners": 5,
     "pounce.supervisors": 5,

@@ -19,8 +19,10 @@ from typing import Any
 
 import pytest
 
-from pounce import Config, Server, listeners
-from pounce.listeners import BulkAcceptor, FileTableWatch, Listening, caretakers, create_listeners
+from pounce import Config, Server, bulk_acceptor, listeners
+from pounce.binding import Bind
+from pounce.bulk_acceptor import BulkAcceptor
+from pounce.listeners import FileTableWatch, Listening
 from pounce.worker.worker import Worker
 from tests.isolated_logging import isolated_logging as isolated_logging
 
@@ -83,10 +85,16 @@ def nobody_served() -> None:
     Served.turns, Served.turn, Served.nodelay = [], 0, []
 
 
+async def accepting(made: Config, sockets: Any = None) -> Listening:
+    """Where one worker accepts."""
+    [server] = await listeners.listen(Bind.of(made), sockets)
+    await listeners.accept([server], made, Worker(made), is_shared=sockets is not None)
+    return server
+
+
 async def listen(**settings: Any) -> tuple[Any, BulkAcceptor]:
-    made = config(**settings)
-    [server] = await create_listeners(made, Worker(made), None)
-    _, acceptor = caretakers(made, Served, None, [server])
+    server = await accepting(config(**settings))
+    acceptor, _ = server.caretakers
     assert isinstance(acceptor, BulkAcceptor)
     return server, acceptor
 
@@ -178,7 +186,7 @@ def test_no_descriptor_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
             raise OSError(24, os.strerror(24))
 
         with monkeypatch.context() as patch:
-            patch.setattr(listeners.os, "dup", fails)
+            patch.setattr(bulk_acceptor.os, "dup", fails)
             await acceptor.review()
         assert not acceptor._more
         await acceptor.review()
@@ -203,7 +211,7 @@ def test_a_system_that_does_not_tell_how_many_wait(error: Exception, monkeypatch
 
     async def main() -> None:
         server, acceptor = await listen()
-        monkeypatch.setattr(listeners, "_waiting", waiting)
+        monkeypatch.setattr(bulk_acceptor, "_waiting", waiting)
         clients = connect(address_of(server), 8)
         for _ in range(3):
             await acceptor.review()
@@ -218,9 +226,8 @@ def test_asyncio_needs_nobody_to_look_after_it() -> None:
     """It accepts all that wait, in one turn, and says itself what it lacks."""
 
     async def main() -> None:
-        made = config()
-        [server] = await create_listeners(made, Worker(made), None)
-        assert caretakers(made, Served, None, [server]) == []
+        server = await accepting(config())
+        assert server.caretakers == []
         server.close()
 
     run(main(), "asyncio")
@@ -240,7 +247,7 @@ def test_a_server_accepts_in_bulk_on_sockets_of_its_own(shared: bool) -> None:
             await asyncio.sleep(0.01)
         clients = connect(address_of(server.servers[0]), 16)
         await server.on_tick(0)
-        bulk = [caretaker for caretaker in server._caretakers if isinstance(caretaker, BulkAcceptor)]
+        bulk = [caretaker for caretaker in server.servers[0].caretakers if isinstance(caretaker, BulkAcceptor)]
         assert [len(acceptor._more) for acceptor in bulk] == ([] if shared else [7])
         server.should_exit = True
         await serving
@@ -313,8 +320,7 @@ def test_a_connection_sends_at_once(loop: str, source: str) -> None:
             sockets = [config().bind_socket()]
         elif "own" not in source:
             sockets = [handed_over(source)]
-        made = config(**settings)
-        [server] = await create_listeners(made, Worker(made), sockets)
+        server = await accepting(config(**settings), sockets)
         await until_served(connect(server.sockets[0].getsockname()[:2], 2))
         assert Served.nodelay == [True, True]
         server.close()
@@ -512,7 +518,7 @@ def test_the_socket_goes_where_serving_ends_in_an_error(loop: str, workers: int,
 
 def test_closing_twice_is_closing_once(short_path: Path) -> None:
     """The second time there may be somebody else's."""
-    opened = listeners._open_unix(str(short_path))
+    [opened] = asyncio.run(listeners.listen(Bind.of(Config(_app, uds=str(short_path), log_config=None)), None))
     opened.close()
     assert not opened.is_serving()
     with socket.socket(socket.AF_UNIX) as other:

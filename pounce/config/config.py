@@ -19,7 +19,8 @@ from typing import IO, TYPE_CHECKING, Any, Literal, Self
 
 from pounce import names
 from pounce.asgi import ASGIApplication
-from pounce.config import app_import, defaults, logging_setup, sockets, values
+from pounce.binding import bind_socket
+from pounce.config import app_import, defaults, logging_setup, values
 from pounce.config.environment import from_environment, load_env_file
 from pounce.config.registry import (
     HTTP_PROTOCOLS,
@@ -353,7 +354,7 @@ class Config:
 
     def bind_socket(self) -> socket.socket:
         """The socket to listen on, bound and inheritable; says where in the log. Exits with code 3 if it cannot be."""
-        return sockets.bind_socket(self)
+        return bind_socket(self)
 
     def _encode_headers(self) -> list[tuple[bytes, bytes]]:
         encoded = [(name.lower().encode("latin1"), value.encode("latin1")) for name, value in self.headers]

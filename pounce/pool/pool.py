@@ -1,12 +1,13 @@
 """The worker threads of one server process: started one after the other, drained together, shut down in reverse.
 
-Runs on the server's own loop. Owns the threads and the acceptor; everything else belongs to a worker. Answers to: the
-ASGI lifespan specification (one lifespan per event loop) and DESIGN section 2.
+Runs on the server's own loop. Owns the threads, the acceptor and the checks whether threads are safe for this app;
+everything else belongs to a worker. Implements the ASGI lifespan specification: one lifespan per event loop.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import socket
 import time
@@ -15,16 +16,24 @@ from typing import Any
 
 from pounce.connection.state import ServerState
 from pounce.contracts import ConfigView
-from pounce.errors import STARTUP_FAILURE, StartupFailed
+from pounce.errors import StartupFailed
 from pounce.names import LOGGER_ERROR
 from pounce.pool.acceptor import Acceptor
-from pounce.pool.worker_thread import WorkerThread
-from pounce.watchdog import who_is_alive
+from pounce.pool.gil_watch import GilWatch
+from pounce.pool.shared_state import SharedStateCheck
+from pounce.pool.worker_thread import Haste, Phase, WorkerThread
+from pounce.watchdog import stack_of_thread, who_is_alive
 
 logger = logging.getLogger(LOGGER_ERROR)
 
 #: Seconds that a thread gets to end once its work is done.
 _JOIN_TIMEOUT = 5.0
+
+#: Seconds between two looks at whether a wait is still wanted.
+_LOOK_INTERVAL = 0.05
+
+#: What the loop that accepts for the workers is called among them.
+_ACCEPTOR = "pounce-acceptor"
 
 #: Seconds that a stuck or ending thread gets once nobody waits for requests any more.
 _FORCED_TIMEOUT = 1.0
@@ -36,7 +45,7 @@ _TIMEOUT_TURN_FORCED = 0.5
 
 
 class PoolState:
-    """What all workers count together, under the names that `ServerState` has. Reads only; made anew at every read."""
+    """What all workers count together, under the names that `ServerState` has. Read-only, computed on access."""
 
     def __init__(self, threads: Sequence[WorkerThread]) -> None:
         self._threads = threads
@@ -67,38 +76,62 @@ def _snapshot(live: set[Any]) -> set[Any]:
     return live.copy()
 
 
+class UnfitForThreads(Exception):
+    """Threads are not safe for this app on this interpreter; the message is the reason, a sentence."""
+
+
 class WorkerPool:
     """`config.workers` threads behind one acceptor."""
 
-    def __init__(self, config: ConfigView) -> None:
+    def __init__(self, config: ConfigView, is_forced: Callable[[], bool]) -> None:
+        """`is_forced` ends every wait once it says so."""
         self.config = config
-        self.threads = [WorkerThread(config, index) for index in range(config.workers)]
+        self.gil_watch = GilWatch()
+        self.threads = [WorkerThread(config, index, self._report) for index in range(config.workers)]
         self.state = PoolState(self.threads)
+        #: When the loop that accepts last turned.
+        self.heartbeat = time.monotonic()
+        self._is_forced = is_forced
+        self._loop = asyncio.get_running_loop()
+        self._phase_has_changed = asyncio.Event()
         self._acceptor: Acceptor | None = None
         self._started: list[WorkerThread] = []
         self._left_behind: list[WorkerThread] = []
-        #: Whether requests had to be cancelled because the graceful limit was over.
-        self.exceeded_limit = False
 
-    async def start(self, goes_on: Callable[[WorkerThread], bool], is_forced: Callable[[], bool]) -> bool:
-        """Start the threads, each when the one before has finished its lifespan's startup. Whether all are up.
+    def load(self) -> None:
+        """Import the app, once, before any thread does. Raises UnfitForThreads where that has switched the GIL on."""
+        with self.gil_watch:
+            self.config.load_app()
+        complaint = self.gil_watch.complaint()
+        if complaint is not None:
+            raise UnfitForThreads(complaint)
+        if self.config.worker_class == "thread" and not self.gil_watch.was_off:
+            logger.warning("Worker threads on an interpreter with a GIL take turns: they will not run in parallel.")
+        self.config.preload()
 
-        `goes_on` sees every thread once it is up, and says whether the next may start. `is_forced()` ends the waits for
-        those that are shut down because a later one failed. Raises StartupFailed, with
-        every thread that was up shut down again; likewise where `goes_on` raises.
+    async def start(self, should_exit: Callable[[], bool]) -> bool:
+        """Start the threads, each when the one before has finished its lifespan's startup.
+
+        False where `should_exit()` came in between. Then, and where this raises (StartupFailed; UnfitForThreads for an
+        app that shares what belongs to one loop), every thread that was up is shut down again.
         """
+        check = SharedStateCheck(self.config)
         try:
             for thread in self.threads:
                 thread.start()
-                await _first_of(thread.on_started, thread.on_ended)
-                if not thread.on_started.is_set():
+                await self._reached(Phase.SERVING, [thread])
+                if thread.phase is Phase.ENDED:
                     thread.join(_JOIN_TIMEOUT)
-                    raise StartupFailed(thread.exit_code or STARTUP_FAILURE)
+                    raise StartupFailed(thread.exit_code)
                 self._started.append(thread)
-                if not goes_on(thread):
+                is_unfit = check.after_startup(thread)
+                if should_exit():
+                    await self.stop_early()
                     return False
+                if is_unfit:
+                    raise UnfitForThreads(check.complaint())
         except BaseException:
-            await self.stop(linger=0.0, limit=None, is_forced=is_forced, log=False)
+            await self.stop_early()
             raise
         states: list[ServerState] = [thread.state for thread in self.threads]
         for state in states:
@@ -109,107 +142,55 @@ class WorkerPool:
         """Accept connections on these sockets from now on. They are closed by whoever opened them."""
         self._acceptor = Acceptor(listeners, self._started)
         self._acceptor.start()
+        self.heartbeat = time.monotonic()
 
     def stop_accepting(self) -> None:
         """Leave what is in the backlog to whoever else listens on the same sockets."""
         if self._acceptor is not None:
             self._acceptor.stop()
+            self._acceptor = None
 
     def failed_thread(self) -> WorkerThread | None:
         """A thread that ended although nobody asked it to."""
-        return next((thread for thread in self._started if thread.on_ended.is_set()), None)
+        return next((thread for thread in self._started if thread.phase is Phase.ENDED), None)
 
-    async def stop(
-        self,
-        linger: float,
-        limit: float | None,
-        is_forced: Callable[[], bool],
-        log: bool = True,
-        grace: Callable[[], float | None] = lambda: None,
-    ) -> None:
+    def heartbeats(self) -> list[tuple[str, float]]:
+        """Seconds since each loop last turned, by its name. From any thread."""
+        ages = [(thread.name, thread.heartbeat_age()) for thread in self.threads if thread.is_alive()]
+        # Where this loop stands still nobody accepts. While it waits for the workers to end, it does not tick.
+        return ages if self._acceptor is None else [*ages, (_ACCEPTOR, time.monotonic() - self.heartbeat)]
+
+    # The end
+
+    async def stop(self, linger: float, limit: float | None, grace: Callable[[], float | None]) -> bool:
         """Drain all workers, then run their lifespan shutdowns in reverse order of their startups.
 
         `linger` (seconds) is what an idle connection gets to send the request that may be under way. `limit`
-        (seconds) bounds the drain; what runs then is cancelled. `is_forced()` ends every wait. `grace()` is asked for
-        the seconds that finished workers get to close their loops (None: no limit). A thread cannot be killed: one that
-        does not end is named and left behind, and as a daemon it ends with the process.
+        (seconds) bounds the drain; what runs then is cancelled. `grace()` is asked for the seconds that finished
+        workers get to close their loops (None: no limit). A thread cannot be killed: one that does not end is named and
+        left behind, and as a daemon it ends with the process. Returns whether the limit was kept.
         """
+        self._retire(linger)
+        if not await self._reached(Phase.DRAINED, self._started, 0.1 + linger, self._is_forced):
+            self._say_what_runs()
+        is_in_time = await self._reached(Phase.DRAINED, self._started, limit, self._is_forced) or self._is_forced()
+        if not is_in_time:
+            running = sum(len(thread.state.tasks) for thread in self._started)
+            logger.error("Cancel %s running task(s), timeout graceful shutdown exceeded", running)
+            for thread in self._started:
+                thread.cancel_tasks_threadsafe()
+        await self._finish_all(Haste.REQUESTS, grace)
+        return is_in_time
+
+    async def stop_early(self) -> None:
+        """End where nobody can have been answered: connections are cut, the lifespans' shutdowns run."""
+        self._retire(0.0)
+        await self._finish_all(Haste.CUT, lambda: None)
+
+    def _retire(self, linger: float) -> None:
         self.stop_accepting()
         for thread in self._started:
             thread.retire_threadsafe(linger)
-        if log and not await self._drained(0.1 + linger, is_forced):
-            self._say_what_runs()
-        if not await self._drained(limit, is_forced):
-            if not log:
-                for thread in self._started:
-                    thread.cut_off_threadsafe()
-            elif not is_forced():
-                self.exceeded_limit = True
-                logger.error(
-                    "Cancel %s running task(s), timeout graceful shutdown exceeded",
-                    sum(len(thread.state.tasks) for thread in self._started),
-                )
-                for thread in self._started:
-                    thread.cancel_tasks_threadsafe()
-            for thread in self._started:
-                thread.force_drain_threadsafe()
-            await self._drained(_TIMEOUT_TURN_FORCED if is_forced() else _TIMEOUT_TURN, lambda: False)
-            for thread in self._started:
-                if not (thread.on_drained.is_set() or thread.on_ended.is_set()):
-                    self._leave_behind(thread)
-        finishing = [thread for thread in reversed(self._started) if thread not in self._left_behind]
-        for thread in finishing:
-            await self._finish(thread, is_forced)
-        await self._join([thread for thread in finishing if thread not in self._left_behind], is_forced, grace)
-        self._started = []
-
-    async def _finish(self, thread: WorkerThread, is_forced: Callable[[], bool]) -> None:
-        if is_forced():
-            thread.force_threadsafe()
-        thread.finish_threadsafe()
-        while not thread.on_finished.is_set() and not thread.on_ended.is_set():
-            await _first_of(thread.on_finished, thread.on_ended, within=0.1)
-            if is_forced():
-                thread.force_threadsafe()
-                await _first_of(thread.on_finished, thread.on_ended, within=_FORCED_TIMEOUT)
-                if not thread.on_finished.is_set() and not thread.on_ended.is_set():
-                    self._leave_behind(thread)
-                    return
-
-    async def _join(
-        self, threads: list[WorkerThread], is_forced: Callable[[], bool], grace: Callable[[], float | None]
-    ) -> None:
-        """Wait for the ends of threads that have finished: their loops wait for executors, as `asyncio.run` does."""
-        begun, limit = time.monotonic(), grace()
-        while left := [thread for thread in threads if not thread.on_ended.is_set()]:
-            if is_forced():
-                limit = _FORCED_TIMEOUT
-            if limit is not None and time.monotonic() - begun >= limit:
-                self._left_behind += left
-                names = ", ".join(thread.name for thread in left)
-                alive = who_is_alive(*(thread.loop for thread in left))
-                logger.error("Worker thread %s does not end. What keeps it:\n%s", names, alive)
-                return
-            await _first_of(left[0].on_ended, within=0.05)
-        for thread in threads:
-            thread.join(_JOIN_TIMEOUT)
-
-    def _leave_behind(self, thread: WorkerThread) -> None:
-        thread.force_threadsafe()
-        thread.finish_threadsafe()
-        self._left_behind.append(thread)
-        logger.error("Worker thread %s does not end. It is stuck at:\n%s", thread.name, thread.dump_stack())
-
-    def abandon(self) -> None:
-        """End at once whatever still runs: for a server that was cancelled or failed. After `stop` there is nothing."""
-        self.stop_accepting()
-        left = [thread for thread in self.threads if thread.is_alive() and thread not in self._left_behind]
-        for thread in left:
-            thread.force_threadsafe()
-            thread.retire_threadsafe(0.0)
-            thread.finish_threadsafe()
-        for thread in left:
-            thread.join(_FORCED_TIMEOUT)
 
     def _say_what_runs(self) -> None:
         if any(thread.state.connections for thread in self._started):
@@ -217,22 +198,85 @@ class WorkerPool:
         elif any(thread.state.tasks for thread in self._started):
             logger.info("Waiting for background tasks to complete. (CTRL+C to force quit)")
 
-    async def _drained(self, limit: float | None, is_forced: Callable[[], bool]) -> bool:
-        """Whether every worker is drained within `limit` seconds and before `is_forced()`."""
-        loop = asyncio.get_running_loop()
-        deadline = None if limit is None else loop.time() + limit
+    async def _finish_all(self, haste: Haste, grace: Callable[[], float | None]) -> None:
+        """Wait for requests no longer, only for loops to turn; then end the threads that do."""
         for thread in self._started:
-            while not thread.on_drained.is_set() and not thread.on_ended.is_set():
-                if is_forced() or (deadline is not None and loop.time() >= deadline):
-                    return False
-                await _first_of(thread.on_drained, thread.on_ended, within=0.05)
+            thread.hurry_threadsafe(haste)
+        turn = _TIMEOUT_TURN_FORCED if self._is_forced() else _TIMEOUT_TURN
+        await self._reached(Phase.DRAINED, self._started, turn)
+        drained = [thread for thread in reversed(self._started) if thread.phase >= Phase.DRAINED]
+        for thread in self._started:
+            if thread not in drained:
+                self._leave_behind(thread)
+        await self._join([thread for thread in drained if await self._finish(thread)], grace)
+        self._started = []
+
+    async def _finish(self, thread: WorkerThread) -> bool:
+        """Have its app shut down, for as long as that takes, or until that is forced. Whether it has got there."""
+        if self._is_forced():
+            thread.hurry_threadsafe(Haste.ALL)
+        thread.finish_threadsafe()
+        if not await self._reached(Phase.FINISHED, [thread], None, self._is_forced):
+            thread.hurry_threadsafe(Haste.ALL)
+            if not await self._reached(Phase.FINISHED, [thread], _FORCED_TIMEOUT):
+                self._leave_behind(thread)
+                return False
         return True
 
+    async def _join(self, threads: list[WorkerThread], grace: Callable[[], float | None]) -> None:
+        """Wait for the ends of threads that have finished: their loops wait for executors, as `asyncio.run` does."""
+        begun, limit = time.monotonic(), grace()
+        while left := [thread for thread in threads if thread.phase is not Phase.ENDED]:
+            if self._is_forced():
+                limit = _FORCED_TIMEOUT
+            if limit is not None and time.monotonic() - begun >= limit:
+                self._left_behind += left
+                names = ", ".join(thread.name for thread in left)
+                alive = who_is_alive(*(thread.loop for thread in left))
+                logger.error("Worker thread %s does not end. What keeps it:\n%s", names, alive)
+                return
+            await self._reached(Phase.ENDED, left, _LOOK_INTERVAL)
+        for thread in threads:
+            thread.join(_JOIN_TIMEOUT)
 
-async def _first_of(*events: asyncio.Event, within: float | None = None) -> None:
-    waiters = [asyncio.ensure_future(event.wait()) for event in events]
-    try:
-        await asyncio.wait(waiters, timeout=within, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for waiter in waiters:
-            waiter.cancel()
+    def _leave_behind(self, thread: WorkerThread) -> None:
+        thread.hurry_threadsafe(Haste.ALL)
+        thread.finish_threadsafe()
+        self._left_behind.append(thread)
+        stack = stack_of_thread(thread.ident)
+        logger.error("Worker thread %s does not end. It is stuck at:\n%s", thread.name, stack)
+
+    def abandon(self) -> None:
+        """End at once whatever still runs: for a server that was cancelled or failed. After `stop` there is nothing."""
+        self.stop_accepting()
+        left = [thread for thread in self.threads if thread.is_alive() and thread not in self._left_behind]
+        for thread in left:
+            thread.hurry_threadsafe(Haste.ALL)
+            thread.retire_threadsafe(0.0)
+            thread.finish_threadsafe()
+        for thread in left:
+            thread.join(_FORCED_TIMEOUT)
+
+    # Waiting
+
+    def _report(self) -> None:
+        """Told by a thread that its phase has changed, on that thread."""
+        with contextlib.suppress(RuntimeError):  # this loop is gone, and with it whoever waited
+            self._loop.call_soon_threadsafe(self._phase_has_changed.set)
+
+    async def _reached(
+        self,
+        phase: Phase,
+        threads: Sequence[WorkerThread],
+        limit: float | None = None,
+        is_over: Callable[[], bool] = lambda: False,
+    ) -> bool:
+        """Whether all these come so far within `limit` seconds and before `is_over()`."""
+        deadline = None if limit is None else time.monotonic() + limit
+        while any(thread.phase < phase for thread in threads):
+            if is_over() or (deadline is not None and time.monotonic() >= deadline):
+                return False
+            self._phase_has_changed.clear()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._phase_has_changed.wait(), _LOOK_INTERVAL)
+        return True

@@ -104,6 +104,12 @@ class Worker:
     def _on_connected(self, task: asyncio.Task[None]) -> None:
         self._connecting.discard(task)
 
+    # Asked by a supervisor, from any thread
+
+    def heartbeats(self) -> list[tuple[str, float]]:
+        """This worker's name, with the seconds since its loop last turned."""
+        return [(self.name, time.monotonic() - self.heartbeat)]
+
     # The clock
 
     def tick(self) -> None:
@@ -156,6 +162,26 @@ class Worker:
                 task.cancel()  # a TLS handshake: no request was sent yet
         for connection in list(self.state.connections):
             connection.shutdown()
+
+    async def drain(self, linger: float, limit: float | None, is_forced: Callable[[], bool]) -> bool:
+        """End every connection with the response it is at. Whether that took no more than `limit` seconds."""
+        await self.retire_connections(linger, is_forced)
+        await asyncio.sleep(0.1)
+        try:
+            await asyncio.wait_for(self.wait_drained(is_forced), timeout=limit)
+        except TimeoutError:
+            logger.error("Cancel %s running task(s), timeout graceful shutdown exceeded", len(self.state.tasks))
+            self.cancel_tasks()
+            return False
+        return True
+
+    async def finish(self, is_forced: Callable[[], bool]) -> None:
+        """Run the app's shutdown; where nobody waits for that, cut what is left."""
+        if not is_forced():
+            await self.shut_lifespan_down(is_forced)
+        if is_forced():
+            await self.cut_short()
+            await self.abandon_lifespan()
 
     async def wait_drained(self, is_forced: Callable[[], bool], log: bool = True) -> None:
         """Wait until no connection and then no task is left, or until `is_forced()`."""

@@ -9,7 +9,6 @@ open_onto(
     "pounce.config.logging_setup",
     "pounce.config.tls",
     "pounce.config.reload_paths",
-    "pounce.config.sockets",
     "pounce.config.app_loading",
     "pounce.importer",
     "pounce.errors",
