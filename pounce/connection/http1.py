@@ -208,7 +208,17 @@ class HTTP1Protocol(HttpConnection):
         access_logger = self.access_logger if self.access_log else None
         self.scope = scope
         self.cycle = cycle = RequestResponseCycle(
-            self, app, scope, self.logger, access_logger, keep_alive, expect_continue, has_body, self.observers
+            self,
+            self.writer,
+            self.flow,
+            app,
+            scope,
+            self.logger,
+            access_logger,
+            keep_alive,
+            expect_continue,
+            has_body,
+            self.observers,
         )
         if self._client_done and not has_body:
             cycle.on_client_done()
@@ -254,7 +264,7 @@ class HTTP1Protocol(HttpConnection):
         left = _REQUESTS_PER_TURN
         while True:
             self._active = cycle = pipeline.popleft()
-            self._start_app(cycle.run_asgi(cycle.app))
+            self._start_app(cycle.run())
             if not pipeline or not left or self._active is not None:
                 break
             left -= 1  # type: ignore[unreachable]  # the app may have run and answered meanwhile

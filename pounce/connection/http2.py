@@ -17,16 +17,16 @@ from pounce.connection.http2_websocket import WebSocketStream, websocket_wire
 from pounce.connection.pick_http2 import http2_wire
 from pounce.connection.state import ServerState
 from pounce.contracts import ConfigView
-from pounce.exchange.extensions import EXTENSIONS
+from pounce.exchange.extensions import EARLY_HINT, TRAILERS
 from pounce.exchange.http_cycle import RequestResponseCycle
 from pounce.exchange.scope import http_scope
 from pounce.exchange.server_responses import bad_request, header_fields_too_large, service_unavailable
+from pounce.exchange.ws_cycle import WebSocketCycle
 from pounce.middleware.proxy_headers import FORWARDED_FIELDS
 from pounce.wire.http2 import Http2Wire
 from pounce.wire.http2_frames import ENHANCE_YOUR_CALM, ConnectionFault
 from pounce.wire.http2_limits import Http2Limits
 from pounce.wire.http2_requests import RequestHead
-from pounce.wire.http2_scheduler import Http2Stream
 
 #: Bytes of queued bodies that are moved to the transport in one turn of the loop.
 _TURN_SIZE = 262144
@@ -39,6 +39,7 @@ class HTTP2Protocol(HttpConnection):
     """asyncio's view of one HTTP/2 connection, and the `Http2Sink` of its wire."""
 
     alpn_protocols: ClassVar[list[str]] = ["h2"]
+    stream_class = HttpStream
 
     def __init__(
         self,
@@ -60,9 +61,9 @@ class HTTP2Protocol(HttpConnection):
         self._unread_frames = 0
 
         # Requests of the segment in hand, and when their output is written
-        self._fresh: list[HttpStream | WebSocketStream] = []
-        self._in_step = False
-        self._write_is_due = False
+        self._fresh: list[tuple[HttpStream | WebSocketStream, RequestResponseCycle | WebSocketCycle]] = []
+        #: Somebody writes what there is at the end of this step, or in the next turn of the loop.
+        self.write_is_due = False
 
     def __repr__(self) -> str:
         peer = f"{self.client[0]}:{self.client[1]}" if self.client else "?"
@@ -82,9 +83,8 @@ class HTTP2Protocol(HttpConnection):
         self.wire.start()
         if self.retiring:
             self.wire.announce_end()
-        self._write()
         self._trace("HTTP/2 connection made")
-        self._on_idle()
+        self._finish_step()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is gone, whoever ended it."""
@@ -117,16 +117,18 @@ class HTTP2Protocol(HttpConnection):
             now = time.monotonic()
             wire.control.refill(now)
             wire.resets.refill(now)
-        self._in_step = True
+        self.write_is_due = True
         try:
             wire.feed(data)
         except ConnectionFault as fault:
-            self._in_step = False
+            self.write_is_due = False
             self._on_fault(fault)
             return
         if self._fresh:
-            self._start_apps()
-        self._in_step = False
+            fresh, self._fresh = self._fresh, []
+            for stream, exchange in fresh:
+                if stream.local_open:  # and not reset in the same segment
+                    stream.task = self._start_app(exchange.run())
         self._finish_step()
 
     def pause_writing(self) -> None:
@@ -143,10 +145,6 @@ class HTTP2Protocol(HttpConnection):
         self.write_soon()
 
     # Told by the wire
-
-    def new_stream(self, stream_id: int, send_window: int, receive_window: int) -> Http2Stream:
-        """See `Http2Sink.new_stream`."""
-        return HttpStream(self, stream_id, send_window, receive_window)
 
     def on_request(self, stream: HttpStream, head: RequestHead) -> None:
         """See `Http2Sink.on_request`."""
@@ -166,7 +164,7 @@ class HTTP2Protocol(HttpConnection):
             self.root_path,
             self.app_state.copy(),
         )
-        scope["extensions"] = {name: {} for name in EXTENSIONS}
+        scope["extensions"] = {EARLY_HINT: {}, TRAILERS: {}}
         app = self.app
         if app is self._proxy:
             if self._trusts_peer and not FORWARDED_FIELDS.isdisjoint(dict(head.headers)):
@@ -180,8 +178,10 @@ class HTTP2Protocol(HttpConnection):
             app = service_unavailable
         access_logger = self.access_logger if self.access_log else None
         expects = head.expect_continue and stream.remote_open
-        stream.takes_trailers = (b"te", b"trailers") in [(name, value.lower()) for name, value in head.headers]
-        stream.cycle = RequestResponseCycle(
+        stream.takes_trailers = head.takes_trailers
+        stream.cycle = cycle = RequestResponseCycle(
+            stream,
+            stream,
             stream,
             app,
             scope,
@@ -192,7 +192,7 @@ class HTTP2Protocol(HttpConnection):
             stream.remote_open,
             self.observers,
         )
-        self._fresh.append(stream)
+        self._fresh.append((stream, cycle))
 
     def _on_extended_connect(self, stream: HttpStream, head: RequestHead) -> None:
         """RFC 8441: the stream becomes a WebSocket; another protocol there is none."""
@@ -204,7 +204,7 @@ class HTTP2Protocol(HttpConnection):
         self.wire.streams[stream.id] = websocket
         websocket.protocol.open()
         if websocket.protocol.cycle is not None:
-            self._fresh.append(websocket)
+            self._fresh.append((websocket, websocket.protocol.cycle))
 
     def on_body(self, stream: Any, data: bytes) -> None:
         """See `Http2Sink.on_body`."""
@@ -229,44 +229,35 @@ class HTTP2Protocol(HttpConnection):
 
     # Steps
 
-    def _start_apps(self) -> None:
-        """Start the apps of the requests that came in one segment."""
-        fresh, self._fresh = self._fresh, []
-        for stream in fresh:
-            if not stream.local_open:
-                continue  # reset in the same segment
-            stream.task = self._start_app(stream.run())
-
     def write_soon(self) -> None:
         """There may be something to write: at the end of this step, or in the next turn of the loop."""
-        if self._in_step or self._write_is_due:
+        if self.write_is_due:
             return
+        self.write_is_due = True
         if self._holds_heads:
-            self._write_is_due = True
-            self.loop.call_soon(self._write_now)
+            self.loop.call_soon(self._finish_step)
         else:
             self._finish_step()
 
-    def _write_now(self) -> None:
-        self._write_is_due = False
-        self._finish_step()
-
     def _finish_step(self) -> None:
         """Write what there is, a turn's worth of bodies at most; see whether the connection is idle, or at its end."""
+        self.write_is_due = False
         wire = self.wire
-        if wire.has_ready:
+        if wire.queued_size and wire.has_ready:
             wire.pump(_TURN_SIZE - wire.out_size)
         if wire.out:
             self._write()
-        if wire.has_ready:
+        if wire.queued_size and wire.has_ready:
             self.write_soon()
         if wire.queued_size > self.limits.stalled_size and self._stall_timer is None:
             self._watch_stall()
         if not wire.streams:
             if self.shutdown_requested:
                 self._close_connection()
-            else:
-                self._on_idle()
+            elif self._sweeps_idle:
+                self.phase = Phase.NEWLY_IDLE
+            elif not self.transport.is_closing():
+                self._start_keepalive()
 
     def _write(self) -> None:
         wire = self.wire
@@ -307,12 +298,6 @@ class HTTP2Protocol(HttpConnection):
             self._watch_stall()
         else:
             self._on_fault(ConnectionFault(ENHANCE_YOUR_CALM, "responses are not taken"))
-
-    def _on_idle(self) -> None:
-        if self._sweeps_idle:
-            self.phase = Phase.NEWLY_IDLE
-        elif not self.transport.is_closing():
-            self._start_keepalive()
 
     def timeout_keep_alive_handler(self) -> None:
         """There was no stream and no frame for `timeout_keep_alive` seconds."""

@@ -7,12 +7,12 @@ transport: what is to be written lies in the wire, and the connection is told th
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Iterable
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from pounce.connection.flow import HIGH_WATER_LIMIT
 from pounce.errors import MisusedByApp
-from pounce.exchange.extensions import EXTENSIONS, with_extensions
+from pounce.exchange.extensions import EARLY_HINT, TRAILERS, with_extensions
 from pounce.exchange.http_cycle import RequestResponseCycle, ResponseState
 from pounce.wire.http2_frames import INTERNAL_ERROR
 from pounce.wire.http2_headers import checked_trailers
@@ -42,7 +42,7 @@ class HttpStream(Http2Stream):
     )
 
     sends_length_of_500 = False
-    messages = with_extensions(*EXTENSIONS)
+    messages = with_extensions(EARLY_HINT, TRAILERS)
 
     def __init__(self, connection: HTTP2Protocol, stream_id: int, send_window: int, receive_window: int) -> None:
         super().__init__(stream_id, send_window, receive_window)
@@ -54,23 +54,13 @@ class HttpStream(Http2Stream):
         self.read_paused = False
         self.write_paused = False
         self._drained: asyncio.Event | None = None
-        self._body = ResponseBody()
-
-    def run(self) -> Coroutine[Any, Any, None]:
-        """The exchange, to be run in a task of its own."""
-        assert self.cycle is not None
-        return self.cycle.run_asgi(self.cycle.app)
+        self._body: ResponseBody = None  # type: ignore[assignment]  # once the head is sent
 
     def server_stops(self) -> bool:
         """See `HttpChannel.server_stops`."""
         return self.connection.server_state.stopping
 
     # Flow
-
-    @property
-    def flow(self) -> HttpStream:
-        """See `HttpChannel.flow`."""
-        return self
 
     async def drain(self) -> None:
         """Wait until little enough of the response waits for the client, or the stream is over."""
@@ -119,11 +109,6 @@ class HttpStream(Http2Stream):
 
     # Told by the cycle
 
-    @property
-    def writer(self) -> HttpStream:
-        """See `HttpChannel.writer`."""
-        return self
-
     def send_head(
         self,
         status: int,
@@ -136,18 +121,23 @@ class HttpStream(Http2Stream):
         if not self.local_open or connection.transport.is_closing():
             return
         length = connection.wire.send_head(self, status, headers, connection.server_state.default_headers)
-        self._body.begin(status, is_head, length)
-        connection.write_soon()
+        self._body = ResponseBody(status, is_head, length)
+        if not connection.write_is_due:
+            connection.write_soon()
 
     def send_body(self, body: Any, more_body: bool) -> None:
         """See `HttpWriter.send_body`."""
         counter = self._body
-        body = counter.take(body_bytes(body), more_body)
+        if type(body) is not bytes:
+            body = body_bytes(body)
+        body = counter.take(body, more_body)
         if self.local_open:
-            self.connection.wire.send_data(self, body, not more_body, breaks_off=counter.is_short)
+            connection = self.connection
+            connection.wire.send_data(self, body, not more_body, None, counter.is_short)
             if self.queued_size > _HIGH_WATER:
                 self.write_paused = True
-            self.connection.write_soon()
+            if not connection.write_is_due:
+                connection.write_soon()
         if counter.is_short:
             self._report_short()
         if counter.dropped and not more_body:
@@ -206,4 +196,5 @@ class HttpStream(Http2Stream):
         """See `HttpChannel.on_response_complete`."""
         self.connection.server_state.total_requests += 1
         self.cycle = None
-        self.connection.write_soon()
+        if not self.connection.write_is_due:
+            self.connection.write_soon()

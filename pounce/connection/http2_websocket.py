@@ -8,7 +8,7 @@ made up here, and of the wire's answer only these two are sent.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Iterable
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from pounce.connection.flow import HIGH_WATER_LIMIT, FlowControl
@@ -63,11 +63,6 @@ class WebSocketStream(Http2Stream):
         self._closing = False
         self._lost = False
         self.protocol = Http2WebSocket(connection, self, head)
-
-    def run(self) -> Coroutine[Any, Any, None]:
-        """The exchange, to be run in a task of its own."""
-        assert self.protocol.cycle is not None
-        return self.protocol.cycle.run()
 
     # Told by the connection
 

@@ -31,13 +31,6 @@ def _on_early_hint(cycle: RequestResponseCycle, message: Any) -> bool:
     return True
 
 
-def _on_start(cycle: RequestResponseCycle, message: Any) -> bool:
-    cycle.on_start(message)
-    if message.get("trailers"):
-        cycle.state = ResponseState.HEAD_OF_TRAILERS
-    return False
-
-
 def _on_body(cycle: RequestResponseCycle, message: Any) -> bool:
     cycle.on_response_body({**message, "more_body": True})
     if not message.get("more_body", False):
@@ -57,12 +50,13 @@ def _on_trailers(cycle: RequestResponseCycle, message: Any) -> bool:
     return more
 
 
+EARLY_HINT, TRAILERS = "http.response.early_hint", "http.response.trailers"
+
 EXTENSIONS: Mapping[str, Mapping[ResponseState, Mapping[str, Handler]]] = {
-    "http.response.early_hint": {ResponseState.NOTHING: {"http.response.early_hint": _on_early_hint}},
-    "http.response.trailers": {
-        ResponseState.NOTHING: {"http.response.start": _on_start},
+    EARLY_HINT: {ResponseState.NOTHING: {EARLY_HINT: _on_early_hint}},
+    TRAILERS: {
         ResponseState.HEAD_OF_TRAILERS: {"http.response.body": _on_body},
-        ResponseState.BODY: {"http.response.trailers": _on_trailers},
+        ResponseState.BODY: {TRAILERS: _on_trailers},
     },
 }
 

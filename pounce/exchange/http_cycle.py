@@ -81,14 +81,6 @@ class HttpChannel(Protocol):
     """What a cycle is an exchange of: a connection, or a stream of one."""
 
     @property
-    def writer(self) -> HttpWriter:
-        """Where its messages go."""
-
-    @property
-    def flow(self) -> Flow:
-        """Flow control of both directions."""
-
-    @property
     def messages(self) -> Messages:
         """What may be sent to it."""
 
@@ -140,6 +132,8 @@ class RequestResponseCycle:
     def __init__(
         self,
         channel: HttpChannel,
+        writer: HttpWriter,
+        flow: Flow,
         app: ASGI3Application,
         scope: Any,
         logger: logging.Logger,
@@ -154,8 +148,8 @@ class RequestResponseCycle:
         `observers` are told how it went.
         """
         self.channel = channel
-        self.writer = channel.writer
-        self._flow = channel.flow
+        self.writer = writer
+        self._flow = flow
         self._messages = channel.messages
         self.app = app
         self.scope = scope
@@ -227,10 +221,10 @@ class RequestResponseCycle:
 
     # The app's side
 
-    async def run_asgi(self, app: Any) -> None:
+    async def run(self) -> None:
         """Run the app on this exchange. Never raises: what goes wrong is logged and answered, without waiting."""
         try:
-            result = await app(self.scope, self.receive, self.send)
+            result: Any = await self.app(self.scope, self.receive, self.send)  # type: ignore[func-returns-value]
         except GeneratorExit as exc:
             if is_running(sys._getframe()):
                 self._on_app_error(exc)
@@ -313,7 +307,7 @@ class RequestResponseCycle:
         if not isinstance(status, int) or not 200 <= status < 600:
             raise MisusedByApp(f"Invalid HTTP status code '{status}' in response.")
         # uvicorn: a field that no response may have ends the exchange without a 500, as if the head had been sent.
-        self.state = _HEAD
+        self.state = _HEAD_OF_TRAILERS if message.get("trailers") and self._messages[_HEAD_OF_TRAILERS] else _HEAD
         if self.waiting_for_100_continue and self.more_body:
             # RFC 9110 section 10.1.1: whether the client still sends the body that it asked about is anybody's guess.
             self.keep_alive = False

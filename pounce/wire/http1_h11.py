@@ -15,7 +15,7 @@ from pounce.errors import BadRequest, MisusedByApp
 from pounce.wire.http1 import INVALID_REQUEST, Headers, Http1Sink, error_fields, refuse_ambiguous
 from pounce.wire.http1_library import LibraryWire
 from pounce.wire.http1_writer import HeaderCache
-from pounce.wire.response_fields import STATUS_PHRASES, checked_head, checked_status
+from pounce.wire.response_fields import STATUS_PHRASES, ResponseBody, checked_head, checked_status
 
 _CLOSE = (b"connection", b"close")
 
@@ -107,7 +107,7 @@ class H11Wire(LibraryWire):
             data = self._send(h11.Response(status_code=status, headers=fields, reason=STATUS_PHRASES[status]))
         except h11.LocalProtocolError as exc:
             raise MisusedByApp(str(exc)) from exc
-        self.counter.begin(status, self._is_head, length)
+        self.counter = ResponseBody(status, self._is_head, length)
         return data
 
     def body(self, data: bytes, more_body: bool) -> bytes:

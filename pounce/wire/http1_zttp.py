@@ -14,7 +14,7 @@ from pounce.errors import BadRequest, MisusedByApp
 from pounce.wire.http1 import INVALID_REQUEST, Headers, Http1Sink, error_fields, refuse_ambiguous
 from pounce.wire.http1_library import LibraryWire
 from pounce.wire.http1_writer import HeaderCache
-from pounce.wire.response_fields import BODILESS, checked_head, checked_status
+from pounce.wire.response_fields import BODILESS, ResponseBody, checked_head, checked_status
 
 
 class ZttpWire(LibraryWire):
@@ -109,7 +109,7 @@ class ZttpWire(LibraryWire):
             self.conn.send_response(status, fields)
         except zttp.ProtocolError as exc:
             raise MisusedByApp(str(exc)) from exc
-        self.counter.begin(status, is_head, length)
+        self.counter = ResponseBody(status, is_head, length)
         return bytes(self.conn.data_to_send())
 
     def body(self, data: bytes, more_body: bool) -> bytes:

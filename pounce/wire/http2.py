@@ -7,7 +7,7 @@ section 7.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
 from pounce.wire.http2_limits import Budget, Http2Limits
@@ -19,8 +19,9 @@ from pounce.wire.response_fields import Headers
 class Http2Sink(Protocol):
     """What a wire tells about the bytes it was fed, in the order of the bytes."""
 
-    def new_stream(self, stream_id: int, send_window: int, receive_window: int) -> Http2Stream:
-        """The object for a stream that begins."""
+    @property
+    def stream_class(self) -> Callable[[Any, int, int, int], Http2Stream]:
+        """Makes the object of a stream: from the sink, the stream's id, and its windows to send and receive."""
 
     def on_request(self, stream: Any, head: RequestHead) -> None:
         """A request's head. It is the whole request where `stream.remote_open` is false."""
@@ -108,7 +109,7 @@ class Http2Wire(Protocol):
 
     @property
     def has_ready(self) -> bool:
-        """Whether `pump` would find something to do."""
+        """Whether `pump` would find something to do. Not where `queued_size` is 0."""
 
     def pump(self, room: int) -> None:
         """Move up to `room` bytes of queued bodies (and a frame more) to `out`, in the order of their priorities."""

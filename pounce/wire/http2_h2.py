@@ -220,7 +220,7 @@ class H2Wire(H2Output):
             self._fail_stream(stream_id, fault.code)
             return
         window = self._h2.remote_settings.initial_window_size
-        stream = self._sink.new_stream(stream_id, window, limits.stream_window)
+        stream = self._sink.stream_class(self._sink, stream_id, window, limits.stream_window)
         stream.body_left = head.content_length
         stream.remote_open = not ended
         stream.urgency, stream.incremental = self._early_priorities.pop(stream_id, (head.urgency, head.incremental))

@@ -36,28 +36,33 @@ class BlockDecoder(Decoder):
     def __init__(self, limits: Http2Limits) -> None:
         # Twice the size that is advertised: a list that is a little too large still gets its 431.
         super().__init__(max_header_list_size=2 * limits.header_list_size)
+        #: Whether the last block has left the dynamic table as it was.
+        self.was_pure = True
 
     def decode(self, data: bytes, raw: bool = True) -> Iterable[Any]:
         """The fields of a block, as bytes. Raises ConnectionFault."""
-        if _leading_updates(data) > 2:  # more of them make no sense (RFC 7541 section 4.2), but cost
+        updates = _leading_updates(data) if data and data[0] & 0xE0 == 0x20 else 0
+        if updates > 2:  # more of them make no sense (RFC 7541 section 4.2), but cost
             raise ConnectionFault(ENHANCE_YOUR_CALM, "too many changes of the header table")
+        entries = self.header_table.dynamic_entries
+        newest, count = (entries[0] if entries else None), len(entries)
         try:
-            return super().decode(data, raw)
+            fields = super().decode(data, raw)
         except OversizedHeaderListError:
             raise ConnectionFault(ENHANCE_YOUR_CALM, "header list too large") from None
         except Exception as exc:  # HPACKError, or the library's own mistake, on bytes that make no sense
             raise ConnectionFault(COMPRESSION_ERROR, "a header block that cannot be decoded") from exc
+        self.was_pure = not updates and len(entries) == count and (entries[0] if entries else None) is newest
+        return fields
 
 
-class HeaderReader:
+class HeaderReader(BlockDecoder):
     """The receiving side of one connection's header compression."""
 
-    __slots__ = ("_allows_connect_protocol", "_decoder", "_limits", "_requests")
-
     def __init__(self, limits: Http2Limits, allows_connect_protocol: bool) -> None:
+        super().__init__(limits)
         self._limits = limits
         self._allows_connect_protocol = allows_connect_protocol
-        self._decoder = BlockDecoder(limits)
         self._requests: dict[bytes, RequestHead] = {}
 
     def request(self, block: bytes) -> RequestHead:
@@ -65,35 +70,26 @@ class HeaderReader:
         known = self._requests.get(block)
         if known is not None:
             return known
-        fields, is_pure = self._decode(block)
-        if not is_pure:
+        fields = self.decode(block)
+        if not self.was_pure:
             self._requests.clear()
         head = read_request(fields, self._limits, self._allows_connect_protocol)
-        if is_pure and len(block) <= _MAX_BLOCK_SIZE:
+        if self.was_pure and len(block) <= _MAX_BLOCK_SIZE:
             if len(self._requests) >= _MAX_BLOCKS:
                 self._requests.clear()
             self._requests[block] = head
         return head
 
+    def skip(self, block: bytes) -> Iterable[tuple[bytes, bytes]]:
+        """The fields of a block that is no request's: the table must follow. Raises ConnectionFault."""
+        fields = self.decode(block)
+        if not self.was_pure:
+            self._requests.clear()
+        return fields
+
     def trailers(self, block: bytes) -> None:
         """Take the trailers of a request (ASGI has no place for them). Raises both kinds of faults."""
-        fields, is_pure = self._decode(block)
-        if not is_pure:
-            self._requests.clear()
-        check_trailers(fields)
-
-    def skip(self, block: bytes) -> None:
-        """Take a block that nobody waits for: the table must follow. Raises ConnectionFault."""
-        if not self._decode(block)[1]:
-            self._requests.clear()
-
-    def _decode(self, block: bytes) -> tuple[Iterable[tuple[bytes, bytes]], bool]:
-        """The fields, and whether the dynamic table is as it was before. Raises ConnectionFault."""
-        entries = self._decoder.header_table.dynamic_entries
-        newest, count = (entries[0] if entries else None), len(entries)
-        fields = self._decoder.decode(block)
-        is_pure = len(entries) == count and (entries[0] if entries else None) is newest and not _leading_updates(block)
-        return fields, is_pure
+        check_trailers(self.skip(block))
 
 
 def _leading_updates(block: bytes) -> int:

@@ -122,7 +122,11 @@ class NativeWire(Http2Output):
                 needed += size
                 at = start - HEADER_SIZE
                 break
-            self._on_frame(kind, flags, stream_id & LARGEST_STREAM, data[start:at])
+            stream_id &= LARGEST_STREAM
+            if kind == HEADERS and self._settled and self._block is None:
+                self._on_headers(flags, stream_id, data[start:at])
+            else:
+                self._on_frame(kind, flags, stream_id, data[start:at])
         if at < end:
             rest += data[at:]
             self._needed = needed
@@ -130,11 +134,7 @@ class NativeWire(Http2Output):
     def _on_frame(self, kind: int, flags: int, stream_id: int, payload: bytes) -> None:
         if self._block is not None and (kind != frames.CONTINUATION or stream_id != self._block_stream):
             raise ConnectionFault(PROTOCOL_ERROR, "a header block that is interrupted")
-        if kind == HEADERS:
-            if self._settled:
-                self._on_headers(flags, stream_id, payload)
-                return
-        elif kind == DATA and self._settled:
+        if kind == DATA and self._settled:
             self._on_data(flags, stream_id, payload)
             return
         if not self._settled:
@@ -181,49 +181,48 @@ class NativeWire(Http2Output):
 
     def _on_block(self, flags: int, stream_id: int, block: bytes) -> None:
         stream = self.streams.get(stream_id)
+        ended = flags & frames.END_STREAM
+        reader = self._reader
         try:
             if stream_id > self.last_stream_id:
-                self._on_request(flags, stream_id, block)
+                if stream_id > self._ignore_above:
+                    reader.skip(block)
+                    self.last_stream_id = stream_id
+                    return
+                try:
+                    head = reader.request(block)
+                except StreamFault:
+                    self.last_stream_id = stream_id
+                    raise
+                self.last_stream_id = stream_id
+                if len(self.streams) + self.lingering >= self._limits.concurrent_streams:
+                    raise StreamFault(REFUSED_STREAM, "too many streams at a time")
+                if ended and head.content_length:
+                    raise StreamFault(PROTOCOL_ERROR, "a Content-Length without content")
+                sink = self._sink
+                stream = sink.stream_class(sink, stream_id, self._initial_window, self._limits.stream_window)
+                stream.body_left = head.content_length
+                stream.urgency, stream.incremental = head.urgency, head.incremental
+                if self._early_priorities and stream_id in self._early_priorities:
+                    stream.urgency, stream.incremental = self._early_priorities.pop(stream_id)
+                if ended:
+                    stream.remote_open = False
+                self.streams[stream_id] = stream
+                sink.on_request(stream, head)
             elif stream is None:
-                self._reader.skip(block)
+                reader.skip(block)
                 self._on_late_frame(stream_id)
             elif not stream.remote_open:
-                self._reader.skip(block)
+                reader.skip(block)
                 raise StreamFault(STREAM_CLOSED, "HEADERS after the end")
-            elif not flags & frames.END_STREAM:
-                self._reader.skip(block)
+            elif not ended:
+                reader.skip(block)
                 raise StreamFault(PROTOCOL_ERROR, "trailers that do not end the stream")
             else:
-                self._reader.trailers(block)
+                reader.trailers(block)
                 self._on_remote_end(stream)
         except StreamFault as fault:
             self._fail_stream(stream_id, fault.code)
-
-    def _on_request(self, flags: int, stream_id: int, block: bytes) -> None:
-        if stream_id > self._ignore_above:
-            self._reader.skip(block)
-            self.last_stream_id = stream_id
-            return
-        try:
-            head = self._reader.request(block)
-        except StreamFault:
-            self.last_stream_id = stream_id
-            raise
-        self.last_stream_id = stream_id
-        ended = flags & frames.END_STREAM
-        if len(self.streams) + self.lingering >= self._limits.concurrent_streams:
-            raise StreamFault(REFUSED_STREAM, "too many streams at a time")
-        if ended and head.content_length:
-            raise StreamFault(PROTOCOL_ERROR, "a Content-Length without content")
-        stream = self._sink.new_stream(stream_id, self._initial_window, self._limits.stream_window)
-        stream.body_left = head.content_length
-        stream.urgency, stream.incremental = head.urgency, head.incremental
-        if self._early_priorities and stream_id in self._early_priorities:
-            stream.urgency, stream.incremental = self._early_priorities.pop(stream_id)
-        if ended:
-            stream.remote_open = False
-        self.streams[stream_id] = stream
-        self._sink.on_request(stream, head)
 
     def _on_data(self, flags: int, stream_id: int, payload: bytes) -> None:
         size = len(payload)

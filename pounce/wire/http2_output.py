@@ -108,7 +108,15 @@ class Http2Output:
         size = len(data)
         if breaks_off:
             stream.breaks_off = True
-        if stream.queue or (size and not self._fits(stream, size)):
+        if stream.queue or (
+            size
+            and (
+                size > min(self._frame_size, stream.send_window, self.send_window)
+                or self.scheduler.count
+                or self.paused
+                or self.out_size >= _OUT_SIZE
+            )
+        ):
             stream.ends, stream.trailers = end, trailers
             if size:
                 if stream.queue is None:
@@ -133,17 +141,6 @@ class Http2Output:
                 self.out.append(frames.frame_head(0, DATA, last, stream.id))
         if end:
             self._on_local_end(stream, trailers)
-
-    def _fits(self, stream: Http2Stream, size: int) -> bool:
-        """Whether a body's part can go out at once, as one frame, without overtaking others."""
-        return (
-            size <= self._frame_size
-            and size <= stream.send_window
-            and size <= self.send_window
-            and not self.scheduler.count
-            and not self.paused
-            and self.out_size < _OUT_SIZE
-        )
 
     @property
     def has_ready(self) -> bool:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from typing import NamedTuple
 
 from pounce.wire.http2_frames import (
     FRAME_SIZE_ERROR,
@@ -39,57 +40,51 @@ DEFAULT_URGENCY = 3
 _SPECIAL = frozenset((b"te", b"host", b"cookie", b"content-length", b"expect", b"priority"))
 
 
-class RequestHead:
-    """A checked request. `refusal` is the status it is answered with instead of by the app, or 0."""
+class RequestHead(NamedTuple):
+    """A checked request."""
 
-    __slots__ = (
-        "content_length",
-        "expect_continue",
-        "headers",
-        "incremental",
-        "method",
-        "path",
-        "protocol",
-        "query",
-        "refusal",
-        "urgency",
-    )
-
-    def __init__(self) -> None:
-        self.method = ""
-        self.path = b""
-        self.query = b""
-        self.protocol = b""
-        self.headers: Headers = []
-        self.content_length: int | None = None
-        self.expect_continue = False
-        self.urgency = DEFAULT_URGENCY
-        self.incremental = False
-        self.refusal = 0
+    method: str
+    path: bytes
+    query: bytes
+    headers: Headers
+    content_length: int | None
+    expect_continue: bool
+    takes_trailers: bool
+    urgency: int
+    incremental: bool
+    #: Of an extended CONNECT (RFC 8441 section 4).
+    protocol: bytes
+    #: The status it is answered with instead of by the app, or 0.
+    refusal: int
 
 
 def read_request(
     fields: Iterable[tuple[bytes, bytes]], limits: Http2Limits, allows_connect_protocol: bool
 ) -> RequestHead:
     """The request that these fields are. Raises StreamFault."""
-    head = RequestHead()
-    headers = head.headers
+    headers: Headers = []
     pseudo: dict[bytes, bytes] = {}
     host: bytes | None = None
+    content_length: int | None = None
+    expect_continue = takes_trailers = incremental = False
+    urgency = DEFAULT_URGENCY
     crumbs: list[bytes] = []
     cookie_at = 0
     size = count = 0
     for name, value in fields:
         size += 32 + len(name) + len(value)
         count += 1
+        if bad_in_value(value):
+            raise StreamFault(PROTOCOL_ERROR, "a control character in a field value")
         if name[:1] == b":":
             if headers or crumbs or name not in _PSEUDO or name in pseudo:
                 raise StreamFault(PROTOCOL_ERROR, "a pseudo-header field that is unknown, twice there or too late")
-            if bad_in_value(value):
-                raise StreamFault(PROTOCOL_ERROR, "a control character in a pseudo-header field")
             pseudo[name] = value
             continue
-        _check_field(name, value)
+        if not _is_name(name) or name in CONNECTION_FIELDS:  # RFC 9113 sections 8.2.1 and 8.2.2
+            raise StreamFault(PROTOCOL_ERROR, "a field name that is not allowed")
+        if value and (value[:1] in _PADDING or value[-1:] in _PADDING):
+            raise StreamFault(PROTOCOL_ERROR, "white space around a field value")
         if name in _SPECIAL:
             if name == b"cookie":
                 if not crumbs:
@@ -101,26 +96,22 @@ def read_request(
                     raise StreamFault(PROTOCOL_ERROR, "two Host fields")
                 host = value
             elif name == b"content-length":
-                if head.content_length is not None or not value.isdigit() or len(value) > 18:
+                if content_length is not None or not value.isdigit() or len(value) > 18:
                     raise StreamFault(PROTOCOL_ERROR, "a bad or second Content-Length")
-                head.content_length = int(value)
+                content_length = int(value)
             elif name == b"expect":
-                head.expect_continue = b"100-continue" in [token.strip() for token in value.lower().split(b",")]
+                expect_continue = b"100-continue" in [token.strip() for token in value.lower().split(b",")]
             elif name == b"priority":
-                head.urgency, head.incremental = read_priority(value)
+                urgency, incremental = read_priority(value)
+            elif value.lower() != b"trailers":
+                raise StreamFault(PROTOCOL_ERROR, "TE that is not trailers")
+            else:
+                takes_trailers = True
         headers.append((name, value))
     if crumbs:  # RFC 9113 section 8.2.3
         headers.insert(cookie_at, (b"cookie", b"; ".join(crumbs)))
-    _read_pseudo(head, pseudo, host, allows_connect_protocol)
-    if size > limits.header_list_size or count > limits.header_count:
-        head.refusal = 431
-    return head
 
-
-def _read_pseudo(
-    head: RequestHead, pseudo: dict[bytes, bytes], host: bytes | None, allows_connect_protocol: bool
-) -> None:
-    """RFC 9113 sections 8.3.1 and 8.5, RFC 8441 section 4."""
+    # RFC 9113 sections 8.3.1 and 8.5, RFC 8441 section 4
     method, authority, path = pseudo.get(b":method", b""), pseudo.get(b":authority"), pseudo.get(b":path")
     if not _is_method(method):
         raise StreamFault(PROTOCOL_ERROR, "no or no valid :method")
@@ -128,42 +119,47 @@ def _read_pseudo(
         if not _is_authority(authority):
             raise StreamFault(PROTOCOL_ERROR, "no valid :authority")
         if host is None:
-            head.headers.insert(0, (b"host", authority))
+            headers.insert(0, (b"host", authority))
         elif host.lower() != authority.lower():
             raise StreamFault(PROTOCOL_ERROR, "Host is not :authority")
     elif host is not None and not _is_authority(host):
         raise StreamFault(PROTOCOL_ERROR, "no valid Host")
-    head.method = method.decode("ascii")
     protocol = pseudo.get(b":protocol")
     if protocol is not None and (not allows_connect_protocol or method != b"CONNECT" or not authority):
         raise StreamFault(PROTOCOL_ERROR, ":protocol has no place here")
+    refusal = 431 if size > limits.header_list_size or count > limits.header_count else 0
     if method == b"CONNECT" and protocol is None:
         if b":scheme" in pseudo or path is not None or not authority:
             raise StreamFault(PROTOCOL_ERROR, "CONNECT with a scheme or a path, or without an authority")
-        head.refusal = 400  # as with HTTP/1.1: no app can make a tunnel of it
-        return
-    if not _is_scheme(pseudo.get(b":scheme", b"")) or path is None or not _is_path(path):
+        refusal = refusal or 400  # as with HTTP/1.1: no app can make a tunnel of it
+        path = b""
+    elif not _is_scheme(pseudo.get(b":scheme", b"")) or path is None or not _is_path(path):
         raise StreamFault(PROTOCOL_ERROR, "no or no valid :scheme or :path")
-    if path == b"*" and method != b"OPTIONS":
+    elif path == b"*" and method != b"OPTIONS":
         raise StreamFault(PROTOCOL_ERROR, "* is for OPTIONS")
-    head.protocol = protocol or b""
-    head.path, _, head.query = path.partition(b"?")
+    path, _, query = path.partition(b"?")
+    return RequestHead(
+        method.decode("ascii"),
+        path,
+        query,
+        headers,
+        content_length,
+        expect_continue,
+        takes_trailers,
+        urgency,
+        incremental,
+        protocol or b"",
+        refusal,
+    )
 
 
 def check_trailers(fields: Iterable[tuple[bytes, bytes]]) -> None:
     """A request's trailers, for which ASGI has no place. Raises StreamFault."""
     for name, value in fields:
-        _check_field(name, value)
-
-
-def _check_field(name: bytes, value: bytes) -> None:
-    """RFC 9113 sections 8.2.1 and 8.2.2, for a field that is no pseudo-header field."""
-    if not _is_name(name):
-        raise StreamFault(PROTOCOL_ERROR, "a field name that is not allowed")
-    if bad_in_value(value) or (value and (value[:1] in _PADDING or value[-1:] in _PADDING)):
-        raise StreamFault(PROTOCOL_ERROR, "a field value that is not allowed")
-    if name in CONNECTION_FIELDS or (name == b"te" and value.lower() != b"trailers"):
-        raise StreamFault(PROTOCOL_ERROR, "a connection-specific field")
+        if not _is_name(name) or name in CONNECTION_FIELDS or (name == b"te" and value.lower() != b"trailers"):
+            raise StreamFault(PROTOCOL_ERROR, "a trailer that is not allowed")
+        if bad_in_value(value) or (value and (value[:1] in _PADDING or value[-1:] in _PADDING)):
+            raise StreamFault(PROTOCOL_ERROR, "a trailer's value that is not allowed")
 
 
 def read_priority(value: bytes) -> tuple[int, bool]:

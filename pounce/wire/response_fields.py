@@ -175,24 +175,19 @@ def checked_accept(subprotocol: str | None, fields: Iterable[tuple[Any, Any]]) -
 
 
 class ResponseBody:
-    """Counts what an app sends as the body of one response after the other against what their heads declare."""
+    """Counts what an app sends as the body of a response against what its head declares."""
 
     __slots__ = ("_has_none", "_is_head", "dropped", "is_short", "left")
 
-    def __init__(self) -> None:
-        self._is_head = self._has_none = False
+    def __init__(self, status: int = 200, is_head: bool = False, length: int | None = None) -> None:
+        self._is_head = is_head
+        self._has_none = is_head or status in BODILESS
         #: Bytes that are still to come; None: their number was not declared.
-        self.left: int | None = None
+        self.left = None if self._has_none else length
         #: The body ended before that.
         self.is_short = False
         #: Bytes were sent as the body of a 204 or 304. Whoever reports it sets it back.
         self.dropped = False
-
-    def begin(self, status: int, is_head: bool, length: int | None) -> None:
-        """A head with that declared length has been sent."""
-        self._is_head = is_head
-        self._has_none = is_head or status in BODILESS
-        self.left = None if self._has_none else length
 
     def take(self, data: bytes, more_body: bool) -> bytes:
         """What of a part is to be sent. Raises MisusedByApp, and counts nothing, where it is more than was declared."""

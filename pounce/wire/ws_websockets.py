@@ -245,7 +245,7 @@ class WebsocketsWire(PlainFrames):
             self._refusal = (status, Headers(field for field in text if field[0].lower() != "transfer-encoding"))
         except WebSocketException as exc:
             raise MisusedByApp(str(exc)) from exc
-        self.refusal_body.begin(status, False, length)
+        self.refusal_body = ResponseBody(status, False, length)
         return b""
 
     def response_body(self, body: bytes, more: bool) -> bytes:

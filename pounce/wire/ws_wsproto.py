@@ -327,7 +327,7 @@ class WsprotoWire(PlainFrames):
         except Exception as exc:
             raise MisusedByApp(str(exc)) from exc
         self._head_sent = True
-        self.refusal_body.begin(status, False, length)
+        self.refusal_body = ResponseBody(status, False, length)
         return output
 
     def response_body(self, body: bytes, more: bool) -> bytes:

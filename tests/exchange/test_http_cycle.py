@@ -46,10 +46,6 @@ class FakeChannel:
         self.calls: list[Any] = []
         self.refuses = False
 
-    @property
-    def writer(self) -> Any:
-        return self
-
     def send_head(self, status: int, headers: Iterable[tuple[bytes, bytes]], is_head: bool, keep_alive: bool) -> None:
         if self.refuses:
             raise MisusedByApp("Invalid HTTP header value.")
@@ -85,7 +81,9 @@ def make(
     }
     logger = logging.getLogger("uvicorn.error")
     access_logger = logging.getLogger("uvicorn.access")
-    cycle = RequestResponseCycle(channel, app, scope, logger, access_logger, True, expect_continue, observers=observers)
+    cycle = RequestResponseCycle(
+        channel, channel, channel.flow, app, scope, logger, access_logger, True, expect_continue, observers=observers
+    )
     return cycle, channel
 
 
@@ -250,7 +248,8 @@ async def test_no_access_line_without_a_listener(caplog: pytest.LogCaptureFixtur
 
 async def run(app: Any) -> list[Any]:
     cycle, channel = make(app)
-    await cycle.run_asgi(app)
+    cycle.app = app
+    await cycle.run()
     return channel.calls
 
 
@@ -335,7 +334,8 @@ async def test_nothing_is_logged_for_an_app_whose_client_left(caplog: pytest.Log
 
     cycle, channel = make(app)
     cycle.on_disconnect()
-    await cycle.run_asgi(app)
+    cycle.app = app
+    await cycle.run()
     assert channel.calls == []
     assert caplog.records == []
 
@@ -348,7 +348,8 @@ async def test_a_500_that_cannot_be_sent() -> None:
 
     cycle, channel = make(app)
     channel.refuses = True
-    await cycle.run_asgi(app)
+    cycle.app = app
+    await cycle.run()
     assert channel.calls == ["abandon"]
 
 
@@ -379,7 +380,8 @@ async def test_a_cycle_thrown_away_with_its_loop_goes_quietly() -> None:
 
     for left in (True, False):
         cycle, channel = make(app)
-        running = cycle.run_asgi(app)
+        cycle.app = app
+        running = cycle.run()
         running.send(None)
         if left:
             cycle.on_disconnect()

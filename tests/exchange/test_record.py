@@ -59,7 +59,7 @@ async def test_a_record_of_an_app_that_fails() -> None:
 
     records: list[ExchangeRecord] = []
     cycle, _ = make(app, observers=[records.append])
-    await cycle.run_asgi(cycle.app)
+    await cycle.run()
     (record,) = records
     assert (record.status, record.is_complete) == (500, True)
 
@@ -72,7 +72,7 @@ async def test_a_record_of_a_response_that_is_never_ended() -> None:
 
     records: list[ExchangeRecord] = []
     cycle, _ = make(app, observers=[records.append])
-    await cycle.run_asgi(cycle.app)
+    await cycle.run()
     (record,) = records
     assert (record.status, record.is_complete) == (200, False)
 

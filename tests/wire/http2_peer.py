@@ -183,8 +183,9 @@ class Peer:
 
     # The sink
 
-    def new_stream(self, stream_id: int, send_window: int, receive_window: int) -> Http2Stream:
-        stream = self.streams[stream_id] = Http2Stream(stream_id, send_window, receive_window)
+    @staticmethod
+    def stream_class(peer: Peer, stream_id: int, send_window: int, receive_window: int) -> Http2Stream:
+        stream = peer.streams[stream_id] = Http2Stream(stream_id, send_window, receive_window)
         return stream
 
     def on_request(self, stream: Any, head: Any) -> None:
