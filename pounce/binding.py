@@ -20,7 +20,7 @@ from typing import Any
 
 from pounce.contracts import ConfigView
 from pounce.errors import StartupFailed
-from pounce.logs import style
+from pounce.logs import log_styled
 from pounce.names import LOGGER_ERROR, banner
 
 #: Everybody may connect to a unix socket; who may reach it is up to its directory.
@@ -99,17 +99,15 @@ class Bind:
 
     def announce(self, sock: socket.socket) -> None:
         """Log where the server listens: the line that people, editors and scripts wait for."""
-        where, arguments = "%s", [self.uds]
         if self.fd is not None:
-            prefix, arguments = "socket ", [sock.getsockname()]
+            where, arguments = "socket %s", [sock.getsockname()]
         elif self.uds is not None:
-            prefix = "unix socket "
+            where, arguments = "unix socket %s", [self.uds]
         else:
             host = "0.0.0.0" if self.host is None else self.host
-            prefix, where = "", "%s://[%s]:%d" if ":" in host else "%s://%s:%d"
+            where = "%s://[%s]:%d" if ":" in host else "%s://%s:%d"
             arguments = [self.scheme, host, sock.getsockname()[1]]
-        line = f"{banner()} running on {prefix}{{}} (Press CTRL+C to quit)"
-        logger.info(line.format(where), *arguments, extra={"color_message": line.format(style(where, bold=True))})
+        log_styled(logger, f"{banner()} running on {where} (Press CTRL+C to quit)", *arguments, bold=True)
 
 
 @contextlib.contextmanager

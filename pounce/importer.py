@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Callable, Mapping
 from functools import reduce
 from typing import Any
 
@@ -34,3 +35,19 @@ def import_from_string(import_str: Any) -> Any:
         return reduce(getattr, attributes.split("."), module)
     except AttributeError:
         raise ImportFromStringError(f'Attribute "{attributes}" not found in module "{module_name}".')
+
+
+def on_demand(module: str, homes: Mapping[str, str]) -> Callable[[str], Any]:
+    """A `__getattr__` for a module: attributes that are imported when they are first asked for.
+
+    `homes` says from which module; one that ends with the name itself is the attribute.
+    """
+
+    def find(name: str) -> Any:
+        home = homes.get(name)
+        if home is None:
+            raise AttributeError(f"module {module!r} has no attribute {name!r}")
+        found = importlib.import_module(home)
+        return found if home.endswith(f".{name}") else getattr(found, name)
+
+    return find

@@ -9,30 +9,16 @@ the same addresses, file modes and messages.
 from __future__ import annotations
 
 import asyncio
-import logging
 import socket
 import sys
-from collections.abc import Callable, Coroutine, Iterable, Sequence
-from typing import Any, Protocol
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
+from typing import Any
 
 from pounce.binding import Bind, SocketFile, as_it_is, unresolved
 from pounce.bulk_acceptor import BulkAcceptor
 from pounce.contracts import ConfigView
-from pounce.names import LOGGER_ERROR
-from pounce.pool.acceptor import EXHAUSTED, Accepted, Acceptor
+from pounce.pool.acceptor import EXHAUSTED, Accepted, Acceptor, complain
 from pounce.worker.worker import Worker
-
-logger = logging.getLogger(LOGGER_ERROR)
-
-#: Reviews from one look at the file table to the next.
-_REVIEWS_PER_SECOND = 10
-
-
-class Caretaker(Protocol):
-    """Looks after listening sockets."""
-
-    async def review(self) -> None:
-        """To be called every tenth of a second."""
 
 
 class Listening:
@@ -42,7 +28,8 @@ class Listening:
         self.sockets = tuple(sockets)
         #: Set by whoever accepts: lets go of the sockets before they are closed.
         self.on_close: list[Callable[[], object]] = []
-        self.caretakers: list[Caretaker] = []
+        #: To be called every tenth of a second.
+        self.caretakers: list[Callable[[], Awaitable[None]]] = []
         self._file = file
         try:
             for sock in self.sockets:
@@ -108,10 +95,10 @@ async def accept(listeners: Sequence[Listening], config: ConfigView, worker: Wor
         # Processes that share a socket should share what comes, too: in bulk only from sockets of one's own.
         if is_uvloop and not is_shared and sys.platform == "linux":
             bulk = BulkAcceptor(listening.sockets, serve)
-            listening.caretakers.append(bulk)
+            listening.caretakers.append(bulk.review)
             listening.on_close.append(bulk.close)
     if is_uvloop and listeners:
-        listeners[0].caretakers.append(FileTableWatch())
+        listeners[0].caretakers.append(watch_file_table)
 
 
 class _OnlyWorker:
@@ -134,22 +121,10 @@ class _OnlyWorker:
             self._worker.adopt(socket.socket(family, kind, proto, fileno=fd))
 
 
-class FileTableWatch:
-    """Says once a second that the process is out of descriptors.
-
-    For libuv, which then takes every connection that comes and closes it, and tells nobody.
-    """
-
-    def __init__(self) -> None:
-        self._reviews = 0
-
-    async def review(self) -> None:
-        """Look whether there is a descriptor left. To be called every tenth of a second."""
-        self._reviews += 1
-        if self._reviews % _REVIEWS_PER_SECOND:
-            return
-        try:
-            socket.socket().close()
-        except OSError as exc:
-            if exc.errno in EXHAUSTED:
-                logger.error("Cannot accept a connection: %s. Those that come are closed.", exc.strerror)
+async def watch_file_table() -> None:
+    """Say that the process is out of descriptors: libuv then closes every connection that comes, and tells nobody."""
+    try:
+        socket.socket().close()
+    except OSError as exc:
+        if exc.errno in EXHAUSTED:
+            complain(exc, "Those that come are closed.")

@@ -7,6 +7,7 @@ status) are uvicorn's, since users' configurations and filters name them. Runs o
 from __future__ import annotations
 
 import logging
+import re
 import sys
 from collections.abc import Callable
 from http import HTTPStatus
@@ -61,6 +62,12 @@ def style(text: str, fg: str | None = None, bold: bool = False) -> str:
     color = "" if fg is None else f"\033[{_SGR[fg]}m"
     weight = "\033[1m" if bold else ""
     return f"{color}{weight}{text}\033[0m"
+
+
+def log_styled(logger: logging.Logger, message: str, *args: object, fg: str | None = None, bold: bool = False) -> None:
+    """Log at INFO; where colours are on, the fields of the message ("%s", "%s:%d") look like this."""
+    color_message = re.sub(r"%[sd](\S*%[sd])?", lambda field: style(field[0], fg, bold), message)
+    logger.info(message, *args, extra={"color_message": color_message})
 
 
 def _is_terminal(stream: Any) -> bool:

@@ -1,17 +1,18 @@
 """run(): from settings to a running server. Reloader, supervisor or server itself; exit codes; the end of its socket.
 
-Runs on the main thread of the process that was started. Answers to: uvicorn's `run`.
+Runs on the main thread of the process that was started. Compatible with uvicorn's `run`.
 """
 
 from __future__ import annotations
 
-import importlib
+import contextlib
 import logging
 import os
 import signal
+import socket
 import sys
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from types import FrameType
 from typing import IO, TYPE_CHECKING, Any
 
@@ -30,8 +31,9 @@ from pounce.config.registry import (
 )
 from pounce.contracts import WorkerClassType
 from pounce.errors import STARTUP_FAILURE
+from pounce.importer import on_demand
 from pounce.logs import LOGGING_CONFIG
-from pounce.supervisors.late_server import LateServer
+from pounce.supervisors.deferred_server import DeferredServer
 from pounce.watchdog import watchdog
 from pounce.wire.http2_limits import Http2Limits
 
@@ -42,14 +44,6 @@ if TYPE_CHECKING:
 
     from pounce.server import Server as Server
     from pounce.supervisors import ChangeReload as ChangeReload, Multiprocess as Multiprocess
-
-#: What serves: imported when it is the one that will, since a supervisor needs no server and a server no supervisor.
-#: `_serve` asks this module for it, so that a replacement that somebody has set here counts.
-_HOME = {
-    "ChangeReload": "pounce.supervisors",
-    "Multiprocess": "pounce.supervisors",
-    "Server": "pounce.server",
-}
 
 logger = logging.getLogger(names.LOGGER_ERROR)
 
@@ -140,57 +134,52 @@ def _serve(config: Config) -> None:
     else:
         config.load_app()
 
-    ours = sys.modules[__name__]
     exit_code = 0
     # A socket that could not be bound is somebody else's and stays; that of a server goes with its listener.
     sockets = [config.bind_socket()] if supervised else []
-    file = SocketFile(config.uds) if supervised and config.uds else None
-    takes_sigterm = _exit_cleanly_on_sigterm()
-    if file is not None:
-        watchdog.last_duty = file.remove
-    try:
-        if config.should_reload:
-            server = _own(Server(config=config)) if "Server" in globals() else LateServer(config)
-            reloader = ours.ChangeReload(config, target=server.run, sockets=sockets)
-            reloader.run()
-            # Callers put classes of their own in its place, which need not have this.
-            exit_code = 1 if getattr(reloader, "has_cut_off", False) is True else 0
-        elif supervised:
-            supervisor = ours.Multiprocess(config, sockets=sockets)
-            supervisor.run()
-            exit_code = supervisor.exit_code
-        else:
-            server = _own(ours.Server(config=config))
-            server.run()
-            exit_code = 0 if server.started else STARTUP_FAILURE
-    except KeyboardInterrupt:
-        pass
-    finally:
-        if file is not None:
-            file.remove()
-        if takes_sigterm:
-            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(_clean_exit_on_sigterm())
+        stack.enter_context(contextlib.suppress(KeyboardInterrupt))
+        if supervised and config.uds:
+            watchdog.last_duty = SocketFile(config.uds).remove
+            stack.callback(watchdog.last_duty)
+        exit_code = _run_whoever_serves(config, supervised, sockets)
     if not watchdog.ends_with_server:
         watchdog.call_off()
     if exit_code:
         sys.exit(exit_code)
 
 
-def _own(server: Server) -> Server:
+def _run_whoever_serves(config: Config, supervised: bool, sockets: list[socket.socket]) -> int:
+    """Returns the exit code."""
+    ours = sys.modules[__name__]
+    if config.should_reload:
+        server = DeferredServer(config, globals().get("Server"))
+        reloader = ours.ChangeReload(config, target=server.run, sockets=sockets)
+        reloader.run()
+        # Callers put classes of their own in its place, which need not have this.
+        return int(getattr(reloader, "has_cut_off", False) is True)
+    if supervised:
+        supervisor = ours.Multiprocess(config, sockets=sockets)
+        supervisor.run()
+        return int(supervisor.exit_code)
+    server = ours.Server(config=config)
     server.owns_process = True
-    return server
+    server.run()
+    return 0 if server.started else STARTUP_FAILURE
 
 
-def _exit_cleanly_on_sigterm() -> bool:
-    """Let a graceful stop end with exit code 0, where nobody decided otherwise. Returns whether it was done.
+@contextlib.contextmanager
+def _clean_exit_on_sigterm() -> Iterator[None]:
+    """Meanwhile, let a graceful stop end with exit code 0, where nobody decided otherwise.
 
     The server raises the signals that it captured again when it is done. SIGTERM's default would then still kill the
     process (uvicorn: exit code -15); under uvicorn's name that stays as it is.
     """
-    if names.product() == "uvicorn" or threading.current_thread() is not threading.main_thread():
-        return False
-    if signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
-        return False
+    is_ours = names.product() != "uvicorn" and threading.current_thread() is threading.main_thread()
+    if not is_ours or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+        yield
+        return
     pid = os.getpid()
 
     def exit_cleanly(sig: int, _frame: FrameType | None) -> None:
@@ -200,10 +189,15 @@ def _exit_cleanly_on_sigterm() -> bool:
         sys.exit(0)
 
     signal.signal(signal.SIGTERM, exit_cleanly)
-    return True
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
-def __getattr__(name: str) -> Any:
-    if name in _HOME:
-        return getattr(importlib.import_module(_HOME[name]), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+#: What serves: imported when it is the one that will, since a supervisor needs no server and a server no supervisor.
+#: `_serve` asks this module for it, so that a replacement that somebody has set here counts.
+__getattr__ = on_demand(
+    __name__,
+    {"ChangeReload": "pounce.supervisors", "Multiprocess": "pounce.supervisors", "Server": "pounce.server"},
+)

@@ -29,7 +29,7 @@ from pounce.contracts import ConfigView
 from pounce.ending import HANDLED_SIGNALS as HANDLED_SIGNALS, Ending
 from pounce.errors import NEEDS_PROCESSES, StartupFailed
 from pounce.listeners import accept, listen
-from pounce.logs import style
+from pounce.logs import log_styled
 from pounce.names import LOGGER_ERROR
 from pounce.pool.pool import PoolState, UnfitForThreads, WorkerPool
 from pounce.watchdog import stack_of_thread
@@ -121,7 +121,7 @@ class Server:
             self._prepare_pool()
         if self._pool is None:
             self._prepare_worker()
-        self._log_process("Started server process [%d]", self._description())
+        log_styled(logger, "Started server process [%d]" + self._description(), os.getpid(), fg="cyan")
         try:
             await self.startup(sockets=sockets)
             if self._has_process:
@@ -130,7 +130,7 @@ class Server:
                 await self.main_loop()
             if self.started:
                 await self.shutdown(sockets=sockets)
-                self._log_process("Finished server process [%d]")
+                log_styled(logger, "Finished server process [%d]", os.getpid(), fg="cyan")
         except GeneratorExit:
             raise  # thrown away with its loop: it may not wait for anything any more
         except BaseException:
@@ -258,7 +258,7 @@ class Server:
             self._worker.tick()
             for listening in self.servers:
                 for caretaker in getattr(listening, "caretakers", ()):
-                    await caretaker.review()
+                    await caretaker()
         elif self._pool is not None:
             self._watch_pool(self._pool)
         if counter % 10 == 0 and self.config.callback_notify is not None:
@@ -351,10 +351,6 @@ class Server:
         build = "free-threaded " if self._pool.gil_watch.was_off else ""
         version = ".".join(map(str, sys.version_info[:3]))
         return f" with {self.config.workers} worker threads ({build}CPython {version})"
-
-    def _log_process(self, message: str, suffix: str = "") -> None:
-        color_message = message.replace("%d", style("%d", fg="cyan")) + suffix
-        logger.info(message + suffix, os.getpid(), extra={"color_message": color_message})
 
 
 def _freeze_gc() -> None:

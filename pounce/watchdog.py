@@ -3,7 +3,7 @@
 What keeps one alive when its server is done: a thread of an executor or of the app, a handler of `atexit`, a task that
 swallows its cancellation, a loop that is blocked. It waits on a daemon thread, which exists from the first deadline on.
 Knows nothing of: servers, and when a process has to end; whoever owns the process says that (`Server`, `child`, `cli`).
-Answers to: uvicorn, which raises SIGTERM again with its default action and so joins nobody; the interpreter's own end,
+uvicorn raises SIGTERM again with its default action and so joins nobody; the interpreter's own end is
 `threading._shutdown` and then `atexit`.
 """
 
@@ -125,20 +125,18 @@ class Watchdog:
         def speak() -> None:
             logger.error("%s Leaving it with exit code %d. What keeps it:\n%s", why, exit_code, who_is_alive(self.loop))
 
-        for duty in (speak, self.last_duty, _end_daemonic_children, *_flushes(), logging.shutdown):
+        flushes = [stream.flush for stream in (sys.stdout, sys.stderr) if stream is not None]
+        for duty in (speak, self.last_duty, _end_daemonic_children, *flushes, logging.shutdown):
             with contextlib.suppress(Exception):
                 duty()
-
-
-def _flushes() -> Iterator[Callable[[], object]]:
-    return (stream.flush for stream in (sys.stdout, sys.stderr) if stream is not None)
 
 
 def who_is_alive(*loops: asyncio.AbstractEventLoop | None) -> str:
     """What may keep this process from its end, a stack for each: threads, child processes, or the tasks of loops."""
     try:
         frames = sys._current_frames()
-        found = [*_busy_threads(frames), *_children()] or [*_pending_tasks(*loops)]
+        children = [f"Child process {child.name} [{child.pid}]" for child in _children(daemonic=False)]
+        found = [*_busy_threads(frames), *children] or [*_pending_tasks(*loops)]
         if not found:  # whatever the main thread waits for
             main = threading.main_thread()
             found = [f"Thread {main.name}:\n{stack_of_thread(main.ident)}"]
@@ -217,21 +215,16 @@ def _awaiting(awaitable: Any) -> Iterator[tuple[FrameType, int]]:
         awaitable = awaitable.cr_await
 
 
-def _children() -> Iterator[str]:
+def _children(daemonic: bool) -> list[Any]:
     multiprocessing = sys.modules.get("multiprocessing")
-    if multiprocessing is not None:
-        for child in multiprocessing.active_children():
-            if not child.daemon:
-                yield f"Child process {child.name} [{child.pid}]"
+    children = [] if multiprocessing is None else multiprocessing.active_children()
+    return [child for child in children if child.daemon is daemonic]
 
 
 def _end_daemonic_children() -> None:
     """As `multiprocessing` does it when an interpreter ends."""
-    multiprocessing = sys.modules.get("multiprocessing")
-    if multiprocessing is not None:
-        for child in multiprocessing.active_children():
-            if child.daemon:
-                child.terminate()
+    for child in _children(daemonic=True):
+        child.terminate()
 
 
 #: This process's own.

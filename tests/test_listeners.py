@@ -15,6 +15,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -22,7 +23,8 @@ import pytest
 from pounce import Config, Server, bulk_acceptor, listeners
 from pounce.binding import Bind
 from pounce.bulk_acceptor import BulkAcceptor
-from pounce.listeners import FileTableWatch, Listening
+from pounce.listeners import Listening
+from pounce.pool import acceptor as acceptor_module
 from pounce.worker.worker import Worker
 from tests.isolated_logging import isolated_logging as isolated_logging
 
@@ -94,7 +96,8 @@ async def accepting(made: Config, sockets: Any = None) -> Listening:
 
 async def listen(**settings: Any) -> tuple[Any, BulkAcceptor]:
     server = await accepting(config(**settings))
-    acceptor, _ = server.caretakers
+    review, _ = server.caretakers
+    acceptor = review.__self__  # type: ignore[attr-defined]
     assert isinstance(acceptor, BulkAcceptor)
     return server, acceptor
 
@@ -247,8 +250,8 @@ def test_a_server_accepts_in_bulk_on_sockets_of_its_own(shared: bool) -> None:
             await asyncio.sleep(0.01)
         clients = connect(address_of(server.servers[0]), 16)
         await server.on_tick(0)
-        bulk = [caretaker for caretaker in server.servers[0].caretakers if isinstance(caretaker, BulkAcceptor)]
-        assert [len(acceptor._more) for acceptor in bulk] == ([] if shared else [7])
+        owners = [getattr(review, "__self__", None) for review in server.servers[0].caretakers]
+        assert [len(owner._more) for owner in owners if owner is not None] == ([] if shared else [7])
         server.should_exit = True
         await serving
         for client in clients:
@@ -264,19 +267,22 @@ def test_a_full_file_table_is_one_line_a_second(
     monkeypatch: pytest.MonkeyPatch, caplog: Any, isolated_logging: None
 ) -> None:
     """Where the loop accepts by itself and tells nobody; nothing is said while there is a descriptor."""
-    watch = FileTableWatch()
+    now = 1000.0
+    monkeypatch.setattr(acceptor_module, "time", SimpleNamespace(monotonic=lambda: now))
+    monkeypatch.setattr(acceptor_module, "_silent_until", 0.0)
 
     def full(*_: Any) -> Any:
         raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
 
     async def main() -> None:
-        for _ in range(20):
-            await watch.review()
+        nonlocal now
+        await listeners.watch_file_table()
         assert caplog.messages == []
         with monkeypatch.context() as patch:
             patch.setattr(listeners.socket, "socket", full)
             for _ in range(20):
-                await watch.review()
+                await listeners.watch_file_table()
+                now += 0.1
         assert caplog.messages == ["Cannot accept a connection: Too many open files. Those that come are closed."] * 2
 
     asyncio.run(main())

@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-import importlib
-from typing import Any
+from pounce.importer import on_demand
 
-_MODULES = {"asgi2", "message_logger", "proxy_headers", "wsgi"}
-
-
-def __getattr__(name: str) -> Any:
-    if name in _MODULES:
-        return importlib.import_module(f"{__name__}.{name}")
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__getattr__ = on_demand(
+    __name__, {name: f"{__name__}.{name}" for name in ("asgi2", "message_logger", "proxy_headers", "wsgi")}
+)

@@ -2,7 +2,7 @@
 
 Runs on the server's own loop (the main thread, or wherever `Server.serve()` runs), for worker threads and, on asyncio's
 selector loops, for the one worker of that loop. What crosses to a worker is a bare descriptor: the socket object around
-it is made on the worker's thread. Knows nothing of protocols. Answers to: accept(2); a full file table must neither
+it is made on the worker's thread. Knows nothing of protocols. Implements accept(2): a full file table must neither
 spin, nor fill the log, nor end the listener.
 """
 
@@ -14,11 +14,10 @@ import logging
 import socket
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 from pounce.binding import Kind, kind_of
 from pounce.names import LOGGER_ERROR
-from pounce.pool.balance import least_loaded
 
 #: Connections accepted in one go, before other things of this loop get their turn.
 _BATCH = 64
@@ -27,6 +26,7 @@ _BATCH = 64
 #: next.
 _EXHAUSTED_PAUSE = 0.5
 _TIMEOUT_SILENCE = 1.0
+_silent_until = 0.0
 EXHAUSTED = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM))
 
 #: What accept(2) says of one connection alone: it was gone before it was accepted. The next one is there.
@@ -45,40 +45,11 @@ logger = logging.getLogger(LOGGER_ERROR)
 Accepted = tuple[int, int, int, int]
 
 
-class Adopter(Protocol):
-    """A worker, as the acceptor sees it."""
-
-    def load(self) -> int:
-        """Open connections, those under way to it included."""
-
-    def heartbeat_age(self) -> float:
-        """Seconds since its loop last turned."""
-
-    def adopt_threadsafe(self, accepted: list[Accepted]) -> None:
-        """Take over accepted connections."""
-
-
-class _Complaints:
-    """At most one line a second about what keeps this process from accepting, on however many sockets."""
-
-    def __init__(self) -> None:
-        self._silent_until = 0.0
-
-    def say(self, message: str, *arguments: object) -> None:
-        """Log it, unless something was said a moment ago."""
-        now = time.monotonic()
-        if now >= self._silent_until:
-            self._silent_until = now + _TIMEOUT_SILENCE
-            logger.error(message, *arguments)
-
-
-_complaints = _Complaints()
-
-
 class Acceptor:
     """One reader per listening socket. The sockets must be listening and non-blocking; they stay the caller's."""
 
-    def __init__(self, listeners: Sequence[socket.socket], workers: Sequence[Adopter]) -> None:
+    def __init__(self, listeners: Sequence[socket.socket], workers: Sequence[Any]) -> None:
+        """`workers` have a `load()`, a `heartbeat_age()` and `adopt_threadsafe()`, as `WorkerThread` has them."""
         self._listeners = listeners
         self._kinds: list[Kind] = []
         self._workers = workers
@@ -123,19 +94,13 @@ class Acceptor:
             except OSError as exc:
                 if exc.errno in _GONE:
                     continue
-                _complaints.say(
-                    "Cannot accept a connection: %s. Trying again in %s s.", exc.strerror or exc, _EXHAUSTED_PAUSE
-                )
+                complain(exc, f"Trying again in {_EXHAUSTED_PAUSE} s.")
                 self._pause(_EXHAUSTED_PAUSE)
                 break
             index = least_loaded(loads, self._next)
             self._next = index + 1
             loads[index] += 1
-            accepted = (fd, family, kind, proto)
-            if index in batches:
-                batches[index].append(accepted)
-            else:
-                batches[index] = [accepted]
+            batches.setdefault(index, []).append((fd, family, kind, proto))
         for index, batch in batches.items():
             workers[index].adopt_threadsafe(batch)
 
@@ -146,6 +111,21 @@ class Acceptor:
         for listener in self._listeners:
             self._loop.remove_reader(listener.fileno())
         self._paused = self._loop.call_later(seconds, self._listen, self._loop)
+
+
+def complain(exc: OSError, what_follows: str) -> None:
+    """Say what keeps this process from accepting: at most once a second, on however many sockets."""
+    global _silent_until
+    now = time.monotonic()
+    if now >= _silent_until:
+        _silent_until = now + _TIMEOUT_SILENCE
+        logger.error("Cannot accept a connection: %s. %s", exc.strerror or exc, what_follows)
+
+
+def least_loaded(loads: Sequence[int], start: int) -> int:
+    """The index of the smallest load; among equals the first at or after `start`, so that ties go round."""
+    count = len(loads)
+    return min(((start + step) % count for step in range(count)), key=loads.__getitem__)
 
 
 def _accept_on(listener: socket.socket) -> Callable[[], int]:

@@ -7,8 +7,9 @@ which imports this package too, needs none of them; and importing watchfiles cos
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
+
+from pounce.importer import on_demand
 
 if TYPE_CHECKING:
     from pounce.supervisors.processes import Multiprocess as Multiprocess
@@ -18,23 +19,23 @@ if TYPE_CHECKING:
 
 __all__ = ["ChangeReload", "Multiprocess"]
 
-_MODULES = {"basereload", "multiprocess"}
+_on_demand = on_demand(
+    __name__,
+    {
+        "BaseReload": "pounce.supervisors.reload",
+        "Multiprocess": "pounce.supervisors.processes",
+        "StatReload": "pounce.supervisors.reload_stat",
+        "WatchFilesReload": "pounce.supervisors.reload_watch",
+        "basereload": "pounce.supervisors.basereload",
+        "multiprocess": "pounce.supervisors.multiprocess",
+    },
+)
 
 
 def __getattr__(name: str) -> Any:
-    chosen: Any
-    if name in _MODULES:
-        return import_module(f"{__name__}.{name}")
-    if name == "BaseReload":
-        chosen = import_module("pounce.supervisors.reload").BaseReload
-    elif name == "Multiprocess":
-        chosen = import_module("pounce.supervisors.processes").Multiprocess
-    elif name == "ChangeReload":
-        try:
-            chosen = import_module("pounce.supervisors.reload_watch").WatchFilesReload
-        except ImportError:
-            chosen = import_module("pounce.supervisors.reload_stat").StatReload
-    else:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    globals()[name] = chosen
-    return chosen
+    if name != "ChangeReload":
+        return _on_demand(name)
+    try:
+        return _on_demand("WatchFilesReload")
+    except ImportError:
+        return _on_demand("StatReload")

@@ -2,7 +2,7 @@
 
 Runs on the main thread. Every wait obeys signals: SIGINT and SIGTERM end it, a second one kills a child that does not
 end (it may wait for a client for ever), SIGHUP restarts the child. Knows nothing of: how changes are found.
-Answers to: uvicorn's `supervisors.basereload`.
+Compatible with uvicorn's `supervisors.basereload`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from socket import socket
 from types import FrameType
 
 from pounce.contracts import ConfigView
-from pounce.logs import style
+from pounce.logs import log_styled
 from pounce.names import LOGGER_ERROR
 from pounce.supervisors.child import SpawnProcess, get_subprocess
 from pounce.supervisors.retirement import ended_as_told
@@ -34,23 +34,21 @@ SLOW_END = 5.0
 
 logger = logging.getLogger(LOGGER_ERROR)
 
+Target = Callable[[list[socket] | None], None]
+
 
 class BaseReload:
     """Runs `target(sockets=sockets)` in a child process, and again whenever `should_restart` names changed files."""
 
-    def __init__(
-        self,
-        config: ConfigView,
-        target: Callable[[list[socket] | None], None],
-        sockets: list[socket],
-    ) -> None:
+    reloader_name: str | None = None
+
+    def __init__(self, config: ConfigView, target: Target, sockets: list[socket]) -> None:
         self.config = config
         self.target = target
         self.sockets = sockets
         self.should_exit = threading.Event()
         self.pid = os.getpid()
         self.is_restarting = False
-        self.reloader_name: str | None = None
         self.process: SpawnProcess
         #: Whether the last child did not end as it was told: its requests were cut off, its shutdown did not run.
         self.has_cut_off = False
@@ -107,12 +105,8 @@ class BaseReload:
 
     def startup(self) -> None:
         """Take over the signals and start the child."""
-        pid, name = str(self.pid), str(self.reloader_name)
-        cyan_pid, cyan_name = style(pid, fg="cyan", bold=True), style(name, fg="cyan", bold=True)
-        logger.info(
-            f"Started reloader process [{pid}] using {name}",
-            extra={"color_message": f"Started reloader process [{cyan_pid}] using {cyan_name}"},
-        )
+        message = "Started reloader process [%s] using %s"
+        log_styled(logger, message, self.pid, self.reloader_name, fg="cyan", bold=True)
         for sig in HANDLED_SIGNALS:
             signal.signal(sig, self.signal_handler)
         if sys.platform != "win32":
@@ -146,11 +140,7 @@ class BaseReload:
         for sock in self.sockets:
             sock.close()
         give_back({signal.SIGINT: self.signal_handler})
-        pid = str(self.pid)
-        logger.info(
-            f"Stopping reloader process [{pid}]",
-            extra={"color_message": f"Stopping reloader process [{style(pid, fg='cyan', bold=True)}]"},
-        )
+        log_styled(logger, "Stopping reloader process [%s]", self.pid, fg="cyan", bold=True)
 
     def should_restart(self) -> list[Path] | None:
         """The files that have changed, or None. Waits a moment; raises StopIteration when told to stop."""

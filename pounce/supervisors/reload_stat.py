@@ -1,18 +1,18 @@
 """`StatReload`: finds changed Python files by their modification times, with nothing but the standard library.
 
-Runs on the main thread of the reloader. Answers to: uvicorn's `supervisors.statreload` (only `*.py`, no patterns).
+Runs on the main thread of the reloader. Compatible with uvicorn's `supervisors.statreload` (only `*.py`, no patterns).
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from socket import socket
 
 from pounce.contracts import ConfigView
 from pounce.names import LOGGER_ERROR
-from pounce.supervisors.reload import BaseReload
+from pounce.supervisors.reload import BaseReload, Target
 
 logger = logging.getLogger(LOGGER_ERROR)
 
@@ -20,14 +20,10 @@ logger = logging.getLogger(LOGGER_ERROR)
 class StatReload(BaseReload):
     """Looks at every Python file below `reload_dirs` each `reload_delay` seconds."""
 
-    def __init__(
-        self,
-        config: ConfigView,
-        target: Callable[[list[socket] | None], None],
-        sockets: list[socket],
-    ) -> None:
+    reloader_name = "StatReload"
+
+    def __init__(self, config: ConfigView, target: Target, sockets: list[socket]) -> None:
         super().__init__(config, target, sockets)
-        self.reloader_name = "StatReload"
         self.mtimes: dict[Path, float] = {}
         if config.reload_excludes or config.reload_includes:
             logger.warning("--reload-include and --reload-exclude have no effect unless watchfiles is installed.")

@@ -1,19 +1,20 @@
 """`WatchFilesReload`: told of changed files by the system, through the watchfiles package.
 
 Importing this module fails with ImportError where watchfiles is missing; the caller then takes `StatReload`. Runs on
-the main thread of the reloader. Answers to: uvicorn's `supervisors.watchfilesreload` (include and exclude patterns).
+the main thread of the reloader. Compatible with uvicorn's
+`supervisors.watchfilesreload` (include and exclude patterns).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from socket import socket
 
 from watchfiles import watch
 
 from pounce.contracts import ConfigView
-from pounce.supervisors.reload import BaseReload
+from pounce.supervisors.reload import BaseReload, Target
 
 DEFAULT_INCLUDES = ("*.py",)
 DEFAULT_EXCLUDES = (".*", ".py[cod]", ".sw.*", "~*")
@@ -55,14 +56,10 @@ class FileFilter:
 class WatchFilesReload(BaseReload):
     """Watches `reload_dirs`."""
 
-    def __init__(
-        self,
-        config: ConfigView,
-        target: Callable[[list[socket] | None], None],
-        sockets: list[socket],
-    ) -> None:
+    reloader_name = "WatchFiles"
+
+    def __init__(self, config: ConfigView, target: Target, sockets: list[socket]) -> None:
         super().__init__(config, target, sockets)
-        self.reloader_name = "WatchFiles"
         self.reload_dirs: list[Path] = list(config.reload_dirs)
         self.watch_filter = FileFilter(config)
         self.watcher = watch(

@@ -8,7 +8,6 @@ from __future__ import annotations
 import logging
 import signal
 import time
-from dataclasses import dataclass
 
 from pounce.contracts import ConfigView
 from pounce.names import LOGGER_ERROR
@@ -25,24 +24,14 @@ _AS_TOLD = frozenset({0, *(code for sig in _STOPS for code in (-sig, 128 + sig))
 logger = logging.getLogger(LOGGER_ERROR)
 
 
-@dataclass
-class _Leaving:
-    process: Process
-    kill_at: float | None
-    """On the monotonic clock; None: it may take as long as its clients like."""
-
-
 class Retirement:
     """The processes that are on their way out."""
 
     def __init__(self, config: ConfigView) -> None:
         self.config = config
-        self._leaving: list[_Leaving] = []
-
-    @property
-    def processes(self) -> list[Process]:
-        """Those that had not ended at the last `reap`."""
-        return [entry.process for entry in self._leaving]
+        #: Those that had not ended at the last `reap`, with the time (monotonic) at which they are killed; None: they
+        #: may take as long as their clients like, or have been killed.
+        self.leaving: dict[Process, float | None] = {}
 
     def send(self, process: Process) -> None:
         """Let a process finish what it has accepted and end, without waiting for it here."""
@@ -51,31 +40,25 @@ class Retirement:
 
     def expect(self, process: Process) -> None:
         """Watch the end of a process that has been told."""
-        if process.exitcode is None and process not in self.processes:
+        if process.exitcode is None and process not in self.leaving:
             logger.info(f"Waiting for child process [{process.pid}]")
-            limit = retire_limit(
-                self.config.timeout_graceful_shutdown, is_fit=process.was_ready and not process.is_stuck
-            )
-            self._leaving.append(_Leaving(process, None if limit is None else time.monotonic() + limit))
-
-    def expect_killed(self, process: Process) -> None:
-        """Watch the end of a process that was killed a moment ago."""
-        self._leaving.append(_Leaving(process, None))
+            is_fit = process.was_ready and not process.is_stuck
+            limit = retire_limit(self.config.timeout_graceful_shutdown, is_fit)
+            self.leaving[process] = None if limit is None else time.monotonic() + limit
 
     def hurry(self, kill_at: float) -> None:
         """Kill at that time (monotonic clock) whoever has not ended by then."""
-        for entry in self._leaving:
-            entry.kill_at = kill_at
+        self.leaving = dict.fromkeys(self.leaving, kill_at)
 
     def reap(self) -> None:
         """Forget those that have ended, kill those that should have."""
         now = time.monotonic()
-        self._leaving = [entry for entry in self._leaving if entry.process.exitcode is None]
-        for entry in self._leaving:
-            if entry.kill_at is not None and now >= entry.kill_at:
-                logger.warning(f"Child process [{entry.process.pid}] did not end in time, killing it.")
-                entry.process.kill()
-                entry.kill_at = None
+        self.leaving = {process: kill_at for process, kill_at in self.leaving.items() if process.exitcode is None}
+        for process, kill_at in self.leaving.items():
+            if kill_at is not None and now >= kill_at:
+                logger.warning(f"Child process [{process.pid}] did not end in time, killing it.")
+                process.kill()
+                self.leaving[process] = None
 
 
 def ended_as_told(exitcode: int | None) -> bool:

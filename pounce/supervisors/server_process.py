@@ -25,7 +25,7 @@ from pounce.contracts import ConfigView, EffectiveWorkerClass
 from pounce.errors import StartupFailed
 from pounce.names import LOGGER_ERROR
 from pounce.supervisors.child import get_subprocess
-from pounce.supervisors.late_server import LateServer
+from pounce.supervisors.deferred_server import make_server
 
 logger = logging.getLogger(LOGGER_ERROR)
 
@@ -242,7 +242,7 @@ class Process:
     def server(self) -> Any:
         """The server this process runs; made when first asked for."""
         if self._server is None:
-            self._server = LateServer(self.config).make()
+            self._server = make_server(self.config)
         return self._server
 
     def target(self, sockets: list[socket] | None = None) -> None:

@@ -1,12 +1,13 @@
 """Event loops by name (`--loop auto|asyncio|uvloop|zuvloop`), and running a coroutine on one.
 
 A loop factory is called as `factory(use_subprocess=...)` and returns what makes a loop. Runs on: any thread.
-Answers to: uvicorn's loops/*.py and its `asyncio_run`.
+Compatible with uvicorn's loops/*.py and its `asyncio_run`.
 """
 
 from __future__ import annotations
 
 import asyncio
+import importlib
 import sys
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
@@ -25,22 +26,12 @@ def asyncio_loop_factory(use_subprocess: bool = False) -> LoopFactory:
 
 def uvloop_loop_factory(use_subprocess: bool = False) -> LoopFactory:  # noqa: ARG001
     """uvloop. Raises `ModuleNotFoundError` with the package to install where it is missing."""
-    try:
-        import uvloop
-    except ModuleNotFoundError as exc:
-        raise _missing("uvloop", exc) from None
-    factory: LoopFactory = uvloop.new_event_loop
-    return factory
+    return _new_event_loop_of("uvloop")
 
 
 def zuvloop_loop_factory(use_subprocess: bool = False) -> LoopFactory:  # noqa: ARG001
     """zuvloop. Raises `ModuleNotFoundError` with the package to install where it is missing."""
-    try:
-        import zuvloop
-    except ModuleNotFoundError as exc:
-        raise _missing("zuvloop", exc) from None
-    factory: LoopFactory = zuvloop.new_event_loop
-    return factory
+    return _new_event_loop_of("zuvloop")
 
 
 def auto_loop_factory(use_subprocess: bool = False) -> LoopFactory:
@@ -51,10 +42,15 @@ def auto_loop_factory(use_subprocess: bool = False) -> LoopFactory:
         return asyncio_loop_factory(use_subprocess=use_subprocess)
 
 
-def _missing(package: str, exc: ModuleNotFoundError) -> ModuleNotFoundError:
-    if exc.name != package:
-        return exc  # it is there, and misses something of its own
-    return ModuleNotFoundError(f"--loop {package} needs the {package} package: pip install {package}", name=package)
+def _new_event_loop_of(package: str) -> LoopFactory:
+    try:
+        factory: LoopFactory = importlib.import_module(package).new_event_loop
+    except ModuleNotFoundError as exc:
+        if exc.name != package:
+            raise  # it is there, and misses something of its own
+        message = f"--loop {package} needs the {package} package: pip install {package}"
+        raise ModuleNotFoundError(message, name=package) from None
+    return factory
 
 
 def asyncio_run(
@@ -67,11 +63,7 @@ def asyncio_run(
     """
     if sys.version_info >= (3, 12) and asyncio.run.__module__ == "asyncio.runners":
         return asyncio.run(main, debug=debug, loop_factory=loop_factory)
-    if asyncio.run.__module__ != "asyncio.runners" and _is_loop_running():
+    if asyncio.run.__module__ != "asyncio.runners" and asyncio._get_running_loop() is not None:
         return asyncio.run(main)
     with asyncio.Runner(debug=debug, loop_factory=loop_factory) as runner:
         return runner.run(main)
-
-
-def _is_loop_running() -> bool:
-    return asyncio._get_running_loop() is not None

@@ -150,7 +150,7 @@ class Exhausted:
 @pytest.fixture(autouse=True)
 def nothing_said(monkeypatch: pytest.MonkeyPatch) -> None:
     """No earlier test has said anything."""
-    monkeypatch.setattr(module, "_complaints", module._Complaints())
+    monkeypatch.setattr(module, "_silent_until", 0.0)
     monkeypatch.setattr(logging.getLogger("uvicorn"), "propagate", True)
 
 
@@ -179,12 +179,11 @@ async def test_a_full_file_table_is_one_line_a_second(
     """For all listening sockets of the process together, however often they try."""
     now = 1000.0
     monkeypatch.setattr(module.time, "monotonic", lambda: now)
-    complaints = module._Complaints()
     for _ in range(3):
         for _ in range(4):
-            complaints.say("Cannot accept a connection: %s", "no more")
+            module.complain(OSError("no more"), "Well.")
             now += 0.25
-    assert caplog.messages == ["Cannot accept a connection: no more"] * 3
+    assert caplog.messages == ["Cannot accept a connection: no more. Well."] * 3
 
 
 @pytest.mark.parametrize("how", ["protocol 0", "as a unix socket", "multipath"])

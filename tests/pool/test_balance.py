@@ -1,10 +1,10 @@
-"""pounce/pool/balance.py."""
+"""Which worker gets the next connection."""
 
 from __future__ import annotations
 
 import random
 
-from pounce.pool.balance import least_loaded
+from pounce.pool.acceptor import least_loaded
 
 
 def test_the_smallest_load_wins_wherever_the_search_starts() -> None:

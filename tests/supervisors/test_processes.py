@@ -13,7 +13,7 @@ import pytest
 
 from pounce.config.config import Config
 from pounce.errors import NEEDS_PROCESSES, STARTUP_FAILURE
-from pounce.supervisors import processes, retirement, server_process, succession
+from pounce.supervisors import generation, processes, retirement, server_process, succession
 from pounce.supervisors.processes import Multiprocess
 from pounce.supervisors.server_process import Health, StuckWorker
 from pounce.supervisors.succession import TIMEOUT_STARTUP, TIMEOUT_STARTUP_SILENCE
@@ -94,7 +94,8 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     monkeypatch.setattr(processes, "time", clock)
     monkeypatch.setattr(server_process, "time", clock)
     monkeypatch.setattr(retirement, "time", clock)
-    monkeypatch.setattr(processes, "Process", FakeProcess)
+    monkeypatch.setattr(generation, "time", clock)
+    monkeypatch.setattr(generation, "Process", FakeProcess)
     monkeypatch.setattr(FakeProcess, "made", [])
     monkeypatch.setattr(FakeProcess, "error", None)
     return clock
@@ -133,8 +134,6 @@ def turn(supervisor: Multiprocess, seconds: float = 1.0) -> None:
     FakeProcess.clock.now += seconds
     supervisor.handle_signals()
     supervisor.keep_subprocess_alive()
-    supervisor._advance_succession()
-    supervisor._retirement.reap()
 
 
 def pids(supervisor: Multiprocess) -> list[int | None]:
@@ -253,7 +252,7 @@ def test_a_death_behind_the_word_is_no_failed_start(supervise: Supervise, worker
     assert supervisor.exit_code == 0
     assert first not in supervisor.processes
     assert len(FakeProcess.made) == (3 if worker_class == "process" else 2)
-    assert supervisor.worker_class == ("process" if worker_class == "process" else "thread")
+    assert supervisor.generation.worker_class == ("process" if worker_class == "process" else "thread")
 
 
 def test_an_extra_process_that_has_served_is_replaced(supervise: Supervise) -> None:
@@ -441,7 +440,7 @@ def test_a_successor_that_dies_of_its_first_request_changes_nothing(
     new.dies(NEEDS_PROCESSES)
     turn(supervisor)
     assert supervisor.processes == [old]
-    assert supervisor.worker_class == "thread"
+    assert supervisor.generation.worker_class == "thread"
     assert caplog.messages == [
         f"New child process [{new.pid}] ended with exit code 4 as soon as it served; keeping worker [{old.pid}] and "
         "aborting the restart."
@@ -603,8 +602,8 @@ def test_sigttou_during_a_restart(supervise: Supervise) -> None:
     supervisor.restart_all()
     FakeProcess.made[2].serves()
     turn(supervisor)
-    assert supervisor._succession is not None
-    assert supervisor._succession.old is FakeProcess.made[1]
+    assert supervisor.generation.succession is not None
+    assert supervisor.generation.succession.old is FakeProcess.made[1]
     supervisor.handle_ttou()
     FakeProcess.made[3].serves()
     turn(supervisor)
@@ -706,7 +705,7 @@ def test_a_start_that_gives_way_is_no_failure(
     turn(supervisor)
     assert len(FakeProcess.made) == 3
     if not begun:
-        supervisor._discard_succession()
+        supervisor.generation.discard_succession()
     old.dies(NEEDS_PROCESSES)
     turn(supervisor)
     assert not supervisor.should_exit.is_set()

@@ -40,7 +40,7 @@ def running(folder: Path, worker_class: str = "thread", **settings: Any) -> Iter
     try:
         yield supervisor
     finally:
-        seen.update(supervisor._everyone())
+        seen.update(supervisor.generation.everyone())
         supervisor._signals._on_signal(signal.SIGTERM, None)
         thread.join(0.3)
         deadline = time.monotonic() + 20
@@ -71,7 +71,12 @@ def test_sighup_brings_the_new_up_before_the_old_ends(
         old = list(supervisor.processes)
         write_script(tmp_path, gate="open")
         supervisor.signal_queue.append(signal.SIGHUP)
-        eventually(lambda: supervisor._succession is not None and supervisor._succession.new[0].health is not None)
+        eventually(
+            lambda: (
+                supervisor.generation.succession is not None
+                and supervisor.generation.succession.new[0].health is not None
+            )
+        )
         assert supervisor.processes == old
         assert all(process.exitcode is None for process in old)
         (tmp_path / "open").touch()
@@ -103,8 +108,8 @@ def test_sigterm_is_obeyed_while_a_successor_starts(tmp_path: Path, eventually: 
         eventually(lambda: is_serving(supervisor, 1))
         write_script(tmp_path, gate="never")
         supervisor.signal_queue.append(signal.SIGHUP)
-        eventually(lambda: supervisor._succession is not None)
-        everyone = supervisor._everyone()
+        eventually(lambda: supervisor.generation.succession is not None)
+        everyone = supervisor.generation.everyone()
         assert len(everyone) == 2
         supervisor.signal_queue.append(signal.SIGTERM)
         eventually(lambda: all(process.exitcode is not None for process in everyone))

@@ -228,11 +228,8 @@ def test_stat_reload_warns_of_patterns_it_ignores(folder: Path, caplog: pytest.L
 
 def test_without_watchfiles_the_choice_is_stat(monkeypatch: pytest.MonkeyPatch) -> None:
     """`ChangeReload` is found on first use, and works with the standard library alone."""
-    monkeypatch.delitem(vars(supervisors), "ChangeReload", raising=False)
     monkeypatch.setitem(__import__("sys").modules, "pounce.supervisors.reload_watch", None)
-    chosen = supervisors.ChangeReload
-    monkeypatch.delitem(vars(supervisors), "ChangeReload")
-    assert chosen is StatReload
+    assert supervisors.ChangeReload is StatReload
 
 
 def test_a_child_that_died_before_the_end_was_not_cut_off(reloader: Told, folder: Path, eventually: Eventually) -> None:
