@@ -16,7 +16,7 @@ import inspect
 import logging
 import sys
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 #: Objects looked at below one value, and how deep.
@@ -49,6 +49,7 @@ _LOCKS = (
 #: AnyIO's, which hold one of those once they are used.
 _LOCKS_OF_ANYIO = ("Lock", "Event", "Condition", "Semaphore", "CapacityLimiter")
 
+_LOOPS = (asyncio.AbstractEventLoop,)
 _CONTAINERS = (dict, list, tuple, set, frozenset, collections.deque)
 
 #: A class's own, which its metaclass cannot hide.
@@ -71,24 +72,7 @@ class Look:
 
     def loops_in(self, value: Any) -> set[int]:
         """Ids of the event loops that can be reached from an object by a bounded walk."""
-        found: set[int] = set()
-        seen: set[int] = {id(self._left_out)}
-        level: list[Any] = [value]
-        for _ in range(_MAX_DEPTH):
-            following: list[Any] = []
-            for item in level:
-                if id(item) in seen or is_a(item, _CODE):
-                    continue
-                seen.add(id(item))
-                if is_a(item, (asyncio.AbstractEventLoop,)):
-                    found.add(id(item))
-                elif gc.is_tracked(item):
-                    following.append(item)
-            self._budget -= len(following)
-            if not following or self._budget < 0 or len(seen) > _MAX_OBJECTS:
-                break
-            level = gc.get_referents(*following)[:_MAX_OBJECTS]
-        return found
+        return {id(item) for item, _ in self._walk(value, _MAX_DEPTH) if is_a(item, _LOOPS)}
 
     def bound_thing_in(self, value: Any) -> Any:
         """The object itself or something it holds, if that binds itself to a loop once it is used; else None.
@@ -99,26 +83,33 @@ class Look:
         generator = generator_in(value)
         if generator is not None:
             return generator
+        for item, holder in self._walk(value, _MAX_DEPTH_OF_CLIENTS):
+            if self.is_client(item):
+                return item
+            if is_a(item, self._locks):
+                kind = type(holder)
+                if holder is None or self._is_own(kind) or _is_awaited(kind, "__aenter__"):
+                    return item
+        return None
+
+    def _walk(self, value: Any, depth: int) -> Iterator[tuple[Any, Any]]:
+        """What can be reached from an object, itself included, with what holds it; from loops and code no further."""
         seen: set[int] = {id(self._left_out)}
-        level: list[tuple[Any, bool]] = [(value, True)]
-        for _ in range(_MAX_DEPTH_OF_CLIENTS):
-            following: list[tuple[Any, bool]] = []
-            for item, may_be_lock in level:
+        level: list[tuple[Any, Any]] = [(value, None)]
+        for _ in range(depth):
+            following: list[tuple[Any, Any]] = []
+            for item, holder in level:
                 if id(item) in seen or is_a(item, _CODE):
                     continue
                 seen.add(id(item))
-                kind = type(item)
-                if self.is_client(item) or (may_be_lock and issubclass(kind, self._locks)):
-                    return item
-                if gc.is_tracked(item):
-                    if not any(kind is container for container in _CONTAINERS):
-                        may_be_lock = self._is_own(kind) or _is_awaited(kind, "__aenter__")
-                    following.extend((inner, may_be_lock) for inner in gc.get_referents(item))
+                yield item, holder
+                if gc.is_tracked(item) and not is_a(item, _LOOPS):
+                    holder = holder if any(type(item) is container for container in _CONTAINERS) else item
+                    following.extend((inner, holder) for inner in gc.get_referents(item))
             self._budget -= len(following)
             if not following or self._budget < 0 or len(seen) > _MAX_OBJECTS:
                 break
             level = following[:_MAX_OBJECTS]
-        return None
 
     def is_client(self, value: Any) -> bool:
         """Whether it has to be closed by awaiting something, so that there are connections or tasks in it."""

@@ -10,12 +10,12 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass
 from socket import socket
 
 from pounce.contracts import ConfigView, EffectiveWorkerClass
 from pounce.errors import NEEDS_PROCESSES, STARTUP_FAILURE, StartupFailed
 from pounce.names import LOGGER_ERROR
-from pounce.supervisors.checkup import look_at
 from pounce.supervisors.retirement import Retirement
 from pounce.supervisors.server_process import Process
 from pounce.supervisors.succession import (
@@ -24,7 +24,6 @@ from pounce.supervisors.succession import (
     TIMEOUT_STARTUP,
     TIMEOUT_STARTUP_SILENCE,
     Reason,
-    Succession,
     backoff,
 )
 
@@ -32,6 +31,16 @@ from pounce.supervisors.succession import (
 READY_POLL = 0.05
 
 logger = logging.getLogger(LOGGER_ERROR)
+
+
+@dataclass
+class Succession:
+    """A running attempt to bring `new` up and then retire `old`. One at a time."""
+
+    old: Process
+    new: list[Process]
+    reason: Reason
+    deadline: float
 
 
 class Generation:
@@ -83,7 +92,7 @@ class Generation:
 
     def _is_unresponsive(self, process: Process, now: float) -> bool:
         """Check the health of a running process. True when it had to be killed."""
-        wishes = look_at(process, self.config.timeout_worker_healthcheck, now)
+        wishes = process.check(self.config.timeout_worker_healthcheck, now)
         self._ever_ready = process.has_served() or self._ever_ready
         for wish in wishes or ():
             if wish is not Reason.NEEDS_PROCESSES or self._may_fall_back():

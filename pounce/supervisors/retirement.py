@@ -11,7 +11,7 @@ import time
 
 from pounce.contracts import ConfigView
 from pounce.names import LOGGER_ERROR
-from pounce.supervisors.server_process import Process
+from pounce.supervisors.server_process import Process, Pulse
 from pounce.supervisors.succession import retire_limit
 
 #: The signals that tell a process to end: SIGQUIT only where it is sent to the whole group (Ctrl+\\ in a terminal).
@@ -42,7 +42,7 @@ class Retirement:
         """Watch the end of a process that has been told."""
         if process.exitcode is None and process not in self.leaving:
             logger.info(f"Waiting for child process [{process.pid}]")
-            is_fit = process.was_ready and not process.is_stuck
+            is_fit = process.was_ready and process.pulse is not Pulse.STUCK
             limit = retire_limit(self.config.timeout_graceful_shutdown, is_fit)
             self.leaving[process] = None if limit is None else time.monotonic() + limit
 

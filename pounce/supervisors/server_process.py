@@ -4,11 +4,13 @@ The parent side runs on the supervisor's thread and never blocks longer than it 
 the main thread and `always_pong` a daemon thread: it answers while the app is imported and while every loop is stuck,
 which is why an answer carries what the loops themselves say of their health. Knows nothing of: when a process is
 replaced (`processes`).
-Answers to: uvicorn's `supervisors.multiprocess.Process`.
+Compatible with uvicorn's `supervisors.multiprocess.Process`.
 """
 
 from __future__ import annotations
 
+import contextlib
+import enum
 import logging
 import os
 import pickle
@@ -26,6 +28,7 @@ from pounce.errors import StartupFailed
 from pounce.names import LOGGER_ERROR
 from pounce.supervisors.child import get_subprocess
 from pounce.supervisors.deferred_server import make_server
+from pounce.supervisors.succession import TIMEOUT_STARTUP_SILENCE, Reason
 
 logger = logging.getLogger(LOGGER_ERROR)
 
@@ -34,6 +37,16 @@ PING_INTERVAL = 0.5
 
 #: Characters of one stack in an answer: far below what a pipe buffers, so that reading an answer never waits.
 STACK_SIZE = 6_000
+
+
+class Pulse(enum.Enum):
+    """How the loops of a process turn."""
+
+    REGULAR = enum.auto()
+    #: One has missed its time, which may be the whole machine's pause.
+    OVERDUE = enum.auto()
+    #: It has still not turned by the next look.
+    STUCK = enum.auto()
 
 
 class StuckWorker(NamedTuple):
@@ -91,9 +104,7 @@ class Process:
         self.retry_at = 0.0
         #: Added at run time: it may fail to start without that ending the parent.
         self.is_extra = False
-        #: Its last answer named a worker whose loop does not turn; `is_stuck`: the one before did so too.
-        self.is_overdue = False
-        self.is_stuck = False
+        self.pulse = Pulse.REGULAR
         self._asked_at: float | None = None
         self._ping_due = 0.0
 
@@ -156,11 +167,42 @@ class Process:
     def has_served(self) -> bool:
         """Whether its server has ever finished startup, as its own word says: also of a process that has ended."""
         if not self.was_ready:
-            try:
+            with contextlib.suppress(OSError, EOFError):  # it has ended without that word
                 self.was_ready = self._start_reader.poll(0) and bool(self._start_reader.recv_bytes())
-            except (OSError, EOFError):
-                pass  # it has ended without that word
         return self.was_ready
+
+    def check(self, limit: float, now: float) -> list[Reason] | None:
+        """Why it should be replaced while it goes on; None where it had to be killed. Never waits.
+
+        `limit` is `timeout_worker_healthcheck` (0: none).
+        """
+        health = self.observe(now, min(PING_INTERVAL, limit / 4 or PING_INTERVAL) if self.has_served() else 0.0)
+        if health is None:
+            allowed = limit if self.has_served() else TIMEOUT_STARTUP_SILENCE
+            if not allowed or self.silent_for(now) <= allowed:
+                return []
+            logger.error(f"Child process [{self.pid}] has not answered for {allowed:.0f} seconds, killing it.")
+            self.kill()
+            return None
+
+        wishes = [Reason.NEEDS_PROCESSES] * health.needs_processes + [Reason.RECYCLE] * health.recycle
+        if not health.stuck:
+            self.pulse = Pulse.REGULAR
+            return wishes
+        if self.pulse is Pulse.REGULAR:
+            self.pulse = Pulse.OVERDUE
+            return wishes
+        if self.pulse is Pulse.OVERDUE:
+            self.pulse = Pulse.STUCK
+            for worker in health.stuck:
+                logger.error(
+                    f"Worker {worker.name} of child process [{self.pid}] is stuck: its event loop has not turned "
+                    f"for {worker.age:.1f} seconds. Replacing it. Its stack:\n{worker.stack.rstrip()}"
+                )
+        if self.worker_class == "process":
+            self.kill()
+            return None
+        return [*wishes, Reason.STUCK]
 
     def silent_for(self, now: float) -> float:
         """Seconds for which a question has been open; 0.0 where none is."""
@@ -184,26 +226,23 @@ class Process:
 
     def terminate(self) -> None:
         """Ask it to finish its requests and end (SIGTERM). Does not wait."""
-        if self.process.pid is None or self.process.exitcode is not None:
-            return
-        try:
-            if sys.platform == "win32":
-                # There is no SIGTERM for another process; the child turns CTRL+BREAK into one.
-                os.kill(self.process.pid, signal.CTRL_BREAK_EVENT)
-            else:
-                os.kill(self.process.pid, signal.SIGTERM)
-        except ProcessLookupError:
-            pass
-        logger.info(f"Terminated child process [{self.process.pid}]")
-        self._close()
+        # Windows has no SIGTERM for another process; the child turns CTRL+BREAK into one.
+        if self._send(getattr(signal, "CTRL_BREAK_EVENT", signal.SIGTERM)):
+            logger.info(f"Terminated child process [{self.pid}]")
+            self._close()
 
     def interrupt(self) -> None:
         """Tell a process that is already ending to do so at once (a second Ctrl+C, as far as it can tell)."""
-        if self.process.pid is not None and self.process.exitcode is None and sys.platform != "win32":
-            try:
-                os.kill(self.process.pid, signal.SIGINT)
-            except ProcessLookupError:
-                pass
+        if sys.platform != "win32":
+            self._send(signal.SIGINT)
+
+    def _send(self, sig: int) -> bool:
+        """Whether it runs, and so has this signal."""
+        if self.pid is None or self.exitcode is not None:
+            return False
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.pid, sig)
+        return True
 
     def kill(self) -> None:
         """End it without its consent (SIGKILL, TerminateProcess). Does not wait."""
@@ -264,18 +303,15 @@ class Process:
 
     def _report_start(self) -> None:
         """Told by the server, before it can have answered anybody: from now on its death is not a failed start."""
-        try:
+        with contextlib.suppress(OSError):  # the parent is gone (see `child`)
             self._start_writer.send_bytes(b"started")
-        except OSError:
-            pass  # the parent is gone (see `child`)
 
     def always_pong(self) -> None:
         """Answer health checks until the parent closes the pipe."""
-        try:
+        # This process has been told to end, or its parent is gone (see `child`); TypeError: just now.
+        with contextlib.suppress(OSError, EOFError, TypeError):
             while True:
                 self.pong()
-        except (OSError, EOFError, TypeError):
-            pass  # This process has been told to end, or its parent is gone (see `child`); TypeError: just now.
 
     def pong(self) -> None:
         """Wait for one health check and answer it."""

@@ -2,11 +2,12 @@
 
 Handlers run on the main thread between two bytecodes, so they only append and wake; the supervisor obeys on its own
 thread when it next looks. Knows nothing of: what a signal means.
-Answers to: uvicorn's `Multiprocess.signal_queue`, to which its tests append directly.
+Compatible with uvicorn's `Multiprocess.signal_queue`, to which its tests append directly.
 """
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import socket
 import threading
@@ -48,12 +49,9 @@ class SignalInbox:
 
     def _on_signal(self, sig: int, frame: FrameType | None) -> None:
         self.queue.append(sig)
-        sender = self._sender
-        if sender is not None:
-            try:
-                sender.send(b"\0")
-            except OSError:  # Full, so that the sleeper wakes anyway; or closed, because all is over.
-                pass
+        if self._sender is not None:
+            with contextlib.suppress(OSError):  # Full, so that the sleeper wakes anyway; or closed: all is over.
+                self._sender.send(b"\0")
 
     def open(self) -> None:
         """Let signals end `sleep` from now on."""
@@ -75,8 +73,6 @@ class SignalInbox:
         waited_for: list[Any] = [*sentinels] if receiver is None else [receiver, *sentinels]
         ready = connection.wait(waited_for, 0.0 if self.queue else timeout)
         if receiver is not None and receiver in ready:
-            try:
+            with contextlib.suppress(BlockingIOError):
                 receiver.recv(4096)
-            except BlockingIOError:
-                pass
         return [sentinel for sentinel in ready if isinstance(sentinel, int)]

@@ -6,9 +6,6 @@ Belongs to the supervisor's thread. Knows nothing of: signals, sockets, logging.
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
-
-from pounce.supervisors.server_process import Process
 
 #: Seconds a new process may stay silent (importing with the GIL held, say) before it counts as hung. One that answers
 #: "still starting" is never killed for taking long: a model that loads for minutes is a legitimate startup.
@@ -54,16 +51,6 @@ class Reason(enum.Enum):
     def tries_again(self) -> bool:
         """Whether a failed attempt is repeated by itself; the others were somebody's command and are reported."""
         return self in (Reason.RECYCLE, Reason.STUCK, Reason.NEEDS_PROCESSES)
-
-
-@dataclass
-class Succession:
-    """A running attempt to bring `new` up and then retire `old`. One at a time."""
-
-    old: Process
-    new: list[Process]
-    reason: Reason
-    deadline: float
 
 
 def backoff(failures: int) -> float:

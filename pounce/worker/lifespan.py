@@ -1,8 +1,8 @@
 """The ASGI lifespan protocol: startup, shutdown, and the `state` dict that requests of this worker get a copy of.
 
 Runs on: the worker's loop; one instance per worker (the specification asks for one lifespan per event loop).
-Knows nothing of: other workers. Answers to: ASGI's "Lifespan Protocol"; uvicorn's lifespan/on.py and lifespan/off.py
-for attributes, log lines and what counts as a failure.
+Knows nothing of: other workers. Implements ASGI's "Lifespan Protocol"; compatible with uvicorn's lifespan/on.py and
+lifespan/off.py for attributes, log lines and what counts as a failure.
 """
 
 from __future__ import annotations
@@ -144,33 +144,19 @@ class LifespanOn:
 
     async def send(self, message: LifespanSendMessage) -> None:
         """ASGI `send()` of the lifespan call. Raises `AssertionError` for a message that has no place there."""
-        match message["type"]:
-            case "lifespan.startup.complete":
-                self._finish_startup()
-            case "lifespan.startup.failed":
-                self._finish_startup()
-                self.startup_failed = True
-                self._log_reason(message)
-            case "lifespan.shutdown.complete":
-                self._finish_shutdown()
-            case "lifespan.shutdown.failed":
-                self._finish_shutdown()
-                self.shutdown_failed = True
-                self._log_reason(message)
-            case unknown:
-                raise AssertionError(f"Unexpected lifespan message {unknown!r}.")
-
-    def _finish_startup(self) -> None:
-        if self.startup_event.is_set() or self.shutdown_event.is_set():
+        match message["type"].split("."):
+            case ["lifespan", "startup" | "shutdown" as phase, "complete" | "failed" as outcome]:
+                pass
+            case _:
+                raise AssertionError(f"Unexpected lifespan message {message['type']!r}.")
+        if self.shutdown_event.is_set() or self.startup_event.is_set() is (phase == "startup"):
             raise AssertionError(STATE_TRANSITION_ERROR)
-        self.startup_event.set()
-
-    def _finish_shutdown(self) -> None:
-        if not self.startup_event.is_set() or self.shutdown_event.is_set():
-            raise AssertionError(STATE_TRANSITION_ERROR)
-        self.shutdown_event.set()
-
-    def _log_reason(self, message: LifespanStartupFailedEvent | LifespanShutdownFailedEvent) -> None:
-        reason = message.get("message")
-        if reason and not self._is_abandoned:
+        if phase == "startup":
+            self.startup_event.set()
+            self.startup_failed = outcome == "failed"
+        else:
+            self.shutdown_event.set()
+            self.shutdown_failed = outcome == "failed"
+        reason: Any = message.get("message")
+        if outcome == "failed" and reason and not self._is_abandoned:
             self.logger.error(reason)

@@ -78,31 +78,27 @@ class Worker:
             loop.call_soon(self._count_adopted)
         else:
             self._connecting.add(task)
-            task.add_done_callback(self._on_connected)
+            task.add_done_callback(self._connecting.discard)
 
     async def _connect(self, loop: asyncio.AbstractEventLoop, sock: socket.socket) -> None:
         try:
             sock.setblocking(False)
             await loop.connect_accepted_socket(self.create_protocol, sock, ssl=self.config.ssl)
-        except OSError as exc:
-            # A client that went away, or failed the TLS handshake. asyncio's own servers keep quiet about it, too.
-            logger.debug("Connection lost before it was set up: %s", exc)
+        except BaseException as exc:
             sock.close()
-        except asyncio.CancelledError:
-            sock.close()
-            raise
-        except Exception as exc:
-            logger.error("Cannot serve a connection", exc_info=exc)
-            sock.close()
+            if isinstance(exc, OSError):
+                # A client that went away, or failed the TLS handshake. asyncio's own servers keep quiet about it, too.
+                logger.debug("Connection lost before it was set up: %s", exc)
+            elif isinstance(exc, Exception):
+                logger.error("Cannot serve a connection", exc_info=exc)
+            else:
+                raise
         finally:
             if not self._counts_early:
                 self.adopted += 1  # here and not in a callback of the task: until then the connection counts twice
 
     def _count_adopted(self) -> None:
         self.adopted += 1
-
-    def _on_connected(self, task: asyncio.Task[None]) -> None:
-        self._connecting.discard(task)
 
     # Asked by a supervisor, from any thread
 
@@ -250,17 +246,11 @@ def _unheard(tasks: set[asyncio.Task[None]]) -> Iterator[None]:
     """Meanwhile, log no exception of these tasks."""
 
     def passes(record: logging.LogRecord) -> bool:
-        return not record.exc_info or _current_task() not in tasks
+        # A thread may log, and has no loop.
+        return not record.exc_info or asyncio._get_running_loop() is None or asyncio.current_task() not in tasks
 
     logger.addFilter(passes)
     try:
         yield
     finally:
         logger.removeFilter(passes)
-
-
-def _current_task() -> asyncio.Task[object] | None:
-    try:
-        return asyncio.current_task()
-    except RuntimeError:  # a thread without a loop
-        return None
