@@ -6,7 +6,6 @@ import re
 from pathlib import Path
 
 from pounce import options
-from pounce.config.values import KINDS
 
 HEAD = """\
 # Settings
@@ -15,28 +14,42 @@ Made by `docs/make_settings.py` from the table of options; do not edit.
 
 `pounce APP [OPTIONS]`: APP is `package.module:attribute` (`$POUNCE_APP`, `$UVICORN_APP`). Each option is also a
 parameter of `pounce.run()` and `pounce.Config`, and an environment variable: `POUNCE_` and the parameter's name in
-capitals, or the same with `UVICORN_`; the first one wins, and the command line wins over both. `--worker-class`,
-`--http2-wire` and `--http2-limit` are pounce's own and have no `UVICORN_` form. Times are in seconds, sizes in bytes.
+capitals, or the same with `UVICORN_`; the first one wins. Times are in seconds, sizes in bytes.
 
 In Python a number or a switch may be given as its string: `pounce.run("main:app", port=os.environ["PORT"])`. A value
 that a setting cannot have is an error before anything is started: one line and exit code 2 from the command,
 `ValueError` from `run` and `Config`.
+
+## What is pounce's own
+
+stands in groups (`group.setting` in the tables below) and has no `UVICORN_` form, but for `http2` itself. In Python
+a group is one parameter: a mapping, its class from `pounce.settings`, or for `http2` and `worker_class` a plain value.
+
+    pounce main:app --http2 --http2-resets 100                  # or POUNCE_HTTP2=1 POUNCE_HTTP2_RESETS=100
+    pounce.run("main:app", http2={"resets": 100})               # or http2=Http2(resets=100); on, where it is a group
+    pounce.run("main:app", http2=True, worker_class="thread")
+
+## In a file
+
+The command, and nothing else, reads `pounce.toml` in the working directory, or else the table `[tool.pounce]` of
+`pyproject.toml` there. The keys are the parameters' names, a group is a table; the file's path is in the first lines of
+the log. The command line wins over the environment, and that over the file. Under the name `uvicorn` none is read.
+
+    [tool.pounce]               # pounce.toml is without this line
+    app = "main:app"
+    workers = 4
+    worker-class = "thread"
+
+    [tool.pounce.http2]         # and [http2] instead of this one
+    resets = 100
 """
 
 
-def rows(group: str) -> list[str]:
-    """The table rows of one group of options."""
-    return [
-        f"| `{option.flags}` | `{option.parameter}` | {value(option)} | {default(option)} | {text(option.help)} |"
-        for option in options.OPTIONS
-        if option.group == group
-    ]
-
-
-def value(option: options.Option) -> str:
-    """What the setting may be, where there is more to say of it than that it is a text."""
-    kind = KINDS.get(option.parameter)
-    return text(kind.words) if kind else ""
+def row(option: options.Option) -> str:
+    """The row of one option."""
+    parameter = f"{option.group}.{option.field}" if option.group not in ("", option.parameter) else option.parameter
+    cells = [f"`{option.flags}`", f"`{parameter}`", text(option.kind.words), default(option), text(option.help)]
+    return f"| {' | '.join(cells)} |"
 
 
 def default(option: options.Option) -> str:
@@ -55,13 +68,9 @@ def text(words: str) -> str:
 def settings() -> str:
     """The whole page."""
     parts = [HEAD]
-    for group in options.GROUPS:
-        parts += [
-            f"\n## {group}\n",
-            "| Option | Parameter | Value | Default | |",
-            "|---|---|---|---|---|",
-            *rows(group),
-        ]
+    for heading in options.HEADINGS:
+        rows = [row(option) for option in options.OPTIONS if option.heading == heading]
+        parts += [f"\n## {heading}\n", "| Option | Parameter | Value | Default | |", "|---|---|---|---|---|", *rows]
     only_config = [f"- `{name}`: {reason}" for name, reason in options.NOT_ON_CLI.items()]
     parts += ["\n## Only as parameters\n", *only_config]
     return "\n".join(parts) + "\n"

@@ -7,15 +7,18 @@ from __future__ import annotations
 
 import platform
 import sys
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 import pounce
 from pounce import names
 from pounce.errors import exit_code_of, explanation
 from pounce.logs import LOGGING_CONFIG
-from pounce.options import GROUPS, OPTIONS
+from pounce.options import HEADINGS, OPTIONS, from_file
+from pounce.settings import GROUPS
 from pounce.watchdog import GRACE, GRACE_AFTER_FAILURE, watchdog
 
 
@@ -34,20 +37,50 @@ class StartError(click.ClickException):
         self.exit_code = exit_code  # type: ignore[misc]
 
 
+def start_error(exc: Exception) -> Exception:
+    """The explained exception as a `StartError`; any other one as it is."""
+    found = explanation(exc)
+    return exc if found is None else StartError(*found)
+
+
 class ServerCommand(click.Command):
-    """A command whose `--help` groups the options under headings."""
+    """A command whose `--help` groups the options under headings, and that has defaults from a settings file."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Read the file first; not where uvicorn's command is meant, nor where nothing is served."""
+        if names.product() != "uvicorn" and not ctx.resilient_parsing and not {"--help", "--version"} & {*args}:
+            try:
+                ctx.default_map = from_file() | {**(ctx.default_map or {})}
+            except (OSError, ValueError) as exc:
+                raise start_error(exc)
+        return super().parse_args(ctx, list(spelled_out(args)))
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the options, group by group; those of the command itself come last."""
-        groups = {option.parameter: option.group for option in OPTIONS}
-        rows: dict[str, list[tuple[str, str]]] = {heading: [] for heading in (*GROUPS, "Help")}
+        headings = {option.parameter: option.heading for option in OPTIONS}
+        rows: dict[str, list[tuple[str, str]]] = {heading: [] for heading in (*HEADINGS, "Help")}
         for param in self.get_params(ctx):
             record = param.get_help_record(ctx) if isinstance(param, click.Option) else None
             if record is not None:
-                rows[groups.get(param.name or "", "Help")].append(record)
+                rows[headings.get(param.name or "", "Help")].append(record)
         for heading, records in rows.items():
             with formatter.section(heading):
                 formatter.write_dl(records)
+
+
+def spelled_out(args: Iterable[str]) -> Iterator[str]:
+    """The arguments, with `--http2-resets=7` in place of `--http2-limit resets=7`."""
+    rest = iter(args)
+    for arg in rest:
+        flag, equals, limit = arg.partition("=")
+        if flag != "--http2-limit":
+            yield arg
+            continue
+        limit = limit if equals else next(rest, "")
+        name, equals, number = limit.partition("=")
+        if not (name and equals and number.isdecimal()):
+            raise click.UsageError(f"Invalid value for '--http2-limit': {limit!r} is not of the form name=number.")
+        yield f"--http2-{name.replace('_', '-')}={number}"
 
 
 def serve_app(app: str, **values: Any) -> None:
@@ -55,9 +88,9 @@ def serve_app(app: str, **values: Any) -> None:
     for several in ("reload_dirs", "reload_includes", "reload_excludes"):
         values[several] = values[several] or None
     values["headers"] = list(values["headers"])
-    values["http2_limits"] = dict(values["http2_limits"]) or None
     if values["log_config"] is None:
         values["log_config"] = LOGGING_CONFIG
+    gather_groups(click.get_current_context(), values)
     watchdog.ends_with_server = True
     try:
         run(app, **values)
@@ -67,12 +100,24 @@ def serve_app(app: str, **values: Any) -> None:
         watchdog.expect_end_of_interpreter(GRACE_AFTER_FAILURE if exc.code else GRACE, exit_code_of(exc))
         raise
     except Exception as exc:
-        found = explanation(exc)
-        if found is None:
-            raise
-        raise StartError(*found) from exc
+        raise start_error(exc) from exc
     finally:
         watchdog.ends_with_server = False
+
+
+def gather_groups(ctx: click.Context, values: dict[str, Any]) -> None:
+    """Put what was given of each group's options into one mapping, its parameter; the leading one may stand alone."""
+    for name, group in GROUPS.items():
+        given = {}
+        for option in OPTIONS:
+            if option.group == name and option.field != group.lead:
+                value = values.pop(option.parameter)
+                if ctx.get_parameter_source(option.parameter) is not ParameterSource.DEFAULT:
+                    given[option.field] = value
+        if given and group.lead:
+            given[group.lead] = values[name]
+        if given or not group.lead:
+            values[name] = given or None
 
 
 def print_version(ctx: click.Context, _param: click.Parameter, value: bool) -> None:

@@ -2,7 +2,6 @@
 
 `ConfigView` is the config as every layer below `pounce.config` sees it: they are handed a config object and never
 import its class. Attributes mean what uvicorn's `Config` attributes of the same name mean; times are in seconds.
-Knows nothing of: how any of this is built.
 """
 
 from __future__ import annotations
@@ -16,8 +15,10 @@ if TYPE_CHECKING:
     import ssl
     from pathlib import Path
 
-#: How `--workers N` was asked to run, and what that came to on this interpreter.
-WorkerClassType = Literal["auto", "thread", "process"]
+    from pounce.settings import Settings
+    from pounce.settings.worker_class import WorkerClassType
+
+#: What `--worker-class` came to on this interpreter.
 EffectiveWorkerClass = Literal["thread", "process"]
 
 
@@ -34,8 +35,13 @@ class Lifespan(Protocol):
     async def shutdown(self) -> None: ...
 
 
-class ConfigView(Protocol):
-    """A config, as its readers see it. The second half exists only once `loaded` is true (see `load`)."""
+class ConfigView:
+    """A config, as its readers see it: the base of `Config`, which makes it.
+
+    What follows after `loaded` exists only once that is true (see `load`).
+    """
+
+    _runs_without_gil: bool
 
     app: Any
     host: str
@@ -45,8 +51,7 @@ class ConfigView(Protocol):
     loop: str
     http: Any
     http2: bool
-    http2_wire: Literal["native", "h2"]
-    http2_limits: Any
+    settings: Settings
     ws: Any
     ws_max_size: int
     ws_max_queue: int
@@ -90,6 +95,7 @@ class ConfigView(Protocol):
     ssl_cert_reqs: int
     ssl_ca_certs: str | os.PathLike[str] | None
     ssl_ciphers: str | None
+    ssl_context_factory: Callable[..., ssl.SSLContext] | None
     factory: bool
     h11_max_incomplete_event_size: int | None
     reset_contextvars: bool
@@ -103,34 +109,57 @@ class ConfigView(Protocol):
     encoded_headers: list[tuple[bytes, bytes]]
 
     @property
-    def asgi_version(self) -> Literal["2.0", "3.0"]: ...
+    def asgi_version(self) -> Literal["2.0", "3.0"]:
+        """The ASGI version that scopes carry. Only once the interface is known: after `load`, unless it was given."""
+        return "2.0" if self.interface == "asgi2" else "3.0"
 
     @property
-    def is_ssl(self) -> bool: ...
+    def is_ssl(self) -> bool:
+        """Whether the server speaks TLS."""
+        return bool(self.ssl_keyfile or self.ssl_certfile or self.ssl_context_factory)
 
     @property
-    def use_subprocess(self) -> bool: ...
+    def use_subprocess(self) -> bool:
+        """Whether a supervisor runs the server in a process of its own."""
+        return bool(self.reload or self.workers > 1)
 
     @property
-    def should_reload(self) -> bool: ...
+    def should_reload(self) -> bool:
+        """Whether a reloader runs the server; that takes an app given as an import string."""
+        return isinstance(self.app, str) and self.reload
 
     @property
-    def effective_worker_class(self) -> EffectiveWorkerClass: ...
+    def effective_worker_class(self) -> EffectiveWorkerClass:
+        """How several workers run: "auto" means threads if this interpreter ran without the GIL when asked.
+
+        Under the reloader there is one worker, whatever `workers` says, and so nothing to run in threads.
+        """
+        if self.should_reload:
+            return "process"
+        if self.worker_class == "auto":
+            return "thread" if self._runs_without_gil else "process"
+        return self.worker_class
 
     def configure_logging(self) -> None:
         """Apply the logging options to this process."""
+        raise NotImplementedError
 
     def load_app(self) -> Any:
         """Import the app and return it, without calling or wrapping it."""
+        raise NotImplementedError
 
     def preload(self) -> None:
         """Import protocol classes ahead of the `load` of worker threads. Not the app; see `load_app`."""
+        raise NotImplementedError
 
     def load(self) -> None:
         """Import app and protocol classes, build TLS context and headers. Once per config."""
+        raise NotImplementedError
 
     def for_worker(self) -> ConfigView:
         """A loaded config for one worker thread that shares nothing mutable with the others. Call on that thread."""
+        raise NotImplementedError
 
     def get_loop_factory(self) -> Callable[[], asyncio.AbstractEventLoop] | None:
         """What makes the event loop, or None for asyncio's own choice."""
+        raise NotImplementedError

@@ -1,68 +1,54 @@
-"""Every command line option, once: parameter, flags, help, type. The command in `pounce.cli` is built from this table.
+"""Every option of the command line: uvicorn's parameters and the fields of pounce's settings groups, as one table.
 
-Defaults are those of `pounce.config.defaults`, the values that are allowed those of `pounce.config.values`. Flags,
-metavars and environment variables are uvicorn's; `--worker-class`, `--http2-wire` and `--http2-limit` are pounce's own.
-Knows nothing of: the config, the server; importing it loads neither asyncio nor ssl.
+Flags, metavars and environment variables of the former are uvicorn's. The command in `pounce.cli` is built from this.
+Importing it loads neither asyncio nor ssl.
 """
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any, get_args
+from dataclasses import dataclass, fields
+from typing import Any
 
 import click
 from click.core import ParameterSource
 
 from pounce import names
-from pounce.config import defaults
-from pounce.config.registry import HTTPProtocolType, LoopFactoryType, WSProtocolType
-from pounce.config.values import KINDS, Integer, Kind, LogLevel, OneOf, Seconds, check_header, checked
+from pounce.config.config import DEFAULTS
+from pounce.config.parameters import ONLY_IN_PYTHON, TABLE, ExistingPath, Headers, LogLevel
+from pounce.errors import explain
 from pounce.logs import LOG_LEVELS
-
-#: The headings of `--help`, in order.
-BINDING = "Binding"
-WORKERS = "Workers and reload"
-PROTOCOLS = "Protocols"
-LIMITS = "Limits and timeouts"
-TLS = "TLS"
-LOGGING = "Logging"
-APPLICATION = "Application"
-GROUPS = (APPLICATION, BINDING, WORKERS, PROTOCOLS, LIMITS, TLS, LOGGING)
-
-#: Parameters that uvicorn does not have.
-OWN = ("worker_class", "http2_limits", "http2_wire")
+from pounce.settings import GROUPS, Group, file as settings_file
+from pounce.settings.kinds import Flag, Integer, Kind, OneOf
 
 #: Parameters of `Config` that no flag sets, with the reason.
-NOT_ON_CLI = {
-    "app": "the command's argument",
-    "callback_notify": "a function",
-    "timeout_notify": "how often `callback_notify` is called",
-    "ssl_context_factory": "a function",
-}
+NOT_ON_CLI = {name: parameter.help for name, parameter in TABLE[ONLY_IN_PYTHON].items()}
 
 #: Parameters that a flag sets but that `Config` does not have, with the reason.
 NOT_IN_CONFIG = {"app_dir": "`run` puts it on sys.path before the config is made"}
+
+#: Where the default of the command is not that of `Config`.
+_DEFAULTS = DEFAULTS | {"app_dir": "", "log_config": None}
 
 
 class ValueType(click.ParamType):  # type: ignore[type-arg]
     """A value as `Config` reads it, from the same string."""
 
-    def __init__(self, kind: Kind, name: str) -> None:
+    name = "integer"
+
+    def __init__(self, kind: Kind) -> None:
         self._kind = kind
-        self.name = name
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """The value; a usage error that says what it must be."""
         try:
-            return checked(self._kind, value)
+            return self._kind.checked(value)
         except ValueError as exc:
             self.fail(f"{exc}.", param, ctx)
 
 
-class HeaderType(click.ParamType):  # type: ignore[type-arg]
+class HeaderType(ValueType):
     """`Name:Value`, split at the first colon into a list of two."""
 
     name = "text"
@@ -74,31 +60,8 @@ class HeaderType(click.ParamType):  # type: ignore[type-arg]
         name, colon, content = value.partition(":")
         if not (name and colon):
             self.fail(f"{value!r} is not of the form Name:Value.", param, ctx)
-        try:
-            check_header(name, content)
-        except ValueError as exc:
-            self.fail(f"{exc}.", param, ctx)
-        return [name, content]
-
-
-class LimitType(click.ParamType):  # type: ignore[type-arg]
-    """`name=number`, as a pair; dashes and underscores in the name are the same."""
-
-    name = "name=number"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, int]:
-        """The name and the number; a usage error where the form is another, or there is no such limit."""
-        if isinstance(value, tuple):
-            return value
-        name, equals, number = value.partition("=")
-        if not (name and equals and number.isdecimal()):
-            self.fail(f"{value!r} is not of the form name=number.", param, ctx)
-        limit = name.replace("-", "_"), int(number)
-        try:
-            checked(KINDS["http2_limits"], dict([limit]))
-        except ValueError as exc:
-            self.fail(f"{exc}.", param, ctx)
-        return limit
+        header: list[str] = super().convert([[name, content]], param, ctx)[0]
+        return header
 
 
 class ServerOption(click.Option):
@@ -120,9 +83,12 @@ class ServerOption(click.Option):
         return found or None
 
     def get_error_hint(self, ctx: click.Context | None) -> str:
-        """The flag, and the variable if the value is from there."""
+        """The flag, and the variable or the file if the value is from there."""
         hint = super().get_error_hint(ctx)
-        if ctx is None or ctx.get_parameter_source(self.name or "") is not ParameterSource.ENVIRONMENT:
+        source = ctx and ctx.get_parameter_source(self.name or "")
+        if source is ParameterSource.DEFAULT_MAP:
+            return f"{hint} ({settings_file.path})"
+        if source is not ParameterSource.ENVIRONMENT:
             return hint
         heard = (name for name in self._variables() if os.environ.get(name))
         return f"{hint} (${next(name for name in heard if not _is_service_link(name, os.environ[name]))})"
@@ -142,184 +108,118 @@ def _is_service_link(variable: str, value: str | None) -> bool:
 
 @dataclass(frozen=True)
 class Option:
-    """One option. `flags` as click takes them; `type` where it is not that of `KINDS`; `settings` are further arguments
-    of `click.Option`.
-    """
+    """One option. `parameter` is its name on all ways in, but that a field of a group is `group.field` in Python."""
 
     parameter: str
-    group: str
-    flags: str
+    heading: str
+    kind: Kind
     help: str
-    type: Any = None
-    settings: Mapping[str, Any] = field(default_factory=dict)
-
-    @property
-    def default(self) -> Any:
-        """The default value, from `pounce.config.defaults`."""
-        return getattr(defaults, self.parameter.upper())
-
-    @property
-    def environment(self) -> list[str]:
-        """The environment variables that set it, the winning one first."""
-        name = self.parameter.upper()
-        own = f"{names.ENV_PREFIX}_{name}"
-        return [own] if self.parameter in OWN else [own, f"{names.ENV_PREFIX_UVICORN}_{name}"]
+    default: Any
+    flags: str
+    environment: list[str]
+    group: str = ""
+    field: str = ""
 
     def as_click(self) -> click.Option:
         """The click option. Lists default to nothing given, and shown are the defaults that say something."""
-        settings: dict[str, Any] = dict(self.settings)
-        if not settings.get("multiple"):
-            settings["default"] = self.default
-            settings["show_default"] = self.default not in (None, "") and self.default is not False
-        kind = self.type or _type_of(self.parameter)
+        settings: dict[str, Any] = {"multiple": True} if self.kind.several else {"default": self.default}
+        settings["show_default"] = not self.kind.several and self.default not in (None, "", False)
+        if isinstance(self.kind, Flag) and not self.kind.valued:
+            settings["is_flag"] = True
         return ServerOption(
-            [self.flags, self.parameter], help=self.help, type=kind, envvar=self.environment, **settings
+            [self.flags, self.parameter],
+            help=self.help,
+            type=_type_of(self.kind),
+            metavar=self.kind.metavar,
+            envvar=self.environment,
+            **settings,
         )
 
 
-def _type_of(parameter: str) -> Any:
-    """The click type of a setting that `KINDS` has; None, which is text, for all others."""
-    kind = KINDS.get(parameter)
+def _type_of(kind: Kind) -> Any:
+    """The click type of a kind; None is text, or a switch."""
     if isinstance(kind, LogLevel):
         return click.Choice(list(LOG_LEVELS), case_sensitive=False)
-    if isinstance(kind, OneOf):
-        names_only = all(isinstance(choice, str) for choice in kind.choices)
-        return click.Choice(list(kind.choices)) if names_only else ValueType(kind, "integer")
-    return ValueType(kind, kind.metavar) if isinstance(kind, Integer | Seconds) else None
+    if isinstance(kind, OneOf) and all(isinstance(choice, str) for choice in kind.choices):
+        return click.Choice(list(kind.choices))
+    if isinstance(kind, Headers):
+        return HeaderType(kind)
+    if isinstance(kind, ExistingPath):
+        return click.Path(exists=True)
+    if isinstance(kind, Flag):
+        return bool if kind.valued else None
+    return ValueType(kind) if isinstance(kind, Integer | OneOf) else None
 
 
-def _names_of(literal: Any) -> str:
-    return f"[{'|'.join(name for name in get_args(literal) if name != 'none')}]"
+def _of_uvicorn(name: str, heading: str, kind: Kind, help: str) -> Option:
+    """The option of one of uvicorn's parameters."""
+    default = _DEFAULTS[name]
+    flag = _flag(name.removesuffix("s") if kind.several else name)
+    if isinstance(kind, Flag) and not kind.valued and default is not False:
+        flag += f"/--no-{flag[2:]}"
+    return Option(name, heading, kind, help, default, flag, _variables(name, is_uvicorns=True))
 
 
-_FLAG = {"is_flag": True}
-_MANY = {"multiple": True}
-_EXISTING = click.Path(exists=True)
+def _of_group(group: type[Group]) -> list[Option]:
+    """The options of a settings group; that of its leading field has the name and the default of the parameter."""
+    options = []
+    for field in fields(group):  # type: ignore[arg-type]
+        leads = field.name == group.lead
+        name = group.name if leads else f"{group.name}_{field.name}"
+        default = DEFAULTS[group.name] if leads else getattr(group(), field.name)
+        said = field.metadata
+        flag, variables = said["flag"] or _flag(name), _variables(name, said["is_uvicorns"])
+        options.append(
+            Option(name, group.heading, said["kind"], said["help"], default, flag, variables, group.name, field.name)
+        )
+    return options
 
-OPTIONS: tuple[Option, ...] = (
-    Option(
-        "factory", APPLICATION, "--factory", "APP is a function that returns the app when called without arguments.",
-        None, _FLAG,
-    ),
-    Option("app_dir", APPLICATION, "--app-dir", "Directory to import APP from.  [default: the working one]"),
-    Option("interface", APPLICATION, "--interface", "How APP is called: ASGI 3, ASGI 2 or WSGI."),
-    Option("lifespan", APPLICATION, "--lifespan", "Whether APP is told of startup and shutdown."),
-    Option("env_file", APPLICATION, "--env-file", "Read environment variables from this file.", _EXISTING),
-    Option("root_path", APPLICATION, "--root-path", "ASGI root_path of an app that is served below a URL path."),
-    Option(
-        "reset_contextvars", APPLICATION, "--reset-contextvars",
-        "Give each request an empty context, without what the lifespan set in its context variables.", None, _FLAG,
-    ),
-    Option("host", BINDING, "--host", "Address to listen on."),
-    Option("port", BINDING, "--port", "Port to listen on; 0 picks a free one."),
-    Option("uds", BINDING, "--uds", "Listen on a unix socket at this path instead."),
-    Option("fd", BINDING, "--fd", "Listen on the socket with this file descriptor instead."),
-    Option("backlog", BINDING, "--backlog", "Connections that may wait to be accepted."),
-    Option(
-        "workers", WORKERS, "--workers",
-        "Number of workers.  [default: $WEB_CONCURRENCY, or 1]  Ignored with --reload.",
-    ),
-    Option(
-        "worker_class", WORKERS, "--worker-class",
-        "What a worker is. auto: a thread where Python runs without the GIL, else a process.  [default: auto]",
-    ),
-    Option("reload", WORKERS, "--reload", "Restart when a file changes (for development).", None, _FLAG),
-    Option(
-        "reload_dirs", WORKERS, "--reload-dir",
-        "Directory to watch instead of the working directory; may be repeated.", _EXISTING, _MANY,
-    ),
-    Option(
-        "reload_includes", WORKERS, "--reload-include",
-        "Pattern of files to watch besides '*.py'; may be repeated. Needs watchfiles.", None, _MANY,
-    ),
-    Option(
-        "reload_excludes", WORKERS, "--reload-exclude",
-        "Pattern of files not to watch besides '.*', '.py[cod]', '.sw.*' and '~*'; may be repeated. Needs watchfiles.",
-        None, _MANY,
-    ),
-    Option("reload_delay", WORKERS, "--reload-delay", "Seconds between two looks at the files."),
-    Option(
-        "loop", PROTOCOLS, "--loop", "Event loop, or an import string of a loop factory.", None,
-        {"metavar": _names_of(LoopFactoryType)},
-    ),
-    Option(
-        "http", PROTOCOLS, "--http", "HTTP implementation, or an import string of a protocol class.", None,
-        {"metavar": _names_of(HTTPProtocolType)},
-    ),
-    Option("http2", PROTOCOLS, "--http2", "Speak HTTP/2 as well. Needs the h2 package.", None, _FLAG),
-    Option("http2_wire", PROTOCOLS, "--http2-wire", "HTTP/2 implementation: pounce's own, or that of the h2 library."),
-    Option(
-        "ws", PROTOCOLS, "--ws", "WebSocket implementation, or an import string of a protocol class.", None,
-        {"metavar": _names_of(WSProtocolType)},
-    ),
-    Option("ws_max_size", PROTOCOLS, "--ws-max-size", "Largest WebSocket message, in bytes."),
-    Option("ws_max_queue", PROTOCOLS, "--ws-max-queue", "WebSocket messages that may wait for the app."),
-    Option("ws_ping_interval", PROTOCOLS, "--ws-ping-interval", "Seconds between two WebSocket pings."),
-    Option("ws_ping_timeout", PROTOCOLS, "--ws-ping-timeout", "Seconds to wait for the answer to a ping."),
-    Option(
-        "ws_per_message_deflate", PROTOCOLS, "--ws-per-message-deflate", "Offer to compress WebSocket messages.", bool
-    ),
-    Option(
-        "proxy_headers", PROTOCOLS, "--proxy-headers/--no-proxy-headers",
-        "Take scheme and client address from X-Forwarded-Proto and X-Forwarded-For of trusted proxies.", None, _FLAG,
-    ),
-    Option(
-        "forwarded_allow_ips", PROTOCOLS, "--forwarded-allow-ips",
-        "Proxies to trust: addresses, networks or unix socket paths, separated by commas; '*' trusts everybody. "
-        " [default: $FORWARDED_ALLOW_IPS, or 127.0.0.1,::1]",
-    ),
-    Option("server_header", PROTOCOLS, "--server-header/--no-server-header", "Send a Server header.", None, _FLAG),
-    Option("date_header", PROTOCOLS, "--date-header/--no-date-header", "Send a Date header.", None, _FLAG),
-    Option(
-        "headers", PROTOCOLS, "--header", "Header to add to every response, as Name:Value; may be repeated.",
-        HeaderType(), _MANY,
-    ),
-    Option(
-        "h11_max_incomplete_event_size", PROTOCOLS, "--h11-max-incomplete-event-size",
-        "Bytes of an unfinished request head that h11 keeps.",
-    ),
-    Option(
-        "limit_concurrency", LIMITS, "--limit-concurrency",
-        "Connections or tasks beyond which requests are answered with 503.",
-    ),
-    Option(
-        "limit_max_requests", LIMITS, "--limit-max-requests", "Requests after which a worker ends and is replaced."
-    ),
-    Option(
-        "limit_max_requests_jitter", LIMITS, "--limit-max-requests-jitter",
-        "Add a random number up to this one to --limit-max-requests, so that workers end at different times.",
-    ),
-    Option(
-        "http2_limits", LIMITS, "--http2-limit",
-        "Limit of an HTTP/2 connection, as name=number; may be repeated. docs/http2.md has the names.",
-        LimitType(), _MANY,
-    ),
-    Option(
-        "timeout_keep_alive", LIMITS, "--timeout-keep-alive",
-        "Seconds after which a connection without a request is closed.",
-    ),
-    Option(
-        "timeout_graceful_shutdown", LIMITS, "--timeout-graceful-shutdown",
-        "Seconds that running requests get to finish on shutdown.  [default: no limit]",
-    ),
-    Option(
-        "timeout_worker_healthcheck", LIMITS, "--timeout-worker-healthcheck",
-        "Seconds without a sign of life after which a worker is replaced.",
-    ),
-    Option("ssl_certfile", TLS, "--ssl-certfile", "File with the certificate chain (PEM)."),
-    Option("ssl_keyfile", TLS, "--ssl-keyfile", "File with the private key, if it is not in the former."),
-    Option("ssl_keyfile_password", TLS, "--ssl-keyfile-password", "Password of the private key."),
-    Option("ssl_version", TLS, "--ssl-version", "Protocol version, a number from Python's ssl module."),
-    Option(
-        "ssl_cert_reqs", TLS, "--ssl-cert-reqs",
-        "Client certificates: 0 none, 1 optional, 2 required (Python's ssl module).",
-    ),
-    Option("ssl_ca_certs", TLS, "--ssl-ca-certs", "File with the authorities that sign client certificates."),
-    Option("ssl_ciphers", TLS, "--ssl-ciphers", "Ciphers, in OpenSSL's notation.  [default: its own choice]"),
-    Option("log_level", LOGGING, "--log-level", "Level of the log.  [default: info]"),
-    Option("access_log", LOGGING, "--access-log/--no-access-log", "Log every request.", None, _FLAG),
-    Option(
-        "use_colors", LOGGING, "--use-colors/--no-use-colors", "Colour the log.  [default: on a terminal]", None, _FLAG
-    ),
-    Option("log_config", LOGGING, "--log-config", "Logging configuration file: .ini, .json or .yaml.", _EXISTING),
-)  # fmt: skip
+
+def _flag(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
+
+
+def _variables(name: str, is_uvicorns: bool) -> list[str]:
+    """The environment variables of an option, the winning one first."""
+    prefixes = (names.ENV_PREFIX, names.ENV_PREFIX_UVICORN) if is_uvicorns else (names.ENV_PREFIX,)
+    return [f"{prefix}_{name.upper()}" for prefix in prefixes]
+
+
+_OPTIONS = [
+    _of_uvicorn(name, heading, parameter.kind, parameter.help)
+    for heading, parameters in TABLE.items()
+    if heading != ONLY_IN_PYTHON
+    for name, parameter in parameters.items()
+] + [option for group in GROUPS.values() for option in _of_group(group)]
+
+#: The headings of `--help`, in order.
+HEADINGS = list(dict.fromkeys(option.heading for option in _OPTIONS))
+OPTIONS = sorted(_OPTIONS, key=lambda option: HEADINGS.index(option.heading))
+
+
+def from_file() -> dict[str, Any]:
+    """What the settings file says, by the parameters of options. Raises explained errors for what makes no sense."""
+    known = {option.parameter: option.kind for option in OPTIONS} | {"app": Kind()}
+    found: dict[str, Any] = {}
+    for key, value in settings_file.read_table().items():
+        name = key.replace("-", "_")
+        try:
+            if name in GROUPS and isinstance(value, dict):
+                fields = {field.replace("-", "_"): one for field, one in value.items()}
+                group = GROUPS[name].of(fields)
+                found |= {f"{name}_{field}": one for field, one in fields.items()}
+                found |= {name: getattr(group, group.lead)} if group.lead else {}
+            elif name not in known:
+                raise ValueError(f"There is no setting '{key}'")
+            elif isinstance(value, dict) or (isinstance(value, list) and not known[name].several):
+                raise ValueError(f"The setting '{key}' must not be a {'table' if isinstance(value, dict) else 'list'}")
+            else:
+                found[name] = [value] if known[name].several and isinstance(value, str) else value
+        except ValueError as exc:
+            raise explain(exc, f"{exc}, in '{settings_file.path}'", 2)
+    # What `Config` looks for in the environment itself comes before a file as well.
+    if os.environ.get("WEB_CONCURRENCY"):
+        found.pop("workers", None)
+    if "FORWARDED_ALLOW_IPS" in os.environ:
+        found.pop("forwarded_allow_ips", None)
+    return found

@@ -19,23 +19,21 @@ from typing import IO, TYPE_CHECKING, Any
 from pounce import names
 from pounce.asgi import ASGIApplication
 from pounce.binding import SocketFile
-from pounce.config import defaults
 from pounce.config.config import Config
 from pounce.config.registry import (
-    Http2WireType,
     HTTPProtocolType,
     InterfaceType,
     LifespanType,
     LoopFactoryType,
     WSProtocolType,
 )
-from pounce.contracts import WorkerClassType
 from pounce.errors import STARTUP_FAILURE
 from pounce.importer import on_demand
 from pounce.logs import LOGGING_CONFIG
+from pounce.settings import Http2, WorkerClass, file as settings_file
+from pounce.settings.worker_class import WorkerClassType
 from pounce.supervisors.deferred_server import DeferredServer
 from pounce.watchdog import watchdog
-from pounce.wire.http2_limits import Http2Limits
 
 if TYPE_CHECKING:
     import asyncio
@@ -51,60 +49,58 @@ logger = logging.getLogger(names.LOGGER_ERROR)
 def run(
     app: ASGIApplication | Callable[..., Any] | str,
     *,
-    host: str = defaults.HOST,
-    port: int = defaults.PORT,
-    uds: str | None = defaults.UDS,
-    fd: int | None = defaults.FD,
-    loop: LoopFactoryType | str = defaults.LOOP,
-    http: type[asyncio.Protocol] | HTTPProtocolType | str = defaults.HTTP,
-    http2: bool = defaults.HTTP2,
-    ws: type[asyncio.Protocol] | WSProtocolType | str = defaults.WS,
-    ws_max_size: int = defaults.WS_MAX_SIZE,
-    ws_max_queue: int = defaults.WS_MAX_QUEUE,
-    ws_ping_interval: float | None = defaults.WS_PING_INTERVAL,
-    ws_ping_timeout: float | None = defaults.WS_PING_TIMEOUT,
-    ws_per_message_deflate: bool = defaults.WS_PER_MESSAGE_DEFLATE,
-    lifespan: LifespanType = defaults.LIFESPAN,
-    interface: InterfaceType = defaults.INTERFACE,
-    reload: bool = defaults.RELOAD,
-    reload_dirs: list[str] | str | None = defaults.RELOAD_DIRS,
-    reload_includes: list[str] | str | None = defaults.RELOAD_INCLUDES,
-    reload_excludes: list[str] | str | None = defaults.RELOAD_EXCLUDES,
-    reload_delay: float = defaults.RELOAD_DELAY,
-    workers: int | None = defaults.WORKERS,
-    env_file: str | os.PathLike[str] | None = defaults.ENV_FILE,
+    host: str = "127.0.0.1",
+    port: int = 8000,
+    uds: str | None = None,
+    fd: int | None = None,
+    loop: LoopFactoryType | str = "auto",
+    http: type[asyncio.Protocol] | HTTPProtocolType | str = "auto",
+    http2: bool | Http2 | Mapping[str, Any] = False,
+    ws: type[asyncio.Protocol] | WSProtocolType | str = "auto",
+    ws_max_size: int = 16 * 1024 * 1024,
+    ws_max_queue: int = 32,
+    ws_ping_interval: float | None = 20.0,
+    ws_ping_timeout: float | None = 20.0,
+    ws_per_message_deflate: bool = True,
+    lifespan: LifespanType = "auto",
+    interface: InterfaceType = "auto",
+    reload: bool = False,
+    reload_dirs: list[str] | str | None = None,
+    reload_includes: list[str] | str | None = None,
+    reload_excludes: list[str] | str | None = None,
+    reload_delay: float = 0.25,
+    workers: int | None = None,
+    env_file: str | os.PathLike[str] | None = None,
     log_config: dict[str, Any] | str | os.PathLike[str] | RawConfigParser | IO[Any] | None = LOGGING_CONFIG,
-    log_level: str | int | None = defaults.LOG_LEVEL,
-    access_log: bool = defaults.ACCESS_LOG,
-    proxy_headers: bool = defaults.PROXY_HEADERS,
-    server_header: bool = defaults.SERVER_HEADER,
-    date_header: bool = defaults.DATE_HEADER,
-    forwarded_allow_ips: list[str] | str | None = defaults.FORWARDED_ALLOW_IPS,
-    root_path: str = defaults.ROOT_PATH,
-    limit_concurrency: int | None = defaults.LIMIT_CONCURRENCY,
-    backlog: int = defaults.BACKLOG,
-    limit_max_requests: int | None = defaults.LIMIT_MAX_REQUESTS,
-    limit_max_requests_jitter: int = defaults.LIMIT_MAX_REQUESTS_JITTER,
-    timeout_keep_alive: int = defaults.TIMEOUT_KEEP_ALIVE,
-    timeout_graceful_shutdown: int | None = defaults.TIMEOUT_GRACEFUL_SHUTDOWN,
-    timeout_worker_healthcheck: int = defaults.TIMEOUT_WORKER_HEALTHCHECK,
-    ssl_keyfile: str | os.PathLike[str] | None = defaults.SSL_KEYFILE,
-    ssl_certfile: str | os.PathLike[str] | None = defaults.SSL_CERTFILE,
-    ssl_keyfile_password: str | None = defaults.SSL_KEYFILE_PASSWORD,
-    ssl_version: int = defaults.SSL_VERSION,
-    ssl_cert_reqs: int = defaults.SSL_CERT_REQS,
-    ssl_ca_certs: str | os.PathLike[str] | None = defaults.SSL_CA_CERTS,
-    ssl_ciphers: str | None = defaults.SSL_CIPHERS,
+    log_level: str | int | None = None,
+    access_log: bool = True,
+    proxy_headers: bool = True,
+    server_header: bool = True,
+    date_header: bool = True,
+    forwarded_allow_ips: list[str] | str | None = None,
+    root_path: str = "",
+    limit_concurrency: int | None = None,
+    backlog: int = 2048,
+    limit_max_requests: int | None = None,
+    limit_max_requests_jitter: int = 0,
+    timeout_keep_alive: int = 5,
+    timeout_graceful_shutdown: int | None = None,
+    timeout_worker_healthcheck: int = 5,
+    ssl_keyfile: str | os.PathLike[str] | None = None,
+    ssl_certfile: str | os.PathLike[str] | None = None,
+    ssl_keyfile_password: str | None = None,
+    ssl_version: int = 17,  # ssl.PROTOCOL_TLS_SERVER
+    ssl_cert_reqs: int = 0,  # ssl.CERT_NONE
+    ssl_ca_certs: str | os.PathLike[str] | None = None,
+    ssl_ciphers: str | None = None,
     ssl_context_factory: Callable[[Config, Callable[[], SSLContext]], SSLContext] | None = None,
-    headers: list[tuple[str, str]] | None = defaults.HEADERS,
-    use_colors: bool | None = defaults.USE_COLORS,
+    headers: list[tuple[str, str]] | None = None,
+    use_colors: bool | None = None,
     app_dir: str | None = None,
-    factory: bool = defaults.FACTORY,
-    h11_max_incomplete_event_size: int | None = defaults.H11_MAX_INCOMPLETE_EVENT_SIZE,
-    reset_contextvars: bool = defaults.RESET_CONTEXTVARS,
-    http2_limits: Http2Limits | Mapping[str, int] | None = defaults.HTTP2_LIMITS,
-    worker_class: WorkerClassType | None = defaults.WORKER_CLASS,
-    http2_wire: Http2WireType = defaults.HTTP2_WIRE,
+    factory: bool = False,
+    h11_max_incomplete_event_size: int | None = None,
+    reset_contextvars: bool = False,
+    worker_class: WorkerClassType | WorkerClass | Mapping[str, Any] | None = None,
 ) -> None:
     """Serve `app` until a signal ends it. The parameters are those of `Config`; `app_dir` goes first on `sys.path`.
 
@@ -117,6 +113,8 @@ def run(
         app_dir = os.fspath(app_dir)
         sys.path.insert(0, app_dir)
     config = Config(**settings)
+    if settings_file.path is not None:
+        logger.info("Settings from '%s'", settings_file.path)
     if app_dir and not os.path.isdir(app_dir):
         logger.warning("There is no directory '%s' to import the app from (--app-dir).", app_dir)
     _serve(config)

@@ -46,19 +46,22 @@ def test_defaults_are_passed_for_every_option() -> None:
     """The app is the one positional argument; lists that were not given are None."""
     args, kwargs = passed(APP)
     assert args == (APP,)
-    expected = {option.parameter: option.default for option in OPTIONS}
+    expected = {option.parameter: option.default for option in OPTIONS if option.group in ("", option.parameter)}
     assert kwargs == expected | {"log_config": LOGGING_CONFIG, "headers": []}
     assert kwargs["log_config"] is LOGGING_CONFIG
 
 
-LIMITS = {"resets": 7, "header_count": 9}
+HTTP2 = {"enabled": True, "resets": 7, "header_count": 9}
 
 
 @pytest.mark.parametrize(
     "arguments,parameter,expected",
     [
         (["--port", "80"], "port", 80),
-        (["--http2-limit", "resets=7", "--http2-limit", "header-count=9"], "http2_limits", LIMITS),
+        (["--http2"], "http2", True),
+        (["--http2", "--http2-resets", "7", "--http2-header-count", "9"], "http2", HTTP2),
+        (["--http2", "--http2-limit", "resets=7", "--http2-limit=header-count=9"], "http2", HTTP2),
+        (["--http2-wire", "native"], "http2", {"enabled": False, "wire": "native"}),
         (["--header", "A:b: c", "--header", "D:"], "headers", [["A", "b: c"], ["D", ""]]),
         (["--reload-dir", "tests", "--reload-dir", "pounce"], "reload_dirs", ("tests", "pounce")),
         (["--reload-include", "*.js"], "reload_includes", ("*.js",)),
@@ -83,8 +86,7 @@ def test_every_option_has_its_environment_variables(option: Any, tmp_path: Path)
     """POUNCE_NAME and, but for what is pounce's own, UVICORN_NAME; the former wins, the flag wins over both."""
     name = option.parameter.upper()
     names_of_it = [f"POUNCE_{name}", f"UVICORN_{name}"]
-    own = ("WORKER_CLASS", "HTTP2_WIRE", "HTTP2_LIMITS")
-    assert option.environment == (names_of_it[:1] if name in own else names_of_it)
+    assert option.environment == (names_of_it[:1] if option.group and name != "HTTP2" else names_of_it)
     (option_param,) = (param for param in cli.main.params if param.name == option.parameter)
     assert option_param.envvar == option.environment
 
@@ -188,7 +190,6 @@ def test_a_wrong_variable_is_named(environment: dict[str, str], said: str) -> No
         ("POUNCE_HEADER", "POUNCE_HEADERS"),
         ("UVICORN_HEADER", "UVICORN_HEADERS"),
         ("POUNCE_RELOAD_DIR", "POUNCE_RELOAD_DIRS"),
-        ("POUNCE_HTTP2_LIMIT", "POUNCE_HTTP2_LIMITS"),
     ],
 )
 def test_a_variable_named_after_the_flag_is_pointed_out(wrong: str, right: str) -> None:

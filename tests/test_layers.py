@@ -18,6 +18,7 @@ LAYERS = {
     "pounce.names": 0,
     "pounce.errors": 0,
     "pounce.importer": 0,
+    "pounce.settings": 0,
     "pounce.watchdog": 0,
     "pounce.wire": 1,
     "pounce.exchange": 2,

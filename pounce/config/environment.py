@@ -7,8 +7,8 @@ import os
 from typing import Any
 
 from pounce import names
-from pounce.config import values
 from pounce.errors import explain
+from pounce.settings.kinds import Kind
 
 logger = logging.getLogger(names.LOGGER_ERROR)
 
@@ -30,7 +30,7 @@ def load_env_file(path: str | os.PathLike[str]) -> None:
         raise explain(exc, f"Cannot read the environment file '{os.fspath(path)}': {exc}")
 
 
-def from_environment(setting: str, variable: str) -> Any:
+def from_environment(kind: Kind, variable: str) -> Any:
     """What a variable says of a setting; None where it is empty or not set. Raises an explained ValueError."""
     value = os.environ.get(variable)
-    return values.read(setting, value, f"The environment variable {variable}") if value else None
+    return kind.checked(value, f"The environment variable {variable}") if value else None

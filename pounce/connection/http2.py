@@ -25,7 +25,6 @@ from pounce.exchange.ws_cycle import WebSocketCycle
 from pounce.middleware.proxy_headers import FORWARDED_FIELDS
 from pounce.wire.http2 import Http2Wire
 from pounce.wire.http2_frames import ENHANCE_YOUR_CALM, ConnectionFault
-from pounce.wire.http2_limits import Http2Limits
 from pounce.wire.http2_requests import RequestHead
 
 #: Bytes of queued bodies that are moved to the transport in one turn of the loop.
@@ -51,8 +50,8 @@ class HTTP2Protocol(HttpConnection):
         """See `HttpConnection`."""
         super().__init__(config, server_state, app_state, _loop)
         self.ws_wire_class = websocket_wire(config.ws_protocol_class)
-        self.limits = Http2Limits.of(config.http2_limits)
-        self.wire: Http2Wire = http2_wire(config.http2_wire)(self, self.limits, self.ws_wire_class is not None)
+        self.limits = config.settings.http2
+        self.wire: Http2Wire = http2_wire(self.limits.wire)(self, self.limits, self.ws_wire_class is not None)
         #: No stream is taken any more, and the connection ends with the last one.
         self.shutdown_requested = False
         self._stall_timer: asyncio.TimerHandle | None = None

@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
-from pounce.wire.http2_limits import Budget, Http2Limits
+from pounce.settings import Http2
+from pounce.wire.http2_limits import Budget
 from pounce.wire.http2_requests import RequestHead
 from pounce.wire.http2_scheduler import Http2Stream
 from pounce.wire.response_fields import Headers
@@ -60,7 +61,7 @@ class Http2Wire(Protocol):
     control: Budget
     resets: Budget
 
-    def __init__(self, sink: Http2Sink, limits: Http2Limits, allows_connect_protocol: bool) -> None:
+    def __init__(self, sink: Http2Sink, limits: Http2, allows_connect_protocol: bool) -> None:
         """`allows_connect_protocol`: extended CONNECT (RFC 8441) is announced and taken."""
 
     def start(self) -> None:

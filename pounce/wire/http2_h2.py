@@ -15,6 +15,7 @@ from h2 import events
 from h2.exceptions import ProtocolError
 from h2.settings import Settings
 
+from pounce.settings import Http2
 from pounce.wire import http2_frames as frames
 from pounce.wire.http2 import Http2Sink
 from pounce.wire.http2_frames import (
@@ -29,7 +30,7 @@ from pounce.wire.http2_frames import (
 )
 from pounce.wire.http2_h2_output import MAX_REMEMBERED, H2Output
 from pounce.wire.http2_headers import MAX_TABLE_SIZE, merge_table_changes
-from pounce.wire.http2_limits import Budget, Http2Limits
+from pounce.wire.http2_limits import Budget
 from pounce.wire.http2_requests import check_trailers, read_priority_update, read_request
 
 #: A client's settings that h2 is shown, and the largest value of each that is made use of. It would keep any other one.
@@ -43,7 +44,7 @@ _SETTINGS = {
 class H2Wire(H2Output):
     """See `Http2Wire`."""
 
-    def __init__(self, sink: Http2Sink, limits: Http2Limits, allows_connect_protocol: bool) -> None:
+    def __init__(self, sink: Http2Sink, limits: Http2, allows_connect_protocol: bool) -> None:
         super().__init__(limits)
         self._sink = sink
         self._allows_connect_protocol = allows_connect_protocol

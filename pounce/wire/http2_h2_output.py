@@ -14,10 +14,11 @@ from h2.config import H2Configuration
 from h2.connection import H2Connection
 from h2.exceptions import StreamClosedError
 
+from pounce.settings import Http2
 from pounce.wire import http2_frames as frames
 from pounce.wire.http2_frames import LARGEST_STREAM, NO_ERROR
 from pounce.wire.http2_headers import BlockDecoder, informational_fields, response_fields, trailer_fields
-from pounce.wire.http2_limits import Budget, Http2Limits
+from pounce.wire.http2_limits import Budget
 from pounce.wire.http2_scheduler import Http2Stream, Scheduler
 from pounce.wire.response_fields import Headers
 
@@ -34,7 +35,7 @@ class _Connection(H2Connection):
 class H2Output:
     """What an `H2Wire` sends, and the state that decides when it may: see `Http2Wire`."""
 
-    def __init__(self, limits: Http2Limits) -> None:
+    def __init__(self, limits: Http2) -> None:
         self._limits = limits
         self.out: list[Any] = []
         self.has_large = False

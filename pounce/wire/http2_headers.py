@@ -14,8 +14,8 @@ from hpack import Decoder, Encoder, NeverIndexedHeaderTuple
 from hpack.exceptions import OversizedHeaderListError
 
 from pounce.errors import MisusedByApp
+from pounce.settings import Http2
 from pounce.wire.http2_frames import COMPRESSION_ERROR, ENHANCE_YOUR_CALM, ConnectionFault
-from pounce.wire.http2_limits import Http2Limits
 from pounce.wire.http2_requests import CONNECTION_FIELDS, RequestHead, check_trailers, read_request
 from pounce.wire.response_fields import Headers, as_bytes, checked_fields, checked_head, checked_status
 
@@ -33,7 +33,7 @@ _NEVER_INDEXED = frozenset((b"content-length", b"set-cookie", b"etag", b"last-mo
 class BlockDecoder(Decoder):
     """hpack's decoder, whose only error is a ConnectionFault. Its limits are those of the connection."""
 
-    def __init__(self, limits: Http2Limits) -> None:
+    def __init__(self, limits: Http2) -> None:
         # Twice the size that is advertised: a list that is a little too large still gets its 431.
         super().__init__(max_header_list_size=2 * limits.header_list_size)
         #: Whether the last block has left the dynamic table as it was.
@@ -59,7 +59,7 @@ class BlockDecoder(Decoder):
 class HeaderReader(BlockDecoder):
     """The receiving side of one connection's header compression."""
 
-    def __init__(self, limits: Http2Limits, allows_connect_protocol: bool) -> None:
+    def __init__(self, limits: Http2, allows_connect_protocol: bool) -> None:
         super().__init__(limits)
         self._limits = limits
         self._allows_connect_protocol = allows_connect_protocol

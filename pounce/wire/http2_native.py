@@ -7,6 +7,7 @@ section 7.
 
 from __future__ import annotations
 
+from pounce.settings import Http2
 from pounce.wire import http2_frames as frames
 from pounce.wire.http2 import Http2Sink
 from pounce.wire.http2_frames import (
@@ -28,7 +29,7 @@ from pounce.wire.http2_frames import (
     StreamFault,
 )
 from pounce.wire.http2_headers import HeaderReader
-from pounce.wire.http2_limits import Budget, Http2Limits
+from pounce.wire.http2_limits import Budget
 from pounce.wire.http2_output import MAX_REMEMBERED, Http2Output
 from pounce.wire.http2_requests import read_priority_update
 from pounce.wire.http2_scheduler import Http2Stream
@@ -37,7 +38,7 @@ from pounce.wire.http2_scheduler import Http2Stream
 class NativeWire(Http2Output):
     """See `Http2Wire`."""
 
-    def __init__(self, sink: Http2Sink, limits: Http2Limits, allows_connect_protocol: bool) -> None:
+    def __init__(self, sink: Http2Sink, limits: Http2, allows_connect_protocol: bool) -> None:
         super().__init__(limits)
         self._sink = sink
         self._allows_connect_protocol = allows_connect_protocol

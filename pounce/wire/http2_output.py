@@ -10,10 +10,11 @@ from collections import deque
 from collections.abc import Iterable
 from typing import Any
 
+from pounce.settings import Http2
 from pounce.wire import http2_frames as frames
 from pounce.wire.http2_frames import DATA, DEFAULT_FRAME_SIZE, HEADER, INTERNAL_ERROR, LARGEST_STREAM, NO_ERROR
 from pounce.wire.http2_headers import HeaderWriter
-from pounce.wire.http2_limits import Budget, Http2Limits
+from pounce.wire.http2_limits import Budget
 from pounce.wire.http2_scheduler import Http2Stream, Scheduler
 from pounce.wire.response_fields import Headers
 
@@ -30,7 +31,7 @@ MAX_REMEMBERED = 256
 class Http2Output:
     """What a `NativeWire` sends, and the state that decides when it may: see `Http2Wire`."""
 
-    def __init__(self, limits: Http2Limits) -> None:
+    def __init__(self, limits: Http2) -> None:
         self._limits = limits
         self.out: list[Any] = []
         self.has_large = False

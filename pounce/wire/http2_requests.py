@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterable
 from typing import NamedTuple
 
+from pounce.settings import Http2
 from pounce.wire.http2_frames import (
     FRAME_SIZE_ERROR,
     LARGEST_STREAM,
@@ -17,7 +18,6 @@ from pounce.wire.http2_frames import (
     StreamFault,
     read_long,
 )
-from pounce.wire.http2_limits import Http2Limits
 from pounce.wire.response_fields import Headers, bad_in_value
 
 #: Fields that belong to a connection and have no place in HTTP/2 (RFC 9113 section 8.2.2).
@@ -58,9 +58,7 @@ class RequestHead(NamedTuple):
     refusal: int
 
 
-def read_request(
-    fields: Iterable[tuple[bytes, bytes]], limits: Http2Limits, allows_connect_protocol: bool
-) -> RequestHead:
+def read_request(fields: Iterable[tuple[bytes, bytes]], limits: Http2, allows_connect_protocol: bool) -> RequestHead:
     """The request that these fields are. Raises StreamFault."""
     headers: Headers = []
     pseudo: dict[bytes, bytes] = {}

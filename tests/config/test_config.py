@@ -7,7 +7,6 @@ import importlib.util
 import logging
 import os
 import pickle
-import re
 import subprocess
 import sys
 from pathlib import Path
@@ -21,7 +20,7 @@ from pounce.middleware.asgi2 import ASGI2Middleware
 from pounce.middleware.message_logger import MessageLoggerMiddleware
 from pounce.middleware.proxy_headers import ProxyHeadersMiddleware
 from pounce.middleware.wsgi import WSGIMiddleware
-from pounce.wire.http2_limits import Http2Limits
+from pounce.settings import Http2
 from tests.config import apps
 
 APP = "tests.config.apps:asgi3"
@@ -351,7 +350,7 @@ def test_the_wire_of_h2_needs_all_of_h2(monkeypatch: pytest.MonkeyPatch, method:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "h2" else find_spec(name))
     getattr(made(http2=True), method)()
     with pytest.raises(ModuleNotFoundError) as caught:
-        getattr(made(http2=True, http2_wire="h2"), method)()
+        getattr(made(http2={"wire": "h2"}), method)()
     assert explanation(caught.value) == ("--http2-wire h2 needs the h2 package: pip install h2", 3)
 
 
@@ -360,33 +359,34 @@ def test_the_h2_library_is_imported_for_its_wire_only(wire: str) -> None:
     """By the config that asks for it, so that no connection has to."""
     code = (
         "import sys; from pounce.config.config import Config\n"
-        f"Config('tests.config.apps:asgi3', http2=True, http2_wire={wire!r}, http='h11').load()\n"
+        f"Config('tests.config.apps:asgi3', http2={{'wire': {wire!r}}}, http='h11').load()\n"
         "print('h2.connection' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
     assert done.stdout.strip() == str(wire == "h2")
 
 
-def test_http2_limits_may_be_a_mapping() -> None:
+@pytest.mark.parametrize("given,http2", [(False, False), (None, False), (True, True), ({}, True), (Http2(), True)])
+def test_http2_is_a_switch_or_its_settings(given: Any, http2: bool) -> None:
+    """The attribute is uvicorn's switch; who gives settings means HTTP/2."""
+    config = made(http2=given)
+    assert bool(config.http2) is http2
+    assert config.settings.http2.resets == 1000
+
+
+def test_settings_may_be_a_mapping() -> None:
     """What is not given keeps its default; a dataclass is taken as it is."""
-    limits = made(http2_limits={"resets": 7}).http2_limits
-    assert limits == Http2Limits(resets=7)
-    assert made(http2_limits=limits).http2_limits is limits
+    http2 = made(http2={"resets": "7"}).settings.http2
+    assert http2 == Http2(resets=7)
+    assert made(http2=http2).settings.http2 is http2
 
 
-@pytest.mark.parametrize(
-    "limits,message",
-    [
-        ({"speed": 1}, "There is no HTTP/2 limit 'speed'; there are: concurrent_streams, "),
-        ({"resets": 0}, "The HTTP/2 limit resets must be an integer from 1 to 2147483647, not 0"),
-        ({"stream_window": 1000}, "The HTTP/2 limit stream_window must be an integer from 65535 "),
-        ({"resets": "7"}, "The HTTP/2 limit resets must be an integer"),
-    ],
-)
-def test_a_limit_that_makes_no_sense_is_refused(limits: Any, message: str) -> None:
-    """When the config is made, in a line that says what would."""
-    with pytest.raises(ValueError, match=re.escape(message)):
-        made(http2_limits=limits)
+def test_a_worker_has_settings_of_its_own() -> None:
+    """Equal ones: reference counts of what each connection reads stay with the thread."""
+    config = made(http2={"resets": 7})
+    worker = config.for_worker()
+    assert worker.settings == config.settings
+    assert worker.settings.http2 is not config.settings.http2
 
 
 def test_loading_twice_is_a_mistake() -> None:
@@ -514,7 +514,7 @@ def test_a_custom_protocol_that_is_not_there_is_explained() -> None:
 
 
 @pytest.mark.parametrize(
-    "settings", ["", "http2=True", "http2=True, http2_wire='h2'", "http='h11', ws='none', lifespan='off'"]
+    "settings", ["", "http2=True", "http2={'wire': 'h2'}", "http='h11', ws='none', lifespan='off'"]
 )
 def test_a_worker_thread_finds_everything_imported(settings: str) -> None:
     """After `preload` a thread's `for_worker` imports nothing more: each thread would keep it in a heap of its own."""

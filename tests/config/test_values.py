@@ -15,18 +15,20 @@ import pytest
 from click.testing import CliRunner
 
 from pounce.cli import main
-from pounce.config import values
 from pounce.config.config import Config
-from pounce.config.values import KINDS, NEEDED
+from pounce.config.parameters import PARAMETERS as TABLE
 from pounce.errors import explanation
 from pounce.options import OPTIONS
-from pounce.wire.http2_limits import Http2Limits
+from pounce.settings.kinds import Flag, Integer, Kind
 
 APP = "tests.config.apps:asgi3"
 PARAMETERS = dict(list(inspect.signature(Config.__init__).parameters.items())[1:])
 FLAGS = {option.parameter: option.flags.split("/")[0] for option in OPTIONS}
-SWITCHES = [name for name, kind in KINDS.items() if isinstance(kind, values.Flag)]
-NUMBERS = [name for name, kind in KINDS.items() if isinstance(kind, values.Integer | values.Seconds)]
+LEADING = {option.parameter: option.kind for option in OPTIONS if option.parameter == option.group}
+KINDS: dict[str, Kind] = {name: row.kind for name, row in TABLE.items() if row.kind.words} | LEADING
+NEEDED = {name: row.needs for name, row in TABLE.items() if row.needs}
+SWITCHES = [name for name, kind in KINDS.items() if isinstance(kind, Flag)]
+NUMBERS = [name for name, kind in KINDS.items() if isinstance(kind, Integer)]
 
 #: A string for each setting that has a row, but for switches, and what it stands for.
 STRINGS: dict[str, tuple[str, Any]] = {
@@ -37,7 +39,6 @@ STRINGS: dict[str, tuple[str, Any]] = {
     "backlog": (" 100 ", 100),
     "workers": ("2", 2),
     "worker_class": ("thread", "thread"),
-    "http2_wire": ("h2", "h2"),
     "reload_delay": ("0.5", 0.5),
     "ws_max_size": ("1_000", 1000),
     "ws_max_queue": ("8", 8),
@@ -57,7 +58,7 @@ STRINGS: dict[str, tuple[str, Any]] = {
 } | dict.fromkeys(SWITCHES, ("off", False))
 
 #: Settings with a row whose values have no form as one string: they say so.
-NO_STRINGS = {"headers", "http2_limits"}
+NO_STRINGS = {"headers"}
 
 
 def made(**settings: Any) -> Config:
@@ -86,17 +87,17 @@ def usage_error(*arguments: str) -> str:
 
 def test_every_number_switch_and_choice_has_a_row() -> None:
     """None is left that a string could pass for and then break a request."""
-    checked = {"int", "float", "bool", "InterfaceType", "LifespanType", "WorkerClassType", "Http2WireType"}
+    checked = {"int", "float", "bool", "InterfaceType", "LifespanType", "WorkerClassType"}
     annotated = {name for name, of in PARAMETERS.items() if checked & set(re.findall(r"\w+", str(of.annotation)))}
     assert set(KINDS) == annotated | {"headers"}
     assert set(KINDS) == set(STRINGS) | NO_STRINGS
 
 
-@pytest.mark.parametrize("name", [name for name in KINDS if name not in ("http2_limits", "headers", "workers")])
+@pytest.mark.parametrize("name", [name for name in KINDS if name not in ("headers", "workers")])
 def test_a_default_is_one_of_the_values(name: str) -> None:
     """And stays the object that it is."""
     default = PARAMETERS[name].default
-    assert values.read(name, default) is default
+    assert KINDS[name].checked(default) is default
 
 
 @pytest.mark.parametrize("name", STRINGS)
@@ -149,10 +150,9 @@ def test_a_switch_knows_no_other_words(name: str) -> None:
 def outside(name: str) -> list[Any]:
     """Numbers just outside the range of a setting, and what is no number."""
     kind = KINDS[name]
-    assert isinstance(kind, values.Integer | values.Seconds)
-    least = kind.least if isinstance(kind, values.Integer) else 0
+    assert isinstance(kind, Integer)
     beyond = [] if kind.most is None else [kind.most + 1]
-    return [least - 1, *beyond, math.nan, "many", "", "nan", [1], "9" * 5000 + "x"]
+    return [kind.least - 1, *beyond, math.nan, "many", "", "nan", [1], "9" * 5000 + "x"]
 
 
 @pytest.mark.parametrize("name", NUMBERS)
@@ -183,8 +183,9 @@ def test_the_command_has_the_same_ranges(name: str) -> None:
         ("ssl_version", "1", "ssl_version must be 2, 3, 4, 5 or 17, not '1'"),
         ("ssl_cert_reqs", 3, "ssl_cert_reqs must be 0, 1 or 2, not 3"),
         ("log_level", "loud", "log_level must be critical, error, warning, info, debug, trace or a number, not 'loud'"),
-        ("http2_limits", ["resets"], "http2_limits must be a mapping of names to numbers, not ['resets']"),
-        ("http2_limits", {"resets": "many"}, "The HTTP/2 limit resets must be an integer from 1 to "),
+        ("http2", {"resets": "many"}, "http2.resets must be an integer from 1 to 2147483647, not 'many'"),
+        ("http2", {"speed": 1}, "There is no setting 'speed' in http2; there are: enabled, wire, "),
+        ("worker_class", {"kind": "fiber"}, "worker_class must be auto, thread or process, not 'fiber'"),
         ("headers", "A:b", "headers must be a list of pairs of a name and a value, both strings, not 'A:b'"),
         ("headers", {"A": "b"}, "headers must be a list of pairs of a name and a value, both strings, not {'A': 'b'}"),
         ("headers", [("A", 1)], "headers must be a list of pairs of a name and a value, both strings, not "),
@@ -204,8 +205,7 @@ def test_what_a_setting_cannot_be_is_said(name: str, wrong: Any, said: str) -> N
     [
         (["--header", "foo bar: x"], "'--header': The name of a header consists of letters, digits and '-', not 'foo"),
         (["--header", "A:✓"], "'--header': The value of the header 'A' must be in Latin-1, not '✓'."),
-        (["--http2-limit", "speed=1"], "'--http2-limit': There is no HTTP/2 limit 'speed'; there are: "),
-        (["--http2-limit", "resets=0"], "'--http2-limit': The HTTP/2 limit resets must be an integer from 1 to "),
+        (["--http2-limit", "resets=0"], "'--http2-resets': must be an integer from 1 to 2147483647, not '0'."),
         (["--ssl-version", "1"], "'--ssl-version': must be 2, 3, 4, 5 or 17, not '1'."),
     ],
 )
@@ -253,14 +253,7 @@ def test_headers_may_come_from_an_iterator() -> None:
     assert made(headers=iter([("a", "b")])).headers == [("a", "b")]
 
 
-def test_no_limits_are_the_default_ones() -> None:
-    """Which is how a config is made."""
-    assert made().http2_limits == Http2Limits()
-
-
 GIVEN = {
-    "http2_wire": "h2",
-    "http2_limits": {"resets": 7},
     "limit_max_requests_jitter": 5,
     "ssl_keyfile_password": "secret",
     "ssl_cert_reqs": 2,
@@ -278,3 +271,11 @@ def test_a_setting_that_does_nothing_is_pointed_out(name: str, caplog: pytest.Lo
         made(**{name: GIVEN[name], NEEDED[name]: 1})
         made()
     assert len(caplog.messages) == 1
+
+
+def test_a_setting_of_a_group_that_is_off_is_pointed_out(caplog: pytest.LogCaptureFixture) -> None:
+    """By its name in the group."""
+    with caplog.at_level(logging.WARNING, "uvicorn.error"):
+        made(http2={"enabled": False, "resets": 7, "stalled_seconds": 60})
+        made(http2={"resets": 7})
+    assert caplog.messages == ['"http2.resets" has no effect without "http2".']

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -10,8 +11,8 @@ import pytest
 from pounce.connection.http2 import HTTP2Protocol
 from pounce.connection.http2_auto import negotiator
 from pounce.connection.state import ServerState
+from pounce.settings import Http2
 from pounce.wire.http2_frames import PREFACE
-from pounce.wire.http2_limits import Http2Limits
 from tests.connection.http2_client import FakeTransport
 from tests.fakes import PROTOCOLS, echo, get, plain_config, settle
 from tests.wire.http2_peer import split
@@ -26,7 +27,7 @@ def anyio_backend() -> str:
 
 def connect(parser: str, wire: str = "native") -> tuple[Any, FakeTransport]:
     """A connection that has said nothing yet."""
-    config = plain_config(echo, http2_limits=Http2Limits(), http2_wire=wire)
+    config = plain_config(echo, settings=SimpleNamespace(http2=Http2(wire=wire)))
     protocol = negotiator(PROTOCOLS[parser])(config, ServerState(), {}, asyncio.get_running_loop())
     transport = FakeTransport()
     transport.protocol = protocol

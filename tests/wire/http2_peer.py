@@ -11,10 +11,10 @@ from typing import Any
 
 import hpack
 
+from pounce.settings import Http2
 from pounce.wire.http2 import Http2Wire
 from pounce.wire.http2_frames import ConnectionFault
 from pounce.wire.http2_h2 import H2Wire
-from pounce.wire.http2_limits import Http2Limits
 from pounce.wire.http2_native import NativeWire
 from pounce.wire.http2_scheduler import Http2Stream
 
@@ -172,7 +172,7 @@ class Peer:
     """A wire, the frames it was fed, and what it said: `output` in words, `events` as its sink heard them."""
 
     def __init__(self, connect_protocol: bool = True, wire: str | None = None, **limits: int) -> None:
-        self.wire: Http2Wire = WIRES[wire or WIRE](self, Http2Limits(**limits), connect_protocol)
+        self.wire: Http2Wire = WIRES[wire or WIRE](self, Http2(**limits), connect_protocol)
         self.streams: dict[int, Http2Stream] = {}
         self.events: list[str] = []
         self.heads: dict[int, Any] = {}

@@ -1,0 +1,43 @@
+"""The settings file of the command: `pounce.toml`, or the table `[tool.pounce]` of `pyproject.toml`.
+
+Looked for in the working directory, and nowhere above it. The first of the two that has settings counts.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from pounce.errors import explain
+
+#: The file that the command has its settings from, for the log.
+path: str | None = None
+
+
+def read_table() -> dict[str, Any]:
+    """The settings of the file, whose `path` is then in this module. Raises an explained `ValueError` or `OSError`."""
+    global path
+    path = None
+    for name in ("pounce.toml", "pyproject.toml"):
+        table = _table_of(name) if os.path.isfile(name) else {}
+        if table:
+            path = os.path.abspath(name)
+            return table
+    return {}
+
+
+def _table_of(name: str) -> dict[str, Any]:
+    try:
+        with open(name, encoding="utf-8") as file:
+            text = file.read()
+        if name == "pyproject.toml" and "tool.pounce" not in text:
+            return {}
+        import tomllib  # few have such a file
+
+        table = tomllib.loads(text)
+        found: dict[str, Any] = table["tool"]["pounce"] if name == "pyproject.toml" else table
+        return found
+    except KeyError:
+        return {}  # the words were there, but not as the name of a table
+    except (OSError, ValueError) as exc:
+        raise explain(exc, f"Cannot read the settings in '{os.path.abspath(name)}': {exc}", 2)

@@ -1,0 +1,143 @@
+"""What a setting may be: its kind and its range, and how it is read where it comes as a string."""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Collection
+from typing import Any, ClassVar
+
+from pounce.errors import explain, explanation
+
+
+class Kind:
+    """What a setting may be; this one is any text or object, taken as it is."""
+
+    #: None is a value of its own, and passes.
+    optional = False
+    #: What the command shows in place of the value, where click would show something else.
+    metavar: str | None = None
+    #: Whether the flag may be repeated, and the setting is a list.
+    several = False
+
+    @property
+    def words(self) -> str:
+        """What follows after "must be"."""
+        return ""
+
+    def read(self, value: Any) -> Any:
+        """The value, or what its string stands for. Raises `ValueError` or `TypeError` for anything else."""
+        return value
+
+    def checked(self, value: Any, called: str = "") -> Any:
+        """`read`, with one sort of error: an explained `ValueError` that says of what, what must be and what is."""
+        if value is None and self.optional:
+            return None
+        try:
+            return self.read(value)
+        except (TypeError, ValueError, OverflowError) as exc:
+            if explanation(exc):
+                raise
+            line = f"{called} must be {self.words}, not {value!r}".lstrip()
+            raise explain(ValueError(line), line) from None
+
+
+class Integer(Kind):
+    """A whole number from `least` to `most`, both included."""
+
+    metavar = "INTEGER"
+
+    def __init__(self, least: int = 0, most: int | None = None, *, optional: bool = False, unit: str = "") -> None:
+        self.least = least
+        self.most = most
+        self.optional = optional
+        self.unit = unit
+
+    @property
+    def words(self) -> str:
+        """See `Kind`."""
+        noun = f"a number of {self.unit}" if self.unit else "an integer"
+        return f"{noun}, at least {self.least}" if self.most is None else f"{noun} from {self.least} to {self.most}"
+
+    def read(self, value: Any) -> Any:
+        """See `Kind`."""
+        number = self.number(value)
+        # Put this way round, NaN is outside.
+        if not self.least <= number <= (math.inf if self.most is None else self.most):
+            raise ValueError(value)
+        return number
+
+    def number(self, value: Any) -> Any:
+        """The number. A float without a fraction passes: 1e6 is a way to write a million."""
+        if isinstance(value, str) or (isinstance(value, float) and value.is_integer()):
+            return int(value)
+        return value if isinstance(value, int) else operator.index(value)
+
+
+class Seconds(Integer):
+    """A number of seconds, fractions included. `whole`: the usual ones are integers, and remain such."""
+
+    def __init__(self, most: int | None = None, *, whole: bool = False, optional: bool = False) -> None:
+        super().__init__(0, most, optional=optional, unit="seconds")
+        self.whole = whole
+        # The command shows uvicorn's, which takes no fractions of what is whole; its `Config` does.
+        self.metavar = "INTEGER" if whole else "FLOAT"
+
+    def number(self, value: Any) -> Any:
+        """See `Integer`."""
+        if not isinstance(value, str) and isinstance(value, int | float):
+            return value
+        number = float(value)
+        return int(number) if self.whole and number.is_integer() else number
+
+
+class Flag(Kind):
+    """True or false. None passes; of what else is no string it counts whether it is empty or 0.
+
+    `undecided`: any other string is as good as None, as uvicorn has it for one setting. `valued`: on the command line
+    it is followed by the value.
+    """
+
+    optional = True
+    words = "true or false"
+
+    #: In any case; the same that click takes, and the empty string.
+    STRINGS: ClassVar = dict.fromkeys(("1", "true", "t", "yes", "y", "on"), True) | dict.fromkeys(
+        ("0", "false", "f", "no", "n", "off", ""), False
+    )
+
+    def __init__(self, *, undecided: bool = False, valued: bool = False) -> None:
+        self.undecided = undecided
+        self.valued = valued
+
+    def read(self, value: Any) -> bool | None:
+        """See `Kind`."""
+        if not isinstance(value, str):
+            return bool(value)
+        found: bool | None = self.STRINGS.get(value.strip().lower())
+        if found is None and not self.undecided:
+            raise ValueError(value)
+        return found
+
+
+class OneOf(Kind):
+    """One of a few names or numbers, as they are at the time: the tables of names may be extended."""
+
+    def __init__(self, choices: Collection[Any], *, optional: bool = False) -> None:
+        self.choices = choices
+        self.optional = optional
+
+    @property
+    def words(self) -> str:
+        """See `Kind`."""
+        *others, last = map(str, self.choices)
+        return f"{', '.join(others)} or {last}"
+
+    def read(self, value: Any) -> Any:
+        """See `Kind`."""
+        for choice in self.choices:
+            if value == choice:
+                return value
+            if isinstance(value, str) and value.strip() == str(choice):
+                return choice
+        raise ValueError(value)
