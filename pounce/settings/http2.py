@@ -12,6 +12,7 @@ Http2WireType = Literal["native", "h2"]
 
 _MOST = 2**31 - 1
 _COUNT = Integer(1, _MOST)
+_REFILL = Integer(0, _MOST)
 _BYTES = Integer(1, _MOST, unit="bytes")
 _WINDOW = Integer(65535, _MOST, unit="bytes")
 
@@ -29,18 +30,20 @@ class Http2(Group):
         "native", OneOf(get_args(Http2WireType)), "Implementation: pounce's own, or that of the h2 library."
     )
     concurrent_streams: int = option(
-        128, _COUNT, "Streams at a time; apps that still run after their stream was reset count as well."
+        128,
+        _COUNT,
+        "Streams at a time; an app that still runs after its stream was reset counts. Above: REFUSED_STREAM.",
     )
-    header_list_size: int = option(65536, _BYTES, "Size of a request's fields, 32 more for each; above it 431.")
-    header_count: int = option(256, _COUNT, "Fields of a request; above it 431.")
+    header_list_size: int = option(
+        65536, _BYTES, "Bytes of a request's fields, 32 more for each. Above: 431; above twice as much: the end."
+    )
+    header_count: int = option(256, _COUNT, "Fields of a request. Above: 431.")
     continuations: int = option(32, _COUNT, "CONTINUATION frames of one header block.")
-    stream_window: int = option(131072, _WINDOW, "What a client may send on a stream before the app reads.")
-    connection_window: int = option(1048576, _WINDOW, "The same, on all streams together.")
-    resets: int = option(1000, _COUNT, "Streams that the client resets, or makes the server reset, at once.")
-    resets_per_second: int = option(33, Integer(0, _MOST), "How many more each second.")
-    control_frames: int = option(
-        2000, _COUNT, "Frames that bring nothing (PING, SETTINGS, PRIORITY, empty DATA and so on), at once."
-    )
-    control_frames_per_second: int = option(200, Integer(0, _MOST), "How many more each second.")
-    stalled_size: int = option(262144, _BYTES, "More of responses than this must not wait for the client's window.")
-    stalled_seconds: int = option(60, Integer(1, _MOST, unit="seconds"), "For longer than this.")
+    stream_window: int = option(131072, _WINDOW, "Bytes that a client may send on a stream before the app reads.")
+    connection_window: int = option(1048576, _WINDOW, "Bytes that it may send on all streams together.")
+    resets: int = option(1000, _COUNT, "Streams reset by the client, or because of what it did, at once.")
+    resets_per_second: int = option(33, _REFILL, "How many more of them each second.")
+    control_frames: int = option(2000, _COUNT, "Frames that bring nothing (PING, SETTINGS, empty DATA, ...), at once.")
+    control_frames_per_second: int = option(200, _REFILL, "How many more of them each second.")
+    stalled_size: int = option(262144, _BYTES, "Bytes of responses that may wait for a client that takes none.")
+    stalled_seconds: int = option(60, Integer(1, _MOST, unit="seconds"), "Seconds that more than these may wait.")
