@@ -30,9 +30,6 @@ from pounce.wire.http2_requests import RequestHead
 #: Bytes of queued bodies that are moved to the transport in one turn of the loop.
 _TURN_SIZE = 262144
 
-#: Bytes of frames (not bodies, they are held back) that may pile up in a transport whose client does not read.
-_MAX_UNREAD_FRAMES = 65536
-
 
 class HTTP2Protocol(HttpConnection):
     """asyncio's view of one HTTP/2 connection, and the `Http2Sink` of its wire."""
@@ -267,7 +264,7 @@ class HTTP2Protocol(HttpConnection):
             return
         if wire.paused:
             self._unread_frames += sum(map(len, out))
-            if self._unread_frames > _MAX_UNREAD_FRAMES:
+            if self._unread_frames > self.limits.unread_size:
                 self.flow.pause_reading()  # until the client has read some of our answers
         if has_large and self._writes_vectors:
             transport.writelines([piece for piece in out if piece])  # asyncio 3.14 spins on an empty one

@@ -47,3 +47,6 @@ class Http2(Group):
     control_frames_per_second: int = option(200, _REFILL, "How many more of them each second.")
     stalled_size: int = option(262144, _BYTES, "Bytes of responses that may wait for a client that takes none.")
     stalled_seconds: int = option(60, Integer(1, _MOST, unit="seconds"), "Seconds that more than these may wait.")
+    unread_size: int = option(
+        65536, _BYTES, "Bytes of frames, bodies apart, that a client may leave unread. Above: not read from."
+    )

@@ -699,15 +699,17 @@ async def test_a_little_that_waits_is_no_stall() -> None:
         assert connection.protocol._stall_timer is None
 
 
-async def test_a_client_that_reads_nothing_is_not_read_from() -> None:
+@pytest.mark.parametrize("size", [65536, 3000])
+async def test_a_client_that_reads_nothing_is_not_read_from(size: int) -> None:
     """So that answers to its PINGs do not pile up; when it reads again, so do we."""
-    async with Connection(responds(), limits={"control_frames": 100000}, transport_limit=1000) as connection:
-        pings = b"\0\0\x08\x06\0\0\0\0\0pounce!!" * 1000
-        for _ in range(20):
+    limits = {"control_frames": 100000, "unread_size": size}
+    async with Connection(responds(), limits=limits, transport_limit=1000) as connection:
+        pings = b"\0\0\x08\x06\0\0\0\0\0pounce!!" * 100
+        for _ in range(200):
             if connection.transport.reading:
                 connection.protocol.data_received(pings)
         assert not connection.transport.reading
-        assert len(connection.transport.output) < 150000
+        assert size < len(connection.transport.output) < size + 5000
         connection.transport.take()
         assert connection.transport.reading
 
