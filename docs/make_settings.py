@@ -57,7 +57,7 @@ def default(option: options.Option) -> str:
     said = re.search(r"\[default: (.+?)\]", option.help)
     if said:
         return text(said[1])
-    return "" if option.default in (None, "", False) else f"`{option.default}`"
+    return "" if option.preset in (None, "", False) else f"`{option.preset}`"
 
 
 def text(words: str) -> str:

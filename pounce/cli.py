@@ -17,7 +17,7 @@ import pounce
 from pounce import names
 from pounce.errors import exit_code_of, explanation
 from pounce.logs import LOGGING_CONFIG
-from pounce.options import HEADINGS, OPTIONS, from_file
+from pounce.options import HEADINGS, OPTIONS, Option, from_file
 from pounce.settings import GROUPS
 from pounce.watchdog import GRACE, GRACE_AFTER_FAILURE, watchdog
 
@@ -57,12 +57,11 @@ class ServerCommand(click.Command):
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the options, group by group; those of the command itself come last."""
-        headings = {option.parameter: option.heading for option in OPTIONS}
         rows: dict[str, list[tuple[str, str]]] = {heading: [] for heading in (*HEADINGS, "Help")}
         for param in self.get_params(ctx):
             record = param.get_help_record(ctx) if isinstance(param, click.Option) else None
             if record is not None:
-                rows[headings.get(param.name or "", "Help")].append(record)
+                rows[param.heading if isinstance(param, Option) else "Help"].append(record)
         for heading, records in rows.items():
             with formatter.section(heading):
                 formatter.write_dl(records)
@@ -139,7 +138,7 @@ main = ServerCommand(
     help=serve_app.__doc__,
     params=[
         click.Argument(["app"], envvar=[f"{names.ENV_PREFIX}_APP", f"{names.ENV_PREFIX_UVICORN}_APP"]),
-        *(option.as_click() for option in OPTIONS),
+        *OPTIONS,
         click.Option(
             ["--version"],
             is_flag=True,

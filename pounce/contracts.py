@@ -6,8 +6,12 @@ import its class. Attributes mean what uvicorn's `Config` attributes of the same
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
+
+from pounce.config.registry import HTTP_PROTOCOLS, INTERFACES, LIFESPAN, LOOP_FACTORIES, WS_PROTOCOLS
+from pounce.settings.kinds import Flag, Headers, Integer, Kind, LogLevel, Named, OneOf, Seconds, Text
 
 if TYPE_CHECKING:
     import asyncio
@@ -15,6 +19,7 @@ if TYPE_CHECKING:
     import ssl
     from pathlib import Path
 
+    from pounce.config.registry import InterfaceType, LifespanType
     from pounce.settings import Settings
     from pounce.settings.worker_class import WorkerClassType
 
@@ -35,70 +40,138 @@ class Lifespan(Protocol):
     async def shutdown(self) -> None: ...
 
 
+class Parameter(NamedTuple):
+    """What is known of one of uvicorn's parameters, but for its name, place and default: those are `Config`'s."""
+
+    heading: str
+    kind: Kind
+    help: str
+    #: Without this one it has no effect.
+    needs: str = ""
+
+
+def _below(heading: str) -> Callable[..., Any]:
+    """What makes the parameters below a heading of `--help`."""
+    return functools.partial(Parameter, heading)
+
+
+#: The heading of those without a flag; their help is the reason.
+ONLY_IN_PYTHON = "Only as parameters"
+
+_application = _below("Application")
+_binding = _below("Binding")
+_workers = _below("Workers and reload")
+_protocols = _below("Protocols")
+_limits = _below("Limits and timeouts")
+_tls = _below("TLS")
+_logging = _below("Logging")
+_only_python = _below(ONLY_IN_PYTHON)
+
+_INT_MAX = 2**31 - 1  # the largest `int` of C, which is what a system call takes
+_ANY = Text()
+_FLAG = Flag()
+_COUNT = Integer(optional=True)
+_SECONDS = Seconds(optional=True)
+_WHOLE = Seconds(whole=True)
+
+
 class ConfigView:
     """A config, as its readers see it: the base of `Config`, which makes it.
 
-    What follows after `loaded` exists only once that is true (see `load`).
+    uvicorn's parameters come first, a row each: the heading of its flag, what it may be, what it is for, and without
+    which other one it has no effect. What follows after `loaded` exists only once that is true (see `load`).
     """
 
-    _runs_without_gil: bool
+    factory: bool = _application(_FLAG, "APP is a function that returns the app when called without arguments.")
+    interface: InterfaceType = _application(OneOf(INTERFACES), "How APP is called: ASGI 3, ASGI 2 or WSGI.")
+    lifespan: LifespanType = _application(OneOf(LIFESPAN), "Whether APP is told of startup and shutdown.")
+    env_file: str = _application(Text(is_path=True), "Read environment variables from this file.")
+    root_path: str = _application(_ANY, "ASGI root_path of an app that is served below a URL path.")
+    reset_contextvars: bool = _application(_FLAG, "Give each request an empty context, without what the lifespan set.")
 
-    app: Any
-    host: str
-    port: int
-    uds: str | None
-    fd: int | None
-    loop: str
-    http: Any
+    host: str = _binding(_ANY, "Address to listen on.")
+    port: int = _binding(Integer(0, 65535), "Port to listen on; 0 picks a free one.")
+    uds: str | None = _binding(_ANY, "Listen on a unix socket at this path instead.")
+    fd: int | None = _binding(Integer(0, _INT_MAX, optional=True), "Listen on the socket with this descriptor instead.")
+    backlog: int = _binding(Integer(0, _INT_MAX), "Connections that may wait to be accepted.")
+
+    workers: int = _workers(_COUNT, "Number of workers.  [default: $WEB_CONCURRENCY, or 1]  Ignored with --reload.")
+    reload: bool = _workers(_FLAG, "Restart when a file changes (for development).")
+    reload_dirs: list[Path] = _workers(
+        Text(several=True, is_path=True), "Directory to watch, not the working one; may be repeated."
+    )
+    reload_includes: list[str] = _workers(
+        Text(several=True), "Pattern of files to watch besides '*.py'; may be repeated. Needs watchfiles."
+    )
+    reload_excludes: list[str] = _workers(
+        Text(several=True),
+        "Pattern of files not to watch besides '.*', '.py[cod]', '.sw.*' and '~*'; may be repeated. Needs watchfiles.",
+    )
+    # What waits for it takes no more than some 10**9, and no infinity.
+    reload_delay: float = _workers(Seconds(most=10**9), "Seconds between two looks at the files.")
+
+    loop: str = _protocols(Named(LOOP_FACTORIES), "Event loop, or an import string of a loop factory.")
+    http: Any = _protocols(Named(HTTP_PROTOCOLS), "HTTP implementation, or an import string of a protocol class.")
+    ws: Any = _protocols(Named(WS_PROTOCOLS), "WebSocket implementation, or an import string of a protocol class.")
+    ws_max_size: int = _protocols(_COUNT, "Largest WebSocket message, in bytes.")
+    ws_max_queue: int = _protocols(_COUNT, "WebSocket messages that may wait for the app.")
+    ws_ping_interval: float | None = _protocols(_SECONDS, "Seconds between two WebSocket pings.")
+    ws_ping_timeout: float | None = _protocols(_SECONDS, "Seconds to wait for the answer to a ping.")
+    ws_per_message_deflate: bool = _protocols(Flag(valued=True), "Offer to compress WebSocket messages.")
+    proxy_headers: bool = _protocols(
+        _FLAG, "Take scheme and client address from X-Forwarded-Proto and X-Forwarded-For of trusted proxies."
+    )
+    forwarded_allow_ips: list[str] | str = _protocols(
+        _ANY,
+        "Proxies to trust: addresses, networks or unix socket paths, separated by commas; '*' trusts everybody.  "
+        "[default: $FORWARDED_ALLOW_IPS, or 127.0.0.1,::1]",
+    )
+    server_header: bool = _protocols(_FLAG, "Send a Server header.")
+    date_header: bool = _protocols(_FLAG, "Send a Date header.")
+    headers: list[tuple[str, str]] = _protocols(Headers(), "Header of every response, as Name:Value; may be repeated.")
+    h11_max_incomplete_event_size: int | None = _protocols(_COUNT, "Bytes of an unfinished head that h11 keeps.")
+
+    limit_concurrency: int | None = _limits(_COUNT, "Connections or tasks beyond which requests are answered with 503.")
+    limit_max_requests: int | None = _limits(Integer(1, optional=True), "Requests after which a worker is replaced.")
+    limit_max_requests_jitter: int = _limits(
+        Integer(),
+        "Add a random number up to this one to --limit-max-requests, so that workers end at different times.",
+        "limit_max_requests",
+    )
+    timeout_keep_alive: int = _limits(_WHOLE, "Seconds after which a connection without a request is closed.")
+    timeout_graceful_shutdown: int | None = _limits(
+        Seconds(whole=True, optional=True),
+        "Seconds that running requests get to finish on shutdown.  [default: no limit]",
+    )
+    timeout_worker_healthcheck: int = _limits(_WHOLE, "Seconds without a sign of life until a worker is replaced.")
+
+    # The numbers are those of Python's ssl module, but for the protocol versions of clients.
+    ssl_certfile: str | os.PathLike[str] | None = _tls(_ANY, "File with the certificate chain (PEM).")
+    ssl_keyfile: str | os.PathLike[str] | None = _tls(_ANY, "File with the private key, if it is not in the former.")
+    ssl_keyfile_password: str | None = _tls(_ANY, "Password of the private key.", "ssl_certfile")
+    ssl_version: int = _tls(OneOf((2, 3, 4, 5, 17)), "Protocol version, a number from Python's ssl module.")
+    ssl_cert_reqs: int = _tls(OneOf((0, 1, 2)), "Client certificates: 0 none, 1 optional, 2 required.", "ssl_certfile")
+    ssl_ca_certs: str | os.PathLike[str] | None = _tls(
+        _ANY, "File with the authorities of client certificates.", "ssl_certfile"
+    )
+    ssl_ciphers: str | None = _tls(_ANY, "Ciphers, in OpenSSL's notation.  [default: its own choice]", "ssl_certfile")
+
+    log_level: str | int | None = _logging(LogLevel(), "Level of the log.  [default: info]")
+    access_log: bool = _logging(_FLAG, "Log every request.")
+    use_colors: bool | None = _logging(Flag(undecided=True), "Colour the log.  [default: on a terminal]")
+    log_config: Any = _logging(Text(is_path=True), "Logging configuration file: .ini, .json or .yaml.")
+
+    app: Any = _only_python(_ANY, "the command's argument")
+    callback_notify: Callable[..., Awaitable[None]] | None = _only_python(_ANY, "a function")
+    timeout_notify: int = _only_python(_WHOLE, "how often `callback_notify` is called")
+    ssl_context_factory: Callable[..., ssl.SSLContext] | None = _only_python(_ANY, "a function")
+
     http2: bool
-    settings: Settings
-    ws: Any
-    ws_max_size: int
-    ws_max_queue: int
-    ws_ping_interval: float | None
-    ws_ping_timeout: float | None
-    ws_per_message_deflate: bool
-    lifespan: Literal["auto", "on", "off"]
-    interface: Literal["auto", "asgi3", "asgi2", "wsgi"]
-    log_config: Any
-    log_level: str | int | None
-    access_log: bool
-    use_colors: bool | None
-    reload: bool
-    reload_delay: float
-    reload_dirs: list[Path]
-    reload_dirs_excludes: list[Path]
-    reload_includes: list[str]
-    reload_excludes: list[str]
-    workers: int
-    workers_from_environment: bool
     worker_class: WorkerClassType
-    proxy_headers: bool
-    forwarded_allow_ips: list[str] | str
-    server_header: bool
-    date_header: bool
-    headers: list[tuple[str, str]]
-    root_path: str
-    limit_concurrency: int | None
-    limit_max_requests: int | None
-    limit_max_requests_jitter: int
-    backlog: int
-    timeout_keep_alive: int
-    timeout_notify: int
-    timeout_graceful_shutdown: int | None
-    timeout_worker_healthcheck: int
-    callback_notify: Callable[..., Awaitable[None]] | None
-    ssl_keyfile: str | os.PathLike[str] | None
-    ssl_certfile: str | os.PathLike[str] | None
-    ssl_keyfile_password: str | None
-    ssl_version: int
-    ssl_cert_reqs: int
-    ssl_ca_certs: str | os.PathLike[str] | None
-    ssl_ciphers: str | None
-    ssl_context_factory: Callable[..., ssl.SSLContext] | None
-    factory: bool
-    h11_max_incomplete_event_size: int | None
-    reset_contextvars: bool
+    settings: Settings
+    reload_dirs_excludes: list[Path]
+    workers_from_environment: bool
+    _runs_without_gil: bool
 
     loaded: bool
     loaded_app: Any
@@ -163,3 +236,7 @@ class ConfigView:
     def get_loop_factory(self) -> Callable[[], asyncio.AbstractEventLoop] | None:
         """What makes the event loop, or None for asyncio's own choice."""
         raise NotImplementedError
+
+
+#: uvicorn's parameters, by name.
+PARAMETERS: dict[str, Parameter] = {name: row for name, row in vars(ConfigView).items() if isinstance(row, Parameter)}

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass, fields
+from collections.abc import Iterator
+from dataclasses import fields
 from typing import Any
 
 import click
@@ -16,17 +17,20 @@ from click.core import ParameterSource
 
 from pounce import names
 from pounce.config.config import DEFAULTS
-from pounce.config.parameters import ONLY_IN_PYTHON, TABLE, ExistingPath, Headers, LogLevel
+from pounce.config.default_headers import check_header
+from pounce.contracts import ONLY_IN_PYTHON, PARAMETERS, Parameter
 from pounce.errors import explain
 from pounce.logs import LOG_LEVELS
 from pounce.settings import GROUPS, Group, file as settings_file
-from pounce.settings.kinds import Flag, Integer, Kind, OneOf
+from pounce.settings.kinds import Flag, Headers, Integer, Kind, LogLevel, OneOf, Text
 
 #: Parameters of `Config` that no flag sets, with the reason.
-NOT_ON_CLI = {name: parameter.help for name, parameter in TABLE[ONLY_IN_PYTHON].items()}
+NOT_ON_CLI = {name: row.help for name, row in PARAMETERS.items() if row.heading == ONLY_IN_PYTHON}
 
-#: Parameters that a flag sets but that `Config` does not have, with the reason.
-NOT_IN_CONFIG = {"app_dir": "`run` puts it on sys.path before the config is made"}
+#: Parameters that a flag sets but that `Config` does not have: `run` puts this one on sys.path before it is made.
+NOT_IN_CONFIG = {
+    "app_dir": Parameter("Application", Text(), "Directory to import APP from.  [default: the working one]")
+}
 
 #: Where the default of the command is not that of `Config`.
 _DEFAULTS = DEFAULTS | {"app_dir": "", "log_config": None}
@@ -48,7 +52,7 @@ class ValueType(click.ParamType):  # type: ignore[type-arg]
             self.fail(f"{exc}.", param, ctx)
 
 
-class HeaderType(ValueType):
+class HeaderType(click.ParamType):  # type: ignore[type-arg]
     """`Name:Value`, split at the first colon into a list of two."""
 
     name = "text"
@@ -60,17 +64,51 @@ class HeaderType(ValueType):
         name, colon, content = value.partition(":")
         if not (name and colon):
             self.fail(f"{value!r} is not of the form Name:Value.", param, ctx)
-        header: list[str] = super().convert([[name, content]], param, ctx)[0]
-        return header
+        try:
+            check_header(name, content)
+        except ValueError as exc:
+            self.fail(f"{exc}.", param, ctx)
+        return [name, content]
 
 
-class ServerOption(click.Option):
-    """An option that says so where one of its environment variables has a wrong value or is not heard."""
+class Option(click.Option):
+    """One option. `parameter` is its name on all ways in, but that a field of a group is `group.field` in Python.
+
+    It says so where one of its environment variables has a wrong value or is not heard.
+    """
+
+    def __init__(
+        self,
+        parameter: str,
+        row: Parameter,
+        default: Any,
+        flags: str,
+        is_uvicorns: bool,
+        group: str = "",
+        field: str = "",
+    ) -> None:
+        self.parameter = parameter
+        self.heading, self.kind, help, _ = row
+        self.preset = default
+        self.flags = flags
+        self.group = group
+        self.field = field
+        kind = self.kind
+        prefixes = (names.ENV_PREFIX, names.ENV_PREFIX_UVICORN) if is_uvicorns else (names.ENV_PREFIX,)
+        #: The environment variables that set it, the winning one first.
+        self.variables = [f"{prefix}_{parameter.upper()}" for prefix in prefixes]
+        # Lists default to nothing given, and shown are the defaults that say something.
+        settings: dict[str, Any] = {"multiple": True} if kind.several else {"default": default}
+        settings["show_default"] = not kind.several and default not in (None, "", False)
+        if isinstance(kind, Flag) and not kind.valued:
+            settings["is_flag"] = True
+        settings |= {"type": _type_of(kind), "metavar": kind.metavar, "envvar": self.variables}
+        super().__init__([flags, parameter], help=help, **settings)
 
     def resolve_envvar_value(self, ctx: click.Context) -> str | None:
         """The value of the first variable that is set; a line on stderr for one that its user may think was heard."""
         found = None
-        for variable in self._variables():
+        for variable in self.variables:
             value = os.environ.get(variable)
             if _is_service_link(variable, value):
                 service = variable.partition("_")[0].lower()
@@ -90,11 +128,8 @@ class ServerOption(click.Option):
             return f"{hint} ({settings_file.path})"
         if source is not ParameterSource.ENVIRONMENT:
             return hint
-        heard = (name for name in self._variables() if os.environ.get(name))
+        heard = (name for name in self.variables if os.environ.get(name))
         return f"{hint} (${next(name for name in heard if not _is_service_link(name, os.environ[name]))})"
-
-    def _variables(self) -> list[str]:
-        return [self.envvar] if isinstance(self.envvar, str) else list(self.envvar or ())
 
 
 def _warn(line: str) -> None:
@@ -106,36 +141,6 @@ def _is_service_link(variable: str, value: str | None) -> bool:
     return variable.endswith("_PORT") and re.match("(tcp|udp|sctp)://", value or "") is not None
 
 
-@dataclass(frozen=True)
-class Option:
-    """One option. `parameter` is its name on all ways in, but that a field of a group is `group.field` in Python."""
-
-    parameter: str
-    heading: str
-    kind: Kind
-    help: str
-    default: Any
-    flags: str
-    environment: list[str]
-    group: str = ""
-    field: str = ""
-
-    def as_click(self) -> click.Option:
-        """The click option. Lists default to nothing given, and shown are the defaults that say something."""
-        settings: dict[str, Any] = {"multiple": True} if self.kind.several else {"default": self.default}
-        settings["show_default"] = not self.kind.several and self.default not in (None, "", False)
-        if isinstance(self.kind, Flag) and not self.kind.valued:
-            settings["is_flag"] = True
-        return ServerOption(
-            [self.flags, self.parameter],
-            help=self.help,
-            type=_type_of(self.kind),
-            metavar=self.kind.metavar,
-            envvar=self.environment,
-            **settings,
-        )
-
-
 def _type_of(kind: Kind) -> Any:
     """The click type of a kind; None is text, or a switch."""
     if isinstance(kind, LogLevel):
@@ -143,54 +148,42 @@ def _type_of(kind: Kind) -> Any:
     if isinstance(kind, OneOf) and all(isinstance(choice, str) for choice in kind.choices):
         return click.Choice(list(kind.choices))
     if isinstance(kind, Headers):
-        return HeaderType(kind)
-    if isinstance(kind, ExistingPath):
+        return HeaderType()
+    if isinstance(kind, Text) and kind.is_path:
         return click.Path(exists=True)
     if isinstance(kind, Flag):
         return bool if kind.valued else None
     return ValueType(kind) if isinstance(kind, Integer | OneOf) else None
 
 
-def _of_uvicorn(name: str, heading: str, kind: Kind, help: str) -> Option:
+def _of_uvicorn(parameter: str, row: Parameter) -> Option:
     """The option of one of uvicorn's parameters."""
-    default = _DEFAULTS[name]
-    flag = _flag(name.removesuffix("s") if kind.several else name)
-    if isinstance(kind, Flag) and not kind.valued and default is not False:
+    default = _DEFAULTS[parameter]
+    flag = _flag(parameter.removesuffix("s") if row.kind.several else parameter)
+    if isinstance(row.kind, Flag) and not row.kind.valued and default is not False:
         flag += f"/--no-{flag[2:]}"
-    return Option(name, heading, kind, help, default, flag, _variables(name, is_uvicorns=True))
+    return Option(parameter, row, default, flag, is_uvicorns=True)
 
 
-def _of_group(group: type[Group]) -> list[Option]:
+def _of_group(group: type[Group]) -> Iterator[Option]:
     """The options of a settings group; that of its leading field has the name and the default of the parameter."""
-    options = []
     for field in fields(group):  # type: ignore[arg-type]
         leads = field.name == group.lead
-        name = group.name if leads else f"{group.name}_{field.name}"
+        parameter = group.name if leads else f"{group.name}_{field.name}"
         default = DEFAULTS[group.name] if leads else getattr(group(), field.name)
         said = field.metadata
-        flag, variables = said["flag"] or _flag(name), _variables(name, said["is_uvicorns"])
-        options.append(
-            Option(name, group.heading, said["kind"], said["help"], default, flag, variables, group.name, field.name)
-        )
-    return options
+        row = Parameter(group.heading, said["kind"], said["help"])
+        flag = said["flag"] or _flag(parameter)
+        yield Option(parameter, row, default, flag, said["is_uvicorns"], group.name, field.name)
 
 
 def _flag(name: str) -> str:
     return f"--{name.replace('_', '-')}"
 
 
-def _variables(name: str, is_uvicorns: bool) -> list[str]:
-    """The environment variables of an option, the winning one first."""
-    prefixes = (names.ENV_PREFIX, names.ENV_PREFIX_UVICORN) if is_uvicorns else (names.ENV_PREFIX,)
-    return [f"{prefix}_{name.upper()}" for prefix in prefixes]
-
-
-_OPTIONS = [
-    _of_uvicorn(name, heading, parameter.kind, parameter.help)
-    for heading, parameters in TABLE.items()
-    if heading != ONLY_IN_PYTHON
-    for name, parameter in parameters.items()
-] + [option for group in GROUPS.values() for option in _of_group(group)]
+_OPTIONS = [_of_uvicorn(name, row) for name, row in (PARAMETERS | NOT_IN_CONFIG).items() if name not in NOT_ON_CLI] + [
+    option for group in GROUPS.values() for option in _of_group(group)
+]
 
 #: The headings of `--help`, in order.
 HEADINGS = list(dict.fromkeys(option.heading for option in _OPTIONS))

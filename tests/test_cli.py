@@ -46,7 +46,7 @@ def test_defaults_are_passed_for_every_option() -> None:
     """The app is the one positional argument; lists that were not given are None."""
     args, kwargs = passed(APP)
     assert args == (APP,)
-    expected = {option.parameter: option.default for option in OPTIONS if option.group in ("", option.parameter)}
+    expected = {option.parameter: option.preset for option in OPTIONS if option.group in ("", option.parameter)}
     assert kwargs == expected | {"log_config": LOGGING_CONFIG, "headers": []}
     assert kwargs["log_config"] is LOGGING_CONFIG
 
@@ -86,9 +86,9 @@ def test_every_option_has_its_environment_variables(option: Any, tmp_path: Path)
     """POUNCE_NAME and, but for what is pounce's own, UVICORN_NAME; the former wins, the flag wins over both."""
     name = option.parameter.upper()
     names_of_it = [f"POUNCE_{name}", f"UVICORN_{name}"]
-    assert option.environment == (names_of_it[:1] if option.group and name != "HTTP2" else names_of_it)
+    assert option.variables == (names_of_it[:1] if option.group and name != "HTTP2" else names_of_it)
     (option_param,) = (param for param in cli.main.params if param.name == option.parameter)
-    assert option_param.envvar == option.environment
+    assert option_param.envvar == option.variables
 
 
 @pytest.mark.parametrize(

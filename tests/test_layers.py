@@ -32,6 +32,7 @@ LAYERS = {
     "pounce.ending": 5,
     "pounce.listeners": 5,
     "pounce.supervisors": 5,
+    "pounce.config.registry": 0,
     "pounce.config": 6,
     "pounce.options": 7,
     "pounce.cli": 7,

@@ -11,7 +11,7 @@ import pytest
 
 from pounce.cli import main
 from pounce.config.config import Config
-from pounce.config.parameters import PARAMETERS
+from pounce.contracts import PARAMETERS
 from pounce.logs import LOGGING_CONFIG
 from pounce.options import HEADINGS, NOT_IN_CONFIG, NOT_ON_CLI, OPTIONS, Option
 from pounce.run import run
@@ -25,7 +25,7 @@ BY_PARAMETER = {option.parameter: option for option in OPTIONS}
 def test_every_parameter_of_config_is_a_flag_or_has_a_reason_not_to_be() -> None:
     """And no flag stands for nothing: it is one of uvicorn's parameters, or a field of a group that is one."""
     assert len(BY_PARAMETER) == len(OPTIONS)
-    assert {*PARAMETERS, *GROUPS} == {*CONFIG, *NOT_IN_CONFIG}
+    assert {*PARAMETERS, *GROUPS} == {*CONFIG}
     assert {option.group or option.parameter for option in OPTIONS} - {*NOT_IN_CONFIG} == {*CONFIG} - {*NOT_ON_CLI}
     assert not set(BY_PARAMETER) & set(NOT_ON_CLI)
     assert not set(NOT_IN_CONFIG) & set(CONFIG)
@@ -49,7 +49,7 @@ def test_defaults_are_the_same_everywhere(option: Option) -> None:
     if option.parameter == "log_config":
         assert expected is LOGGING_CONFIG
         expected = None
-    assert option.default == expected
+    assert option.preset == expected
 
 
 def test_the_numbers_for_tls_are_those_of_the_ssl_module() -> None:
@@ -129,7 +129,7 @@ def test_the_flags_are_uvicorns() -> None:
     for param in main.params:
         if isinstance(param, click.Option) and param.name in BY_PARAMETER:
             option = BY_PARAMETER[param.name]
-            found[option.flags] = (param.make_metavar(context), None if param.multiple else option.default)
+            found[option.flags] = (param.make_metavar(context), None if param.multiple else option.preset)
     assert found.pop("--worker-class") == ("[auto|thread|process]", None)
     assert found.pop("--http2-wire") == ("[native|h2]", "native")
     assert found.pop("--http2-resets") == ("INTEGER", 1000)

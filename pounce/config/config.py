@@ -22,8 +22,8 @@ from pounce import names
 from pounce.asgi import ASGIApplication
 from pounce.binding import bind_socket
 from pounce.config import app_import, logging_setup
+from pounce.config.default_headers import check_header, encoded_headers
 from pounce.config.environment import from_environment, load_env_file
-from pounce.config.parameters import PARAMETERS
 from pounce.config.registry import (
     HTTP_PROTOCOLS,
     LIFESPAN,
@@ -41,7 +41,7 @@ from pounce.config.registry import (
     with_http2,
 )
 from pounce.config.reload_paths import _normalize_dirs, is_dir, resolve_reload_patterns, without_excluded
-from pounce.contracts import ConfigView
+from pounce.contracts import PARAMETERS, ConfigView
 from pounce.errors import ImportFromStringError, StartupFailed
 from pounce.importer import import_from_string
 from pounce.logs import LOGGING_CONFIG
@@ -134,6 +134,8 @@ class Config(ConfigView):
         self.http2 = self.settings.http2.enabled
         self.worker_class = self.settings.worker_class.kind  # type: ignore[assignment]  # until `_set_workers`
         self.headers = self.headers or []
+        for header in self.headers:
+            check_header(*header)
         self.encoded_headers = []
         self._app_is_factory: bool | None = True if self.factory else None
 
@@ -207,7 +209,7 @@ class Config(ConfigView):
         if self.http2:
             self.http_protocol_class = with_http2(self.http_protocol_class, self.settings.http2.wire)
         self.ssl = tls.context_from(self, getattr(self.http_protocol_class, "alpn_protocols", None))
-        self.encoded_headers = self._encode_headers()
+        self.encoded_headers = encoded_headers(self)
         self.ws_protocol_class = resolve("--ws", self.ws, WS_PROTOCOLS)
         self.lifespan_class = import_from_string(LIFESPAN[self.lifespan])
 
@@ -268,12 +270,6 @@ class Config(ConfigView):
         """The socket to listen on, bound and inheritable; says where in the log. Exits with code 3 if it cannot be."""
         return bind_socket(self)
 
-    def _encode_headers(self) -> list[tuple[bytes, bytes]]:
-        encoded = [(name.lower().encode("latin1"), value.encode("latin1")) for name, value in self.headers]
-        if self.server_header and all(name != b"server" for name, _ in encoded):
-            encoded.insert(0, (b"server", names.server_header()))
-        return encoded
-
     def _set_workers(self, workers: int | None, worker_class: WorkerClassType | None) -> None:
         """How many workers, and of which class; where nothing is given, the environment may say it."""
         if workers == 0:
@@ -288,7 +284,7 @@ class Config(ConfigView):
         if self.reload and self.workers > 1:
             logger.warning('"workers" flag is ignored when reloading is enabled.')
         vain = [] if self.http2 else [(f"http2.{name}", "http2") for name in self.settings.http2.changed()]
-        for name, (kind, _, needed) in PARAMETERS.items():
+        for name, (_, kind, _, needed) in PARAMETERS.items():
             if needed and getattr(self, name) != kind.checked(DEFAULTS[name]):
                 vain += [] if (self.is_ssl if needed == "ssl_certfile" else getattr(self, needed)) else [(name, needed)]
         for name, needed in vain:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Any, ClassVar
 
 from pounce.errors import explain, explanation
+from pounce.logs import LOG_LEVELS
 
 
 class Kind:
-    """What a setting may be; this one is any text or object, taken as it is."""
+    """What a setting may be."""
 
     #: None is a value of its own, and passes.
     optional = False
@@ -20,10 +21,8 @@ class Kind:
     #: Whether the flag may be repeated, and the setting is a list.
     several = False
 
-    @property
-    def words(self) -> str:
-        """What follows after "must be"."""
-        return ""
+    #: What follows after "must be".
+    words: str = ""
 
     def read(self, value: Any) -> Any:
         """The value, or what its string stands for. Raises `ValueError` or `TypeError` for anything else."""
@@ -51,13 +50,8 @@ class Integer(Kind):
         self.least = least
         self.most = most
         self.optional = optional
-        self.unit = unit
-
-    @property
-    def words(self) -> str:
-        """See `Kind`."""
-        noun = f"a number of {self.unit}" if self.unit else "an integer"
-        return f"{noun}, at least {self.least}" if self.most is None else f"{noun} from {self.least} to {self.most}"
+        noun = f"a number of {unit}" if unit else "an integer"
+        self.words = f"{noun}, at least {least}" if most is None else f"{noun} from {least} to {most}"
 
     def read(self, value: Any) -> Any:
         """See `Kind`."""
@@ -128,7 +122,7 @@ class OneOf(Kind):
         self.optional = optional
 
     @property
-    def words(self) -> str:
+    def words(self) -> str:  # type: ignore[override]  # the table may be extended
         """See `Kind`."""
         *others, last = map(str, self.choices)
         return f"{', '.join(others)} or {last}"
@@ -141,3 +135,50 @@ class OneOf(Kind):
             if isinstance(value, str) and value.strip() == str(choice):
                 return choice
         raise ValueError(value)
+
+
+class Text(Kind):
+    """A text, or an object as it is. `is_path`: the command asks for a file or directory that exists."""
+
+    def __init__(self, *, several: bool = False, is_path: bool = False) -> None:
+        self.several = several
+        self.is_path = is_path
+
+
+class Named(Text):
+    """One of the names of a table, or an import string, or an object."""
+
+    def __init__(self, table: Collection[str]) -> None:
+        super().__init__()
+        self.metavar = f"[{'|'.join(name for name in table if name != 'none')}]"
+
+
+class LogLevel(Kind):
+    """The name of a level, in any case, or its number."""
+
+    optional = True
+    words = f"{', '.join(LOG_LEVELS)} or a number"
+
+    def read(self, value: Any) -> Any:
+        """See `Kind`. A name stays as it was written."""
+        if isinstance(value, str) and value.lower() in LOG_LEVELS:
+            return value
+        return int(value) if isinstance(value, str) else operator.index(value)
+
+
+class Headers(Kind):
+    """Pairs of a header's name and value."""
+
+    optional = True
+    several = True
+    words = "a list of pairs of a name and a value, both strings"
+
+    def read(self, value: Any) -> Any:
+        """See `Kind`."""
+        if isinstance(value, str | bytes | Mapping):
+            raise TypeError(value)
+        pairs = value if isinstance(value, list) else list(value)
+        for name, content in pairs:
+            if not (isinstance(name, str) and isinstance(content, str)):
+                raise TypeError(name)
+        return pairs

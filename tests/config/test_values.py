@@ -16,7 +16,7 @@ from click.testing import CliRunner
 
 from pounce.cli import main
 from pounce.config.config import Config
-from pounce.config.parameters import PARAMETERS as TABLE
+from pounce.contracts import PARAMETERS as TABLE
 from pounce.errors import explanation
 from pounce.options import OPTIONS
 from pounce.settings.kinds import Flag, Integer, Kind

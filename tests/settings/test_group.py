@@ -105,5 +105,5 @@ def test_every_field_is_an_option(group: type[Group]) -> None:
         full = group.name if name == group.lead else f"{group.name}_{name}"
         assert made.parameter == full
         assert made.flags == f"--{full.replace('_', '-')}"
-        assert made.environment[0] == f"POUNCE_{full.upper()}"
-        assert made.kind.checked(made.default) == made.default
+        assert made.variables[0] == f"POUNCE_{full.upper()}"
+        assert made.kind.checked(made.preset) == made.preset
