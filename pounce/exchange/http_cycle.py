@@ -35,9 +35,10 @@ class ResponseState(enum.IntEnum):
     HEAD_OF_TRAILERS = 2  # the same, where trailers are promised
     BODY = 3  # all of it; trailers are due
     ALL = 4
+    REFUSED = 5  # nothing, and nothing may follow: the app's head was one that no response may have
 
 
-_NOTHING, _HEAD, _HEAD_OF_TRAILERS, _BODY, _ALL = ResponseState
+_NOTHING, _HEAD, _HEAD_OF_TRAILERS, _BODY, _ALL, _REFUSED = ResponseState
 
 #: Takes a message. Returns whether the app may send such messages on and on, and so has to give others their turn.
 Handler = Callable[["RequestResponseCycle", Any], bool]
@@ -299,7 +300,8 @@ class RequestResponseCycle:
     def _unexpected(self, kind: str) -> RuntimeError:
         for expected in self._messages[self.state]:
             return RuntimeError(f"Expected ASGI message '{expected}', but got '{kind}'.")
-        return RuntimeError(f"Unexpected ASGI message '{kind}' sent, after response already completed.")
+        after = "head was refused" if self.state is _REFUSED else "response already completed"
+        return RuntimeError(f"Unexpected ASGI message '{kind}' sent, after {after}.")
 
     def on_start(self, message: Any) -> bool:
         """`http.response.start`."""
@@ -307,11 +309,12 @@ class RequestResponseCycle:
         if not isinstance(status, int) or not 200 <= status < 600:
             raise MisusedByApp(f"Invalid HTTP status code '{status}' in response.")
         # uvicorn: a field that no response may have ends the exchange without a 500, as if the head had been sent.
-        self.state = _HEAD_OF_TRAILERS if message.get("trailers") and self._messages[_HEAD_OF_TRAILERS] else _HEAD
+        self.state = _REFUSED
         if self.waiting_for_100_continue and self.more_body:
             # RFC 9110 section 10.1.1: whether the client still sends the body that it asked about is anybody's guess.
             self.keep_alive = False
         self.writer.send_head(status, message.get("headers", ()), self.is_head, self.keep_alive)
+        self.state = _HEAD_OF_TRAILERS if message.get("trailers") and self._messages[_HEAD_OF_TRAILERS] else _HEAD
         self.waiting_for_100_continue = False
         if self.record is not None:
             self.record.start(status)
@@ -376,6 +379,7 @@ class RequestResponseCycle:
 MESSAGES: Messages = (
     {"http.response.start": RequestResponseCycle.on_start},
     {"http.response.body": RequestResponseCycle.on_response_body},
+    {},
     {},
     {},
     {},
