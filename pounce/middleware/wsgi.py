@@ -16,15 +16,12 @@ from typing import Any, cast
 
 from pounce.asgi import (
     ASGIReceiveCallable,
-    ASGIReceiveEvent,
     ASGISendCallable,
     ASGISendEvent,
     Environ,
     ExcInfo,
-    HTTPResponseStartEvent,
     HTTPScope,
     Scope,
-    StartResponse,
     WSGIApp,
 )
 from pounce.errors import ClientDisconnected, MisusedByApp
@@ -32,11 +29,8 @@ from pounce.names import banner
 
 _CONTENT_HEADERS = {"content-length": "CONTENT_LENGTH", "content-type": "CONTENT_TYPE"}
 
-#: How often a WSGI thread that waits for the loop looks whether anybody still waits for it. Seconds.
-_ABANDONED_CHECK_INTERVAL = 0.5
 
-
-def build_environ(scope: HTTPScope, message: ASGIReceiveEvent, body: io.BytesIO) -> Environ:  # noqa: ARG001
+def build_environ(scope: HTTPScope, message: Any, body: io.BytesIO) -> Environ:  # noqa: ARG001
     """The WSGI environment of a request whose whole body is in `body`.
 
     Text is what PEP 3333 calls native strings: bytes seen as latin-1. `message` is not looked at; it is part of the
@@ -63,10 +57,8 @@ def build_environ(scope: HTTPScope, message: ASGIReceiveEvent, body: io.BytesIO)
         "wsgi.multiprocess": True,
         "wsgi.run_once": False,
     }
-    client = scope.get("client")
-    if client is not None:
+    if client := scope.get("client"):
         environ["REMOTE_ADDR"] = client[0]
-
     for raw_name, raw_value in scope.get("headers", ()):
         name, value = raw_name.decode("latin-1"), raw_value.decode("latin-1")
         key = _CONTENT_HEADERS.get(name) or "HTTP_" + name.upper().replace("-", "_")
@@ -101,50 +93,49 @@ class WSGIResponder:
         self.scope = scope
         self.exc_info: ExcInfo | None = None
         self.response_started = False
-        self._head: HTTPResponseStartEvent | None = None
-        self._abandoned = False
+        self._head: ASGISendEvent | None = None
+        self._sent: concurrent.futures.Future[None] | None = None
+        self._is_abandoned = False
 
     # On the worker's loop
 
     async def __call__(self, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
         """Serve the request. Raises what the app raised; also what it reported through `exc_info`, once it is sent."""
         body = io.BytesIO()
-        more_body = True
-        while more_body:
+        message: Any = {"more_body": True}
+        while message.get("more_body"):
             message = await receive()
             if message["type"] == "http.disconnect":
                 return  # half a body is not a request
-            message = cast(Any, message)
             body.write(message.get("body", b""))
-            more_body = message.get("more_body", False)
         body.seek(0)
 
         environ = build_environ(self.scope, message, body)
         self._loop = asyncio.get_running_loop()
         self._send = send
         try:
-            start_response = cast(StartResponse, self.start_response)
-            await self._loop.run_in_executor(self.executor, self.wsgi, environ, start_response)
+            await self._loop.run_in_executor(self.executor, self.wsgi, environ, self.start_response)
         finally:
-            self._abandoned = True
+            # Where the request's task was cancelled nobody will send for the thread, and it must be able to end.
+            self._is_abandoned = True
+            if self._sent is not None:
+                self._sent.cancel()
         if self.exc_info is not None:
             # The client has its answer; the reason of it belongs into the server's log (uvicorn does the same).
             raise self.exc_info[1].with_traceback(self.exc_info[2])
 
     # On a thread of the pool
 
-    def wsgi(self, environ: Environ, start_response: StartResponse) -> None:
+    def wsgi(self, environ: Environ, start_response: Any) -> None:
         """Run the app and send what it yields."""
-        chunks = cast("Iterable[bytes]", self.app(environ, start_response))
+        chunks: Any = self.app(environ, start_response)
         try:
             for chunk in chunks:
                 self._write(chunk)
             self._send_head()
             self._send_threadsafe({"type": "http.response.body", "body": b"", "more_body": False})
         finally:
-            close = getattr(chunks, "close", None)
-            if close is not None:
-                close()
+            getattr(chunks, "close", lambda: None)()
 
     def start_response(
         self, status: str, response_headers: Iterable[tuple[str, str]], exc_info: ExcInfo | None = None
@@ -182,20 +173,16 @@ class WSGIResponder:
     def _send_threadsafe(self, message: ASGISendEvent) -> None:
         sending = cast("Coroutine[Any, Any, None]", self._send(message))
         try:
-            sent = asyncio.run_coroutine_threadsafe(sending, self._loop)
+            self._sent = asyncio.run_coroutine_threadsafe(sending, self._loop)
         except RuntimeError as exc:  # the loop is closed
             sending.close()
             raise ClientDisconnected from exc
-        while True:
-            try:
-                return sent.result(timeout=_ABANDONED_CHECK_INTERVAL)
-            except TimeoutError:
-                if sent.done():  # it ended in between, or the error is its own
-                    return sent.result()
-                if self._abandoned:
-                    # The request's task was cancelled: nobody will send for us, and this thread must be able to end.
-                    sent.cancel()
-                    raise ClientDisconnected
+        if self._is_abandoned:
+            self._sent.cancel()
+        try:
+            self._sent.result()
+        except concurrent.futures.CancelledError:
+            raise ClientDisconnected from None
 
 
 WSGIMiddleware: type[Any]

@@ -7,6 +7,7 @@ thread class one in all. Knows nothing of: when all of it has to end, and what e
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections import deque
 from collections.abc import Callable
@@ -126,7 +127,7 @@ class Generation:
 
         logger.info(f"Child process [{process.pid}] died")
         if code is None:
-            self.retirement.leaving[process] = None  # killed a moment ago
+            self.retirement.leaving[process] = math.inf  # killed a moment ago
         if not self._promote_replacements(process):
             self._back_off(process, now)
 

@@ -83,7 +83,6 @@ class Multiprocess:
         """Start the processes, keep them running until told to stop, and return when all have ended."""
         pid = os.getpid()
         log_styled(logger, "Started parent process [%s]", pid, fg="cyan", bold=True)
-        self._signals.open()
         try:
             self.init_processes()
             while not self.should_exit.is_set():

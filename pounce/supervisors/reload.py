@@ -8,6 +8,7 @@ Compatible with uvicorn's `supervisors.basereload`.
 from __future__ import annotations
 
 import logging
+import math
 import os
 import signal
 import sys
@@ -55,7 +56,7 @@ class BaseReload:
 
         self._told_to_restart = False
         self._told_at: float | None = None
-        self._kill_at: float | None = None
+        self._kill_at = math.inf
 
     def signal_handler(self, sig: int, frame: FrameType | None) -> None:
         """Take note of SIGINT or SIGTERM. Runs on the main thread."""
@@ -66,7 +67,7 @@ class BaseReload:
         now = time.monotonic()
         if self._told_at is None:
             self._told_at = now
-        elif now - self._told_at >= SIGNAL_ECHO and self._kill_at is None:
+        elif now - self._told_at >= SIGNAL_ECHO and self._kill_at == math.inf:
             # The child has had the second Ctrl+C too, where it came from a terminal, and may be ending by it.
             self._kill_at = now + TIMEOUT_FORCED
         self.should_exit.set()
@@ -82,11 +83,8 @@ class BaseReload:
                 self._told_to_restart = False
                 logger.warning("Received SIGHUP. Reloading...")
             elif changes:
-                logger.warning(
-                    "%s detected changes in %s. Reloading...",
-                    self.reloader_name,
-                    ", ".join(map(_display_path, changes)),
-                )
+                paths = ", ".join(map(_display_path, changes))
+                logger.warning("%s detected changes in %s. Reloading...", self.reloader_name, paths)
             else:
                 continue
             self.restart()
@@ -152,19 +150,19 @@ class BaseReload:
 
     def _wait_for_child(self, or_exit: bool = False) -> bool:
         """Wait until the child has ended, killing it when its time is up; False when told to stop first (`or_exit`)."""
-        begun = time.monotonic()
-        limit = retire_limit(self.config.timeout_graceful_shutdown, is_fit=True)
-        told_so = False
+        now = time.monotonic()
+        kill_at = now + retire_limit(self.config.timeout_graceful_shutdown, is_fit=True)
+        slow_at = now + SLOW_END if kill_at == math.inf else math.inf
         while self.process.exitcode is None:
             if or_exit and self.should_exit.is_set():
                 return False
             now = time.monotonic()
-            if (limit is not None and now - begun >= limit) or (self._kill_at is not None and now >= self._kill_at):
+            if now >= min(kill_at, self._kill_at):
                 logger.warning(f"Child process [{self.process.pid}] did not end in time, killing it.")
                 self.process.kill()
-                limit, self._kill_at, begun = None, None, now
-            elif now - begun >= SLOW_END and not told_so and limit is None:
-                told_so = True
+                kill_at = self._kill_at = math.inf
+            elif now >= slow_at:
+                slow_at = math.inf
                 logger.warning(
                     f"Child process [{self.process.pid}] is still busy with requests. CTRL+C to stop waiting; "
                     "--timeout-graceful-shutdown bounds the wait."

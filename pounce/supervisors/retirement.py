@@ -6,6 +6,7 @@ Belongs to the supervisor's thread. Knows nothing of: why a process has to end, 
 from __future__ import annotations
 
 import logging
+import math
 import signal
 import time
 
@@ -29,9 +30,9 @@ class Retirement:
 
     def __init__(self, config: ConfigView) -> None:
         self.config = config
-        #: Those that had not ended at the last `reap`, with the time (monotonic) at which they are killed; None: they
-        #: may take as long as their clients like, or have been killed.
-        self.leaving: dict[Process, float | None] = {}
+        #: Those that had not ended at the last `reap`, with the time (monotonic) at which they are killed: never, where
+        #: they may take as long as their clients like, or have been killed.
+        self.leaving: dict[Process, float] = {}
 
     def send(self, process: Process) -> None:
         """Let a process finish what it has accepted and end, without waiting for it here."""
@@ -43,8 +44,7 @@ class Retirement:
         if process.exitcode is None and process not in self.leaving:
             logger.info(f"Waiting for child process [{process.pid}]")
             is_fit = process.was_ready and process.pulse is not Pulse.STUCK
-            limit = retire_limit(self.config.timeout_graceful_shutdown, is_fit)
-            self.leaving[process] = None if limit is None else time.monotonic() + limit
+            self.leaving[process] = time.monotonic() + retire_limit(self.config.timeout_graceful_shutdown, is_fit)
 
     def hurry(self, kill_at: float) -> None:
         """Kill at that time (monotonic clock) whoever has not ended by then."""
@@ -55,10 +55,10 @@ class Retirement:
         now = time.monotonic()
         self.leaving = {process: kill_at for process, kill_at in self.leaving.items() if process.exitcode is None}
         for process, kill_at in self.leaving.items():
-            if kill_at is not None and now >= kill_at:
+            if now >= kill_at:
                 logger.warning(f"Child process [{process.pid}] did not end in time, killing it.")
                 process.kill()
-                self.leaving[process] = None
+                self.leaving[process] = math.inf
 
 
 def ended_as_told(exitcode: int | None) -> bool:

@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import contextlib
 import signal
-import socket
 import threading
 from collections.abc import Iterable, Mapping
-from multiprocessing import connection
+from multiprocessing import Pipe, connection
 from types import FrameType
 from typing import Any
 
@@ -43,36 +42,24 @@ class SignalInbox:
 
     def __init__(self) -> None:
         self.queue: list[int] = []
-        self._sender: socket.socket | None = None
-        self._receiver: socket.socket | None = None
+        self._receiver, self._sender = Pipe(duplex=False)
         self._former: dict[int, Any] = {sig: signal.signal(sig, self._on_signal) for sig in SIGNALS}
 
     def _on_signal(self, sig: int, frame: FrameType | None) -> None:
         self.queue.append(sig)
-        if self._sender is not None:
-            with contextlib.suppress(OSError):  # Full, so that the sleeper wakes anyway; or closed: all is over.
-                self._sender.send(b"\0")
-
-    def open(self) -> None:
-        """Let signals end `sleep` from now on."""
-        self._receiver, self._sender = socket.socketpair()
-        self._receiver.setblocking(False)
-        self._sender.setblocking(False)
+        with contextlib.suppress(OSError):  # closed, because all is over
+            if not self._receiver.poll(0):  # one message wakes the sleeper; a full pipe would hold the handler up
+                self._sender.send_bytes(b"\0")
 
     def close(self) -> None:
-        """Undo `open`, and give the signals back to whom they belonged where this is the main thread."""
+        """Give the signals back to whom they belonged where this is the main thread."""
         give_back(self._former)
-        for end in (self._sender, self._receiver):
-            if end is not None:
-                end.close()
-        self._sender = self._receiver = None
+        self._sender.close()
+        self._receiver.close()
 
     def sleep(self, sentinels: Iterable[int], timeout: float) -> list[int]:
         """Wait up to `timeout` seconds for a signal or one of the sentinels; the sentinels that are ready."""
-        receiver = self._receiver
-        waited_for: list[Any] = [*sentinels] if receiver is None else [receiver, *sentinels]
-        ready = connection.wait(waited_for, 0.0 if self.queue else timeout)
-        if receiver is not None and receiver in ready:
-            with contextlib.suppress(BlockingIOError):
-                receiver.recv(4096)
+        ready = connection.wait([self._receiver, *sentinels], 0.0 if self.queue else timeout)
+        if self._receiver in ready:
+            self._receiver.recv_bytes()
         return [sentinel for sentinel in ready if isinstance(sentinel, int)]

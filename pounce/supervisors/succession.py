@@ -6,6 +6,7 @@ Belongs to the supervisor's thread. Knows nothing of: signals, sockets, logging.
 from __future__ import annotations
 
 import enum
+import math
 
 #: Seconds a new process may stay silent (importing with the GIL held, say) before it counts as hung. One that answers
 #: "still starting" is never killed for taking long: a model that loads for minutes is a legitimate startup.
@@ -61,8 +62,8 @@ def backoff(failures: int) -> float:
     return float(min(BACKOFF_FIRST * 2 ** min(failures - 1, 16), BACKOFF_LIMIT))
 
 
-def retire_limit(timeout_graceful_shutdown: float | None, is_fit: bool) -> float | None:
-    """Seconds a process may take to end after it was asked to, or None for no limit."""
+def retire_limit(timeout_graceful_shutdown: float | None, is_fit: bool) -> float:
+    """Seconds a process may take to end after it was asked to."""
     if timeout_graceful_shutdown is not None:
         return timeout_graceful_shutdown + TIMEOUT_RETIRE_MARGIN
-    return None if is_fit else TIMEOUT_RETIRE_UNFIT
+    return math.inf if is_fit else TIMEOUT_RETIRE_UNFIT

@@ -14,7 +14,6 @@ from pounce.supervisors.signals import SignalInbox
 @pytest.fixture
 def inbox() -> Iterator[SignalInbox]:
     inbox = SignalInbox()
-    inbox.open()
     yield inbox
     inbox.close()
 

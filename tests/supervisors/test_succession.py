@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import math
+
 import pytest
 
 from pounce.supervisors.succession import Reason, backoff, retire_limit
@@ -13,9 +15,9 @@ def test_backoff_doubles_up_to_half_a_minute() -> None:
 
 @pytest.mark.parametrize(
     ("timeout", "is_fit", "expected"),
-    [(None, True, None), (None, False, 30.0), (3, True, 13.0), (0, False, 10.0)],
+    [(None, True, math.inf), (None, False, 30.0), (3, True, 13.0), (0, False, 10.0)],
 )
-def test_only_healthy_processes_may_take_for_ever(timeout: int | None, is_fit: bool, expected: float | None) -> None:
+def test_only_healthy_processes_may_take_for_ever(timeout: int | None, is_fit: bool, expected: float) -> None:
     """Without a graceful timeout a healthy process drains as long as its clients like; nothing else does."""
     assert retire_limit(timeout, is_fit) == expected
 
