@@ -139,14 +139,12 @@ def bind_tcp(host: str | None, port: int) -> socket.socket:
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         sock.bind((host or "", port))
-    except (socket.gaierror, UnicodeError) as exc:
+    except BaseException as exc:
         sock.close()
-        raise unresolved(host, exc) from None
-    except OSError as exc:
-        sock.close()
-        raise OSError(exc.errno, f"{exc.strerror}: {host}:{port}") from None
-    except BaseException:
-        sock.close()
+        if isinstance(exc, (socket.gaierror, UnicodeError)):
+            raise unresolved(host, exc) from None
+        if isinstance(exc, OSError):
+            raise OSError(exc.errno, f"{exc.strerror}: {host}:{port}") from None
         raise
     return sock
 
@@ -187,11 +185,9 @@ class SocketFile:
 
     def remove(self) -> None:
         """Remove it, unless it is gone or something else has taken its place."""
-        try:
+        with contextlib.suppress(OSError):  # what is left can be taken over: nobody listens
             if self._identity is not None and _identity(self._path) == self._identity:
                 os.unlink(self._path)
-        except OSError:
-            pass  # what is left can be taken over: nobody listens
 
 
 def inherited(fd: int) -> socket.socket:

@@ -96,7 +96,6 @@ class WorkerPool:
         self._phase_has_changed = asyncio.Event()
         self._acceptor: Acceptor | None = None
         self._started: list[WorkerThread] = []
-        self._left_behind: list[WorkerThread] = []
 
     def load(self) -> None:
         """Import the app, once, before any thread does. Raises UnfitForThreads where that has switched the GIL on."""
@@ -230,7 +229,8 @@ class WorkerPool:
             if self._is_forced():
                 limit = _FORCED_TIMEOUT
             if limit is not None and time.monotonic() - begun >= limit:
-                self._left_behind += left
+                for thread in left:
+                    thread.hurry_threadsafe(Haste.ALL)
                 names = ", ".join(thread.name for thread in left)
                 alive = who_is_alive(*(thread.loop for thread in left))
                 logger.error("Worker thread %s does not end. What keeps it:\n%s", names, alive)
@@ -242,14 +242,13 @@ class WorkerPool:
     def _leave_behind(self, thread: WorkerThread) -> None:
         thread.hurry_threadsafe(Haste.ALL)
         thread.finish_threadsafe()
-        self._left_behind.append(thread)
         stack = stack_of_thread(thread.ident)
         logger.error("Worker thread %s does not end. It is stuck at:\n%s", thread.name, stack)
 
     def abandon(self) -> None:
         """End at once whatever still runs: for a server that was cancelled or failed. After `stop` there is nothing."""
         self.stop_accepting()
-        left = [thread for thread in self.threads if thread.is_alive() and thread not in self._left_behind]
+        left = [thread for thread in self.threads if thread.is_alive() and thread.haste is not Haste.ALL]
         for thread in left:
             thread.hurry_threadsafe(Haste.ALL)
             thread.retire_threadsafe(0.0)

@@ -70,7 +70,7 @@ class WorkerThread(threading.Thread):
         self._retire = asyncio.Event()
         self._finish = asyncio.Event()
         self._linger = 0.0
-        self._haste = Haste.NONE
+        self.haste = Haste.NONE
         self._handed_over = 0  # written by the acceptor's thread alone, as `Worker.adopted` is by this one
         self._inbox: deque[Accepted] = deque()
         self._is_called = False
@@ -100,7 +100,7 @@ class WorkerThread(threading.Thread):
 
     def hurry_threadsafe(self, haste: Haste) -> None:
         """Wait for so much no longer."""
-        self._haste = max(self._haste, haste)
+        self.haste = max(self.haste, haste)
         if haste is Haste.ALL and self.worker is not None:
             self._call(self.worker.abort_connections)
 
@@ -168,7 +168,7 @@ class WorkerThread(threading.Thread):
             self._adopt()
             await worker.retire_connections(self._linger, self._is_drained)
             await worker.wait_drained(self._is_drained, log=False)
-            if self._haste >= Haste.CUT:
+            if self.haste >= Haste.CUT:
                 await worker.cut_short()
             self._reach(Phase.DRAINED)
             await self._finish.wait()
@@ -184,10 +184,10 @@ class WorkerThread(threading.Thread):
         self._report()
 
     def _is_drained(self) -> bool:
-        return self._haste >= Haste.REQUESTS
+        return self.haste >= Haste.REQUESTS
 
     def _is_forced(self) -> bool:
-        return self._haste is Haste.ALL
+        return self.haste is Haste.ALL
 
     async def _tick_on(self, worker: Worker) -> None:
         while True:

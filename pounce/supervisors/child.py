@@ -2,12 +2,13 @@
 
 `get_subprocess` runs in the parent, on the supervisor's thread; `subprocess_started` is the child's main thread. Knows
 nothing of: which server the child runs (`target`), how it is launched (`launch`), how an orphan ends (`orphan`), health
-checks, reload.
-Answers to: uvicorn's `_subprocess` (spawn start method, stdin handed on, logging configured again, a silent Ctrl+C).
+checks, reload. Compatible with uvicorn's `_subprocess`: spawn start method, stdin handed on, logging configured again,
+a silent Ctrl+C.
 """
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import multiprocessing
 import os
@@ -36,11 +37,13 @@ def get_subprocess(config: ConfigView, target: Callable[..., None], sockets: lis
 
     Parent side. All three arguments are pickled when the process is started; the sockets stay open here.
     """
-    _hand_on_gil_option()
-    try:
-        stdin_fileno: int | None = sys.stdin.fileno()
-    except (AttributeError, OSError):  # No stdin at all (pythonw, a daemon), or one that is no file.
-        stdin_fileno = None
+    # The spawn method does not pass `-X gil=...` on by itself.
+    choice: Any = sys._xoptions.get("gil")
+    if choice in ("0", "1"):
+        os.environ.setdefault("PYTHON_GIL", choice)
+    stdin_fileno: int | None = None
+    with contextlib.suppress(AttributeError, OSError):  # No stdin at all (pythonw, a daemon), or one that is no file.
+        stdin_fileno = sys.stdin.fileno()
     return spawn.Process(
         target=subprocess_started,
         kwargs={"config": config, "target": target, "sockets": sockets, "stdin_fileno": stdin_fileno},
@@ -58,12 +61,13 @@ def subprocess_started(
     """
     try:
         if stdin_fileno is not None:
-            try:
+            with contextlib.suppress(OSError):  # A descriptor that was not handed down; only 0, 1 and 2 are.
                 sys.stdin = os.fdopen(stdin_fileno, closefd=False)
-            except OSError:  # A descriptor that was not handed down; only 0, 1 and 2 are.
-                pass
         config.configure_logging()
-        _watch_parent(config, target, sockets)
+        parent = multiprocessing.parent_process()
+        if parent is not None:  # no orphans on the port
+            heartbeats = getattr(getattr(target, "__self__", None), "heartbeats", list)
+            ParentWatch(config, sockets, heartbeats).start(parent.sentinel)
         target(sockets=sockets)
     except KeyboardInterrupt:
         pass
@@ -77,18 +81,3 @@ def subprocess_started(
             raise
         logger.error(found[0])
         raise StartupFailed(found[1]) from exc
-
-
-def _hand_on_gil_option() -> None:
-    """Let children run with the `-X gil=...` of this process, which the spawn method does not pass on by itself."""
-    choice: Any = sys._xoptions.get("gil")
-    if choice in ("0", "1"):
-        os.environ.setdefault("PYTHON_GIL", choice)
-
-
-def _watch_parent(config: ConfigView, target: Callable[..., None], sockets: list[socket]) -> None:
-    """Let this process end once its parent is gone: no orphans on the port."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        heartbeats = getattr(getattr(target, "__self__", None), "heartbeats", list)
-        ParentWatch(config, sockets, heartbeats).start(parent.sentinel)

@@ -17,16 +17,10 @@ from socket import socket
 from pounce.contracts import ConfigView, EffectiveWorkerClass
 from pounce.errors import NEEDS_PROCESSES, STARTUP_FAILURE, StartupFailed
 from pounce.names import LOGGER_ERROR
+from pounce.supervisors import succession as rules
 from pounce.supervisors.retirement import Retirement
 from pounce.supervisors.server_process import Process
-from pounce.supervisors.succession import (
-    QUICK_DEATH,
-    RESPAWN_INTERVAL,
-    TIMEOUT_STARTUP,
-    TIMEOUT_STARTUP_SILENCE,
-    Reason,
-    backoff,
-)
+from pounce.supervisors.succession import Reason, backoff
 
 #: How long one look at a starting process may wait for its answer.
 READY_POLL = 0.05
@@ -135,9 +129,9 @@ class Generation:
         """Set the time at which a dead process's place is filled again."""
         if process.has_served():
             process.failures = 0
-            process.respawn_at = now if process.exitcode == 0 else max(now, process.started_at + RESPAWN_INTERVAL)
+            process.respawn_at = now if process.exitcode == 0 else max(now, process.started_at + rules.RESPAWN_INTERVAL)
             return
-        quick = now - process.started_at < QUICK_DEATH
+        quick = now - process.started_at < rules.QUICK_DEATH
         if not quick:
             process.failures = 0
         delay = backoff(process.failures)
@@ -272,13 +266,15 @@ class Generation:
                     continue
                 when = "as soon as it served" if has_served else "before it was ready"
                 why = f"New child process [{dead.pid}] ended with exit code {dead.exitcode} {when}"
-                self._give_up(succession, why, RESPAWN_INTERVAL if has_served else None)
+                self._give_up(succession, why, rules.RESPAWN_INTERVAL if has_served else None)
             elif all(process.is_ready(timeout=READY_POLL) for process in succession.new):
                 self.succession = None
                 self._ever_ready = True
                 self._take_place(succession.old, succession.new)
                 self.retirement.send(succession.old)
-            elif now >= succession.deadline or any(p.silent_for(now) > TIMEOUT_STARTUP_SILENCE for p in succession.new):
+            elif now >= succession.deadline or any(
+                p.silent_for(now) > rules.TIMEOUT_STARTUP_SILENCE for p in succession.new
+            ):
                 self._give_up(succession, f"New child process [{succession.new[0].pid}] was not ready in time")
             else:
                 return
@@ -290,7 +286,7 @@ class Generation:
                 continue  # Gone meanwhile, by a crash or SIGTTOU: its place has been filled or is about to be.
             if reason is Reason.NEEDS_PROCESSES and self._may_fall_back():
                 self._fall_back(old)
-            succession = Succession(old, [], reason, time.monotonic() + TIMEOUT_STARTUP)
+            succession = Succession(old, [], reason, time.monotonic() + rules.TIMEOUT_STARTUP)
             try:
                 succession.new = self._spawn_replacements(old)
             except OSError as exc:

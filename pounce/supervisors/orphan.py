@@ -13,6 +13,7 @@ Knows nothing of: which server the child runs; it is handed what tells the age o
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import signal
@@ -24,11 +25,8 @@ from collections.abc import Callable, Sequence
 from multiprocessing import connection
 
 from pounce.contracts import ConfigView
+from pounce.supervisors.succession import retire_limit
 from pounce.watchdog import watchdog
-
-#: Seconds an orphan may take to finish its requests where no graceful timeout is set, and what it gets on top of one.
-TIMEOUT_ORPHAN = 30.0
-ORPHAN_MARGIN = 10.0
 
 #: Seconds after which a listener that still listens is taken from its loop. One that turns needs a tenth of it.
 TIMEOUT_LISTENERS = 1.0
@@ -44,11 +42,7 @@ class ParentWatch:
     """Waits for the end of the parent. Made on the child's main thread, which is the one that gets the SIGTERM."""
 
     def __init__(self, config: ConfigView, sockets: Sequence[socket.socket], heartbeats: Heartbeats) -> None:
-        self._limit = (
-            TIMEOUT_ORPHAN
-            if config.timeout_graceful_shutdown is None
-            else config.timeout_graceful_shutdown + ORPHAN_MARGIN
-        )
+        self._limit = retire_limit(config.timeout_graceful_shutdown, is_fit=False)
         self._limit_blocked = config.timeout_worker_healthcheck or math.inf
         self._heartbeats = heartbeats
         self._listeners = [(sock, _identity(sock)) for sock in sockets]
@@ -87,13 +81,11 @@ class ParentWatch:
         if sys.platform == "win32":
             return  # A socket there is no descriptor.
         for sock, identity in listeners:
-            try:
+            with contextlib.suppress(OSError):  # Closed just now.
                 # Once it is closed its number may be that of a client's connection.
                 if sock.fileno() != -1 and _identity(sock) == identity:
                     with socket.socket(sock.family, sock.type) as idle:
                         os.dup2(idle.fileno(), sock.fileno(), inheritable=False)
-            except OSError:
-                pass  # Closed just now.
 
 
 def _identity(sock: socket.socket) -> tuple[int, int]:

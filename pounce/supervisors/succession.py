@@ -19,8 +19,8 @@ TIMEOUT_STARTUP = 600.0
 #: Seconds a process gets on top of `timeout_graceful_shutdown` before it is killed: for its lifespan's shutdown.
 TIMEOUT_RETIRE_MARGIN = 10.0
 
-#: What a process with a stuck loop (its other loops have requests to finish), or one that never came up, gets where no
-#: graceful timeout is set.
+#: What a process with a stuck loop (its other loops have requests to finish), one that never came up, or one whose
+#: parent is gone gets where no graceful timeout is set.
 TIMEOUT_RETIRE_UNFIT = 30.0
 
 #: Seconds between "force quit" and SIGKILL.

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 from pounce.config.config import Config
-from pounce.supervisors import orphan
 from pounce.supervisors.orphan import ParentWatch
 from tests.supervisors.apps import app
 
@@ -22,9 +21,9 @@ ORPHAN = """
 import os, signal, sys, threading
 sys.path[:0] = {path!r}
 from pounce.config.config import Config
-from pounce.supervisors import orphan
+from pounce.supervisors import orphan, succession
 
-orphan.ORPHAN_MARGIN = {margin}
+succession.TIMEOUT_RETIRE_MARGIN = {margin}
 signal.signal(signal.SIGTERM, lambda *_: print("told", flush=True))
 read, write = os.pipe()
 config = Config("x:y", timeout_graceful_shutdown=0, timeout_worker_healthcheck={healthcheck})
@@ -46,7 +45,6 @@ def test_an_orphan_that_does_not_end_is_ended() -> None:
     code, output, log = run_orphan(0.2, [("a", 0.0)])
     assert (code, output) == (1, b"told\n")
     assert b"The parent of this process is gone, and it does not end by itself." in log
-    assert orphan.TIMEOUT_ORPHAN > 0
 
 
 def test_an_orphan_of_which_no_loop_turns_is_ended() -> None:
