@@ -1,7 +1,7 @@
 """Tells when an import has switched the GIL back on, and which one did.
 
 CPython re-enables the GIL for the whole process when an extension is imported that does not declare itself safe without
-it. Runs on: the server's thread. Answers to: CPython's free-threading HOWTO; PYTHON_GIL=0 forbids the switch.
+it. Runs on: the server's thread. See CPython's free-threading HOWTO; PYTHON_GIL=0 forbids the switch.
 """
 
 from __future__ import annotations

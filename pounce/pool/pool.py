@@ -58,22 +58,18 @@ class PoolState:
     @property
     def connections(self) -> set[Any]:
         """Open connections of this process."""
-        return set().union(*(_snapshot(thread.state.connections) for thread in self._threads))
+        # Free-threaded CPython locks a set while it is copied: its thread may be changing it.
+        return set().union(*(thread.state.connections.copy() for thread in self._threads))
 
     @property
     def tasks(self) -> set[asyncio.Task[None]]:
         """Running exchanges of this process."""
-        return set().union(*(_snapshot(thread.state.tasks) for thread in self._threads))
+        return set().union(*(thread.state.tasks.copy() for thread in self._threads))
 
     @property
     def default_headers(self) -> list[tuple[bytes, bytes]]:
         """The first worker's default headers."""
         return self._threads[0].state.default_headers
-
-
-def _snapshot(live: set[Any]) -> set[Any]:
-    """A copy of a set that another thread changes: free-threaded CPython locks the set while it is copied."""
-    return live.copy()
 
 
 class UnfitForThreads(Exception):

@@ -21,6 +21,7 @@ import time
 from collections.abc import Callable
 from multiprocessing import Pipe
 from socket import socket
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 from pounce.contracts import ConfigView, EffectiveWorkerClass
@@ -85,7 +86,10 @@ class Process:
     ) -> None:
         self.config = config
         self.worker_class = worker_class or config.effective_worker_class
-        self._server = None if target is None else _server_behind(target)
+        owner = getattr(target, "__self__", None)
+        if target is not None and not hasattr(owner, "started"):
+            owner = SimpleNamespace(run=target, started=True)  # whether that is ready, nobody can tell
+        self._server: Any = owner
         self.parent_conn, self.child_conn = Pipe()
         # A pipe of its own for the one thing that must not be late: answers to health checks come when asked for.
         self._start_reader, self._start_writer = Pipe(duplex=False)
@@ -110,13 +114,8 @@ class Process:
 
     def __getstate__(self) -> dict[str, Any]:
         # The child gets its own end of the pipe only: holding the parent's as well would hide the parent's death.
-        return {
-            "config": self.config,
-            "worker_class": self.worker_class,
-            "_server": self._server,
-            "child_conn": self.child_conn,
-            "_start_writer": self._start_writer,
-        }
+        kept = ("config", "worker_class", "_server", "child_conn", "_start_writer")
+        return {name: value for name, value in vars(self).items() if name in kept}
 
     # In the parent
 
@@ -334,18 +333,3 @@ class Process:
             recycle=bool(getattr(server, "wants_recycling", False)),
             needs_processes=bool(getattr(server, "wants_processes", False)),
         )
-
-
-class _PlainTarget:
-    """A function of `sockets` in a server's place. Whether it is ready, nobody can tell: it counts as such."""
-
-    started = True
-
-    def __init__(self, target: Callable[..., None]) -> None:
-        self.run = target
-
-
-def _server_behind(target: Callable[..., None]) -> Any:
-    """The server whose `run` method `target` is, or something that looks like one."""
-    owner = getattr(target, "__self__", None)
-    return owner if hasattr(owner, "started") else _PlainTarget(target)

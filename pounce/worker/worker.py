@@ -145,11 +145,7 @@ class Worker:
             await asyncio.sleep(0)  # connections that are just being made
             deadline = time.monotonic() + linger
             for connection in list(self.state.connections):
-                shutdown_when_idle = getattr(connection, "shutdown_when_idle", None)
-                if shutdown_when_idle is not None:
-                    shutdown_when_idle()
-                else:
-                    connection.shutdown()
+                getattr(connection, "shutdown_when_idle", connection.shutdown)()
             while (self.state.connections or self._connecting) and time.monotonic() < deadline and not is_forced():
                 await asyncio.sleep(0.02)
                 self.heartbeat = time.monotonic()
