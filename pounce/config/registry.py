@@ -1,7 +1,7 @@
 """What the short names of `--http`, `--ws`, `--loop`, `--lifespan` and `--interface` stand for.
 
 The tables are plain dictionaries that users may extend, as with uvicorn. Modules named here are imported only when a
-config is loaded. Knows nothing of: the config.
+config is loaded.
 """
 
 from __future__ import annotations
@@ -47,43 +47,14 @@ LOOP_FACTORIES: dict[str, str | None] = {
     "zuvloop": "pounce.worker.loops:zuvloop_loop_factory",
 }
 
-#: uvicorn's own import strings, for settings that spell them out: its modules and the short names they stand for.
-UVICORN_ALIASES: dict[str, str | None] = {
-    "uvicorn.protocols.http.auto:AutoHTTPProtocol": HTTP_PROTOCOLS["auto"],
-    "uvicorn.protocols.http.h11_impl:H11Protocol": HTTP_PROTOCOLS["h11"],
-    "uvicorn.protocols.http.httptools_impl:HttpToolsProtocol": HTTP_PROTOCOLS["httptools"],
-    "uvicorn.protocols.http.zttp_impl:ZttpProtocol": HTTP_PROTOCOLS["zttp"],
-    "uvicorn.protocols.http.auto_zttp_impl:AutoZttpProtocol": "pounce.connection.http2_auto_zttp:AutoZttpProtocol",
-    "uvicorn.protocols.http.zttp_h2_impl:ZttpH2Protocol": "pounce.connection.http2:HTTP2Protocol",
-    "uvicorn.protocols.websockets.auto:AutoWebSocketsProtocol": WS_PROTOCOLS["auto"],
-    "uvicorn.protocols.websockets.websockets_impl:WebSocketProtocol": WS_PROTOCOLS["websockets"],
-    "uvicorn.protocols.websockets.websockets_sansio_impl:WebSocketsSansIOProtocol": WS_PROTOCOLS["websockets-sansio"],
-    "uvicorn.protocols.websockets.wsproto_impl:WSProtocol": WS_PROTOCOLS["wsproto"],
-    "uvicorn.loops.auto:auto_loop_factory": LOOP_FACTORIES["auto"],
-    "uvicorn.loops.asyncio:asyncio_loop_factory": LOOP_FACTORIES["asyncio"],
-    "uvicorn.loops.uvloop:uvloop_loop_factory": LOOP_FACTORIES["uvloop"],
-    "uvicorn.loops.zuvloop:zuvloop_loop_factory": LOOP_FACTORIES["zuvloop"],
-}
-#: The same of who replaced the word everywhere: `pounce.loops` and so on exist, but stand for built-in names, too.
-UVICORN_ALIASES |= {f"pounce{name.removeprefix('uvicorn')}": target for name, target in UVICORN_ALIASES.items()}
-
-#: (flag, name) -> the package that must be installed; the package's name on the index equals its import name.
-_PACKAGES = {
-    ("--http", "httptools"): "httptools",
-    ("--http", "zttp"): "zttp",
-    ("--http2-wire", "h2"): "h2",
-    ("--ws", "websockets"): "websockets",
-    ("--ws", "websockets-sansio"): "websockets",
-    ("--ws", "wsproto"): "wsproto",
-    ("--loop", "uvloop"): "uvloop",
-    ("--loop", "zuvloop"): "zuvloop",
-}
+#: The names that need a package of that name to be installed.
+_PACKAGES = {"httptools", "zttp", "h2", "websockets", "wsproto", "uvloop", "zuvloop"}
 
 
 def require_package(flag: str, name: Any) -> None:
     """Raise an explained `ModuleNotFoundError` if the named implementation needs a package that is not installed."""
-    package = _PACKAGES.get((flag, name)) if isinstance(name, str) else None
-    if package is not None and importlib.util.find_spec(package) is None:
+    package = name.removesuffix("-sansio") if isinstance(name, str) else None
+    if package in _PACKAGES and importlib.util.find_spec(package) is None:
         line = f"{flag} {name} needs the {package} package: pip install {package}"
         raise explain(ModuleNotFoundError(line, name=package), line)
 
@@ -108,7 +79,7 @@ def with_http2(http1_class: Any, wire: str) -> Any:
 
 def is_built_in(name: Any, table: dict[str, Any]) -> bool:
     """Whether the name, short or spelled out, is one of `table`."""
-    return isinstance(name, str) and (name in table or _target(name, table) in table.values())
+    return isinstance(name, str) and (name in table or _target(name, table).startswith("pounce."))
 
 
 def resolve(flag: str, name: Any, table: dict[str, Any]) -> Any:
@@ -126,6 +97,10 @@ def resolve(flag: str, name: Any, table: dict[str, Any]) -> Any:
 
 
 def _target(name: str, table: dict[str, Any]) -> Any:
-    target = table.get(name, name)
-    # Under the import shim uvicorn's module paths exist.
-    return target if names.product() == "uvicorn" else UVICORN_ALIASES.get(target, target)
+    """The import string behind a name. uvicorn's own ones are found below our name, as `pounce.loops` and so on are.
+
+    Not under the import shim, where uvicorn's paths exist.
+    """
+    if name not in table and names.product() != "uvicorn" and name.startswith(("uvicorn.protocols.", "uvicorn.loops.")):
+        return f"pounce{name.removeprefix('uvicorn')}"
+    return table.get(name, name)

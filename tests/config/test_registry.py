@@ -77,7 +77,44 @@ def test_every_name_of_a_type_is_in_its_table() -> None:
         assert set(literal.__args__) == set(table)  # type: ignore[attr-defined]
 
 
-@pytest.mark.parametrize("target", sorted({t for t in registry.UVICORN_ALIASES.values() if t}))
+TABLES = (registry.HTTP_PROTOCOLS, registry.WS_PROTOCOLS, registry.LIFESPAN, registry.LOOP_FACTORIES)
+
+
+@pytest.mark.parametrize("target", sorted({target for table in TABLES for target in table.values() if target}))
 def test_every_implementation_exists(target: str) -> None:
     """No entry points to a module that is not there."""
     assert importlib.util.find_spec(target.partition(":")[0]) is not None
+
+
+@pytest.mark.parametrize(
+    "name,short",
+    [
+        ("protocols.http.auto:AutoHTTPProtocol", "auto"),
+        ("protocols.http.h11_impl:H11Protocol", "h11"),
+        ("protocols.http.httptools_impl:HttpToolsProtocol", "httptools"),
+        ("protocols.http.zttp_impl:ZttpProtocol", "zttp"),
+        ("protocols.http.auto_zttp_impl:AutoZttpProtocol", "pounce.connection.http2_auto_zttp:AutoZttpProtocol"),
+        ("protocols.http.zttp_h2_impl:ZttpH2Protocol", "pounce.connection.http2:HTTP2Protocol"),
+        ("protocols.websockets.auto:AutoWebSocketsProtocol", "auto"),
+        ("protocols.websockets.websockets_impl:WebSocketProtocol", "websockets"),
+        ("protocols.websockets.websockets_sansio_impl:WebSocketsSansIOProtocol", "websockets-sansio"),
+        ("protocols.websockets.wsproto_impl:WSProtocol", "wsproto"),
+        ("loops.auto:auto_loop_factory", "auto"),
+        ("loops.asyncio:asyncio_loop_factory", "asyncio"),
+        ("loops.uvloop:uvloop_loop_factory", "uvloop"),
+        ("loops.zuvloop:zuvloop_loop_factory", "zuvloop"),
+    ],
+)
+@pytest.mark.parametrize("package", ["uvicorn", "pounce"])
+@pytest.mark.filterwarnings("ignore")
+def test_uvicorns_import_strings_stand_for_ours(package: str, name: str, short: str) -> None:
+    """And so do the same of who replaced the word everywhere."""
+    flag, table = {
+        "protocols.http": ("--http", registry.HTTP_PROTOCOLS),
+        "protocols.websockets": ("--ws", registry.WS_PROTOCOLS),
+    }.get(name.rpartition(".")[0], ("--loop", registry.LOOP_FACTORIES))
+    spelled = f"{package}.{name}"
+    if short.endswith("zuvloop"):
+        pytest.importorskip("zuvloop")
+    assert registry.is_built_in(spelled, table)
+    assert registry.resolve(flag, spelled, table) is registry.resolve(flag, short, table)
