@@ -19,14 +19,8 @@ from typing import IO, TYPE_CHECKING, Any
 from pounce import names
 from pounce.asgi import ASGIApplication
 from pounce.binding import SocketFile
+from pounce.config import registry
 from pounce.config.config import Config
-from pounce.config.registry import (
-    HTTPProtocolType,
-    InterfaceType,
-    LifespanType,
-    LoopFactoryType,
-    WSProtocolType,
-)
 from pounce.errors import STARTUP_FAILURE
 from pounce.importer import on_demand
 from pounce.logs import LOGGING_CONFIG
@@ -53,17 +47,17 @@ def run(
     port: int = 8000,
     uds: str | None = None,
     fd: int | None = None,
-    loop: LoopFactoryType | str = "auto",
-    http: type[asyncio.Protocol] | HTTPProtocolType | str = "auto",
+    loop: registry.LoopFactoryType | str = "auto",
+    http: type[asyncio.Protocol] | registry.HTTPProtocolType | str = "auto",
     http2: bool | Http2 | Mapping[str, Any] = False,
-    ws: type[asyncio.Protocol] | WSProtocolType | str = "auto",
+    ws: type[asyncio.Protocol] | registry.WSProtocolType | str = "auto",
     ws_max_size: int = 16 * 1024 * 1024,
     ws_max_queue: int = 32,
     ws_ping_interval: float | None = 20.0,
     ws_ping_timeout: float | None = 20.0,
     ws_per_message_deflate: bool = True,
-    lifespan: LifespanType = "auto",
-    interface: InterfaceType = "auto",
+    lifespan: registry.LifespanType = "auto",
+    interface: registry.InterfaceType = "auto",
     reload: bool = False,
     reload_dirs: list[str] | str | None = None,
     reload_includes: list[str] | str | None = None,

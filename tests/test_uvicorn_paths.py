@@ -89,8 +89,8 @@ def test_gunicorn_finds_the_workers(name: str) -> None:
 def test_an_import_string_stands_for_the_built_in_name() -> None:
     """`--loop pounce.loops.asyncio:asyncio_loop_factory` is `--loop asyncio`, as with uvicorn's spelling."""
     name = "pounce.loops.asyncio:asyncio_loop_factory"
-    assert registry.is_built_in(name, registry.LOOP_FACTORIES)
-    assert registry.resolve("--loop", name, registry.LOOP_FACTORIES) is asyncio_loop_factory
+    assert registry.is_built_in("--loop", name)
+    assert registry.resolve("--loop", name) is asyncio_loop_factory
 
 
 def test_importing_the_paths_is_no_matter_for_the_server() -> None:

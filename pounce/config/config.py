@@ -1,8 +1,8 @@
 """Config: every setting of a server under one name each, and the methods that turn settings into objects.
 
 Made in the parent process, sent to child processes by pickling (before `load`), copied for each worker thread
-(`for_worker`). The work is done by the other modules of this package. Answers to: uvicorn's `Config`, whose
-parameters, attributes and methods these are; `worker_class` is pounce's own.
+(`for_worker`). The work is done by the other modules of this package. Parameters, attributes and methods are those of
+uvicorn's `Config`; the groups of `pounce.settings` are pounce's own.
 """
 
 from __future__ import annotations
@@ -21,25 +21,9 @@ from typing import IO, TYPE_CHECKING, Any, Self
 from pounce import names
 from pounce.asgi import ASGIApplication
 from pounce.binding import bind_socket
-from pounce.config import app_import, logging_setup
+from pounce.config import app_import, logging_setup, registry
 from pounce.config.default_headers import check_header, encoded_headers
 from pounce.config.environment import from_environment, load_env_file
-from pounce.config.registry import (
-    HTTP_PROTOCOLS,
-    LIFESPAN,
-    LOOP_FACTORIES,
-    WS_PROTOCOLS,
-    HTTPProtocolType,
-    InterfaceType,
-    LifespanType,
-    LoopFactoryType,
-    WSProtocolType,
-    is_built_in,
-    require_http2,
-    require_package,
-    resolve,
-    with_http2,
-)
 from pounce.config.reload_paths import _normalize_dirs, is_dir, resolve_reload_patterns, without_excluded
 from pounce.contracts import PARAMETERS, ConfigView
 from pounce.errors import ImportFromStringError, StartupFailed
@@ -71,22 +55,22 @@ class Config(ConfigView):
         port: int = 8000,
         uds: str | None = None,
         fd: int | None = None,
-        loop: LoopFactoryType | str = "auto",
-        http: type[asyncio.Protocol] | HTTPProtocolType | str = "auto",
+        loop: registry.LoopFactoryType | str = "auto",
+        http: type[asyncio.Protocol] | registry.HTTPProtocolType | str = "auto",
         http2: bool | Http2 | Mapping[str, Any] = False,
-        ws: type[asyncio.Protocol] | WSProtocolType | str = "auto",
+        ws: type[asyncio.Protocol] | registry.WSProtocolType | str = "auto",
         ws_max_size: int = 16 * 1024 * 1024,
         ws_max_queue: int = 32,
         ws_ping_interval: float | None = 20.0,
         ws_ping_timeout: float | None = 20.0,
         ws_per_message_deflate: bool = True,
-        lifespan: LifespanType = "auto",
+        lifespan: registry.LifespanType = "auto",
         env_file: str | os.PathLike[str] | None = None,
         log_config: dict[str, Any] | str | os.PathLike[str] | RawConfigParser | IO[Any] | None = LOGGING_CONFIG,
         log_level: str | int | None = None,
         access_log: bool = True,
         use_colors: bool | None = None,
-        interface: InterfaceType = "auto",
+        interface: registry.InterfaceType = "auto",
         reload: bool = False,
         reload_dirs: list[str] | str | None = None,
         reload_delay: float = 0.25,
@@ -141,7 +125,7 @@ class Config(ConfigView):
 
         self.loaded = False
         self.configure_logging()
-        self._set_reload_paths(reload_dirs, reload_includes, reload_excludes)
+        self._set_reload_paths()
 
         if env_file is not None:
             load_env_file(env_file)
@@ -165,9 +149,9 @@ class Config(ConfigView):
         (not under the reloader, where it may be about to be written).
         """
         if self.http2:
-            require_http2(self.settings.http2.wire)
+            registry.require_http2(self.settings.http2.wire)
         for flag, name in (("--http", self.http), ("--ws", self.ws), ("--loop", self.loop)):
-            require_package(flag, name)
+            registry.require_package(flag, name)
         if self.is_ssl:
             # Here, since a parent without TLS needs no OpenSSL.
             from pounce.config import tls
@@ -186,14 +170,18 @@ class Config(ConfigView):
         Our own modules only, with what they need; what is wrong with them, `load` says.
         """
         with contextlib.suppress(ImportError):
-            if is_built_in(self.http, HTTP_PROTOCOLS):
-                http_protocol_class = resolve("--http", self.http, HTTP_PROTOCOLS)
+            if registry.is_built_in("--http", self.http):
+                http_protocol_class = registry.resolve("--http", self.http)
                 if self.http2:
-                    with_http2(http_protocol_class, self.settings.http2.wire)
+                    registry.with_http2(http_protocol_class, self.settings.http2.wire)
         with contextlib.suppress(ImportError):
-            if is_built_in(self.ws, WS_PROTOCOLS):
-                resolve("--ws", self.ws, WS_PROTOCOLS)
-        for needed in (LIFESPAN[self.lifespan], "pounce.config.app_loading:wrapped", "pounce.config.tls:context_from"):
+            if registry.is_built_in("--ws", self.ws):
+                registry.resolve("--ws", self.ws)
+        for needed in (
+            registry.LIFESPAN[self.lifespan],
+            "pounce.config.app_loading:wrapped",
+            "pounce.config.tls:context_from",
+        ):
             import_from_string(needed)
 
     def load(self) -> None:
@@ -205,13 +193,13 @@ class Config(ConfigView):
         # Here, since a supervisor loads nothing: the middleware and OpenSSL bring asyncio in.
         from pounce.config import app_loading, tls
 
-        self.http_protocol_class = resolve("--http", self.http, HTTP_PROTOCOLS)
+        self.http_protocol_class = registry.resolve("--http", self.http)
         if self.http2:
-            self.http_protocol_class = with_http2(self.http_protocol_class, self.settings.http2.wire)
+            self.http_protocol_class = registry.with_http2(self.http_protocol_class, self.settings.http2.wire)
         self.ssl = tls.context_from(self, getattr(self.http_protocol_class, "alpn_protocols", None))
         self.encoded_headers = encoded_headers(self)
-        self.ws_protocol_class = resolve("--ws", self.ws, WS_PROTOCOLS)
-        self.lifespan_class = import_from_string(LIFESPAN[self.lifespan])
+        self.ws_protocol_class = registry.resolve("--ws", self.ws)
+        self.lifespan_class = import_from_string(registry.LIFESPAN[self.lifespan])
 
         app = self.load_app()
         if self._app_is_factory is not False:
@@ -256,13 +244,13 @@ class Config(ConfigView):
     def get_loop_factory(self) -> Callable[[], asyncio.AbstractEventLoop] | None:
         """What makes the event loop, or None for asyncio's own. Exits with code 3 if an import string leads nowhere."""
         try:
-            found = resolve("--loop", self.loop, LOOP_FACTORIES)
+            found = registry.resolve("--loop", self.loop)
         except ImportFromStringError as exc:
             logger.error("Error loading custom loop setup function. %s", exc)
             raise StartupFailed
         # Our own functions pick a factory; anything else is the factory itself.
         factory: Callable[[], asyncio.AbstractEventLoop] | None = (
-            found(use_subprocess=self.use_subprocess) if is_built_in(self.loop, LOOP_FACTORIES) and found else found
+            found(use_subprocess=self.use_subprocess) if registry.is_built_in("--loop", self.loop) and found else found
         )
         return factory
 
@@ -290,27 +278,19 @@ class Config(ConfigView):
         for name, needed in vain:
             logger.warning('"%s" has no effect without "%s".', name, needed)
 
-    def _set_reload_paths(
-        self,
-        reload_dirs: list[str] | str | None,
-        reload_includes: list[str] | str | None,
-        reload_excludes: list[str] | str | None,
-    ) -> None:
-        self.reload_dirs: list[Path] = []
-        self.reload_dirs_excludes: list[Path] = []
-        self.reload_includes: list[str] = []
-        self.reload_excludes: list[str] = []
+    def _set_reload_paths(self) -> None:
+        given, includes, excludes = map(_normalize_dirs, (self.reload_dirs, self.reload_includes, self.reload_excludes))
+        self.reload_dirs, self.reload_dirs_excludes, self.reload_includes, self.reload_excludes = [], [], [], []
         if not self.should_reload:
-            if reload_dirs or reload_includes or reload_excludes:
+            if given or includes or excludes:
                 logger.warning(
                     "Current configuration will not reload as not all conditions are met, "
                     "please refer to documentation."
                 )
             return
 
-        given = _normalize_dirs(reload_dirs)
-        includes, directories = resolve_reload_patterns(_normalize_dirs(reload_includes), given)
-        self.reload_excludes, self.reload_dirs_excludes = resolve_reload_patterns(_normalize_dirs(reload_excludes), [])
+        includes, directories = resolve_reload_patterns(includes, given)
+        self.reload_excludes, self.reload_dirs_excludes = resolve_reload_patterns(excludes, [])
         self.reload_includes = [pattern for pattern in includes if pattern not in self.reload_excludes]
         self.reload_dirs = without_excluded(directories, self.reload_dirs_excludes)
         if not self.reload_dirs:

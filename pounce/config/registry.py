@@ -47,6 +47,8 @@ LOOP_FACTORIES: dict[str, str | None] = {
     "zuvloop": "pounce.worker.loops:zuvloop_loop_factory",
 }
 
+_TABLES: dict[str, dict[str, Any]] = {"--http": HTTP_PROTOCOLS, "--ws": WS_PROTOCOLS, "--loop": LOOP_FACTORIES}
+
 #: The names that need a package of that name to be installed.
 _PACKAGES = {"httptools", "zttp", "h2", "websockets", "wsproto", "uvloop", "zuvloop"}
 
@@ -77,13 +79,13 @@ def with_http2(http1_class: Any, wire: str) -> Any:
     return import_from_string("pounce.connection.http2_auto:negotiator")(http1_class)
 
 
-def is_built_in(name: Any, table: dict[str, Any]) -> bool:
-    """Whether the name, short or spelled out, is one of `table`."""
-    return isinstance(name, str) and (name in table or _target(name, table).startswith("pounce."))
+def is_built_in(flag: str, name: Any) -> bool:
+    """Whether the name, short or spelled out, is one of the flag's table."""
+    return isinstance(name, str) and (name in _TABLES[flag] or _target(flag, name).startswith("pounce."))
 
 
-def resolve(flag: str, name: Any, table: dict[str, Any]) -> Any:
-    """The object behind a short name of `table` or an import string; anything but a string is returned as it is.
+def resolve(flag: str, name: Any) -> Any:
+    """The object behind a short name or an import string; anything but a string is returned as it is.
 
     Raises `ImportFromStringError` or `ImportError`, explained where the name, not the imported code, is at fault.
     """
@@ -91,16 +93,16 @@ def resolve(flag: str, name: Any, table: dict[str, Any]) -> Any:
         return name
     require_package(flag, name)
     try:
-        return import_from_string(_target(name, table))
+        return import_from_string(_target(flag, name))
     except ImportFromStringError as exc:
         raise explain(exc, f"Cannot use {flag} {name}. {exc}")
 
 
-def _target(name: str, table: dict[str, Any]) -> Any:
+def _target(flag: str, name: str) -> Any:
     """The import string behind a name. uvicorn's own ones are found below our name, as `pounce.loops` and so on are.
 
     Not under the import shim, where uvicorn's paths exist.
     """
-    if name not in table and names.product() != "uvicorn" and name.startswith(("uvicorn.protocols.", "uvicorn.loops.")):
+    if name.startswith(("uvicorn.protocols.", "uvicorn.loops.")) and names.product() != "uvicorn":
         return f"pounce{name.removeprefix('uvicorn')}"
-    return table.get(name, name)
+    return _TABLES[flag].get(name, name)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 
 def is_dir(path: Path) -> bool:
@@ -14,7 +14,7 @@ def is_dir(path: Path) -> bool:
         return False
 
 
-def _normalize_dirs(dirs: Iterable[str] | str | None) -> list[str]:
+def _normalize_dirs(dirs: Any) -> list[str]:
     """One string, several or none, as a list without duplicates."""
     if dirs is None:
         return []

@@ -17,32 +17,32 @@ from pounce.worker import loops
 @pytest.mark.parametrize("name", ["asyncio", "auto", "uvicorn.loops.asyncio:asyncio_loop_factory"])
 def test_a_built_in_name_may_be_short_or_uvicorns(name: str) -> None:
     """Settings written for uvicorn go on working where no uvicorn is installed."""
-    found = registry.resolve("--loop", name, registry.LOOP_FACTORIES)
+    found = registry.resolve("--loop", name)
     assert found is (loops.auto_loop_factory if name == "auto" else loops.asyncio_loop_factory)
-    assert registry.is_built_in(name, registry.LOOP_FACTORIES)
+    assert registry.is_built_in("--loop", name)
 
 
 @pytest.mark.parametrize("name", ["tests.config.apps:make_loop", object(), None])
 def test_anything_else_is_not_built_in(name: Any) -> None:
     """Users' own classes and factories are used as they are."""
-    assert not registry.is_built_in(name, registry.LOOP_FACTORIES)
+    assert not registry.is_built_in("--loop", name)
 
 
 def test_none_is_a_name() -> None:
     """`--ws none` and `--loop none` stand for nothing at all."""
-    assert registry.resolve("--ws", "none", registry.WS_PROTOCOLS) is None
+    assert registry.resolve("--ws", "none") is None
 
 
 def test_users_may_extend_a_table(monkeypatch: pytest.MonkeyPatch) -> None:
     """The tables are looked up when a name is resolved."""
     monkeypatch.setitem(registry.HTTP_PROTOCOLS, "mine", "tests.config.apps:Server")
-    assert registry.resolve("--http", "mine", registry.HTTP_PROTOCOLS).__name__ == "Server"
+    assert registry.resolve("--http", "mine").__name__ == "Server"
 
 
 def test_under_the_shim_uvicorns_strings_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """There they can be imported, and may have been patched."""
     monkeypatch.setenv(names.ENV_PRESENT_AS, "uvicorn")
-    assert not registry.is_built_in("uvicorn.loops.asyncio:asyncio_loop_factory", registry.LOOP_FACTORIES)
+    assert not registry.is_built_in("--loop", "uvicorn.loops.asyncio:asyncio_loop_factory")
 
 
 @pytest.mark.parametrize(
@@ -109,12 +109,10 @@ def test_every_implementation_exists(target: str) -> None:
 @pytest.mark.filterwarnings("ignore")
 def test_uvicorns_import_strings_stand_for_ours(package: str, name: str, short: str) -> None:
     """And so do the same of who replaced the word everywhere."""
-    flag, table = {
-        "protocols.http": ("--http", registry.HTTP_PROTOCOLS),
-        "protocols.websockets": ("--ws", registry.WS_PROTOCOLS),
-    }.get(name.rpartition(".")[0], ("--loop", registry.LOOP_FACTORIES))
+    folder = name.partition(":")[0].rpartition(".")[0]
+    flag = {"protocols.http": "--http", "protocols.websockets": "--ws", "loops": "--loop"}[folder]
     spelled = f"{package}.{name}"
     if short.endswith("zuvloop"):
         pytest.importorskip("zuvloop")
-    assert registry.is_built_in(spelled, table)
-    assert registry.resolve(flag, spelled, table) is registry.resolve(flag, short, table)
+    assert registry.is_built_in(flag, spelled)
+    assert registry.resolve(flag, spelled) is registry.resolve(flag, short)
