@@ -72,14 +72,13 @@ def spelled_out(args: Iterable[str]) -> Iterator[str]:
     rest = iter(args)
     for arg in rest:
         flag, equals, limit = arg.partition("=")
-        if flag != "--http2-limit":
-            yield arg
-            continue
-        limit = limit if equals else next(rest, "")
-        name, equals, number = limit.partition("=")
-        if not (name and equals and number.isdecimal()):
-            raise click.UsageError(f"Invalid value for '--http2-limit': {limit!r} is not of the form name=number.")
-        yield f"--http2-{name.replace('_', '-')}={number}"
+        if flag == "--http2-limit":
+            limit = limit if equals else next(rest, "")
+            name, equals, number = limit.partition("=")
+            if not (name and equals and number.isdecimal()):
+                raise click.UsageError(f"Invalid value for '--http2-limit': {limit!r} is not of the form name=number.")
+            arg = f"--http2-{name.replace('_', '-')}={number}"
+        yield arg
 
 
 def serve_app(app: str, **values: Any) -> None:

@@ -21,7 +21,7 @@ from pounce.config.default_headers import check_header
 from pounce.contracts import ONLY_IN_PYTHON, PARAMETERS, Parameter
 from pounce.errors import explain
 from pounce.logs import LOG_LEVELS
-from pounce.settings import GROUPS, Group, file as settings_file
+from pounce.settings import GROUPS, file as settings_file
 from pounce.settings.kinds import Flag, Headers, Integer, Kind, LogLevel, OneOf, Text
 
 #: Parameters of `Config` that no flag sets, with the reason.
@@ -81,59 +81,58 @@ class Option(click.Option):
         self,
         parameter: str,
         row: Parameter,
-        default: Any,
-        flags: str,
-        is_uvicorns: bool,
+        *,
+        flag: str = "",
+        is_uvicorns: bool = True,
         group: str = "",
         field: str = "",
     ) -> None:
         self.parameter = parameter
         self.heading, self.kind, help, _ = row
-        self.preset = default
-        self.flags = flags
         self.group = group
         self.field = field
-        kind = self.kind
+        several, is_switch = self.kind.several, isinstance(self.kind, Flag) and not self.kind.valued
+        #: What applies where it is not given.
+        self.preset = _DEFAULTS[parameter] if parameter in _DEFAULTS else getattr(GROUPS[group](), field)
+        self.flags = flag or "--" + (parameter.removesuffix("s") if several else parameter).replace("_", "-")
+        if is_switch and self.preset is not False:
+            self.flags += f"/--no-{self.flags[2:]}"
         prefixes = (names.ENV_PREFIX, names.ENV_PREFIX_UVICORN) if is_uvicorns else (names.ENV_PREFIX,)
         #: The environment variables that set it, the winning one first.
         self.variables = [f"{prefix}_{parameter.upper()}" for prefix in prefixes]
         # Lists default to nothing given, and shown are the defaults that say something.
-        settings: dict[str, Any] = {"multiple": True} if kind.several else {"default": default}
-        settings["show_default"] = not kind.several and default not in (None, "", False)
-        if isinstance(kind, Flag) and not kind.valued:
-            settings["is_flag"] = True
-        settings |= {"type": _type_of(kind), "metavar": kind.metavar, "envvar": self.variables}
-        super().__init__([flags, parameter], help=help, **settings)
+        settings: dict[str, Any] = {"multiple": True} if several else {"default": self.preset}
+        settings |= {"is_flag": True} if is_switch else {"type": _type_of(self.kind)}
+        settings["show_default"] = not several and self.preset not in (None, "", False)
+        super().__init__(
+            [self.flags, parameter], help=help, metavar=self.kind.metavar, envvar=self.variables, **settings
+        )
 
     def resolve_envvar_value(self, ctx: click.Context) -> str | None:
         """The value of the first variable that is set; a line on stderr for one that its user may think was heard."""
-        found = None
         for variable in self.variables:
             value = os.environ.get(variable)
+            prefix = variable.partition("_")[0]
             if _is_service_link(variable, value):
-                service = variable.partition("_")[0].lower()
-                _warn(f"${variable} is ignored: '{value}' is what Kubernetes says of a service called '{service}'.")
-            else:
-                found = found or value
-            by_flag = f"{variable.partition('_')[0]}{self.opts[0][1:].replace('-', '_').upper()}"
+                warning = f"'{value}' is what Kubernetes says of a service called '{prefix.lower()}'"
+                click.echo(f"Warning: ${variable} is ignored: {warning}.", err=True)
+            by_flag = f"{prefix}{self.opts[0][1:].replace('-', '_').upper()}"
             if by_flag != variable and os.environ.get(by_flag):
-                _warn(f"${by_flag} is ignored: the variable is called ${variable}.")
-        return found or None
+                click.echo(f"Warning: ${by_flag} is ignored: the variable is called ${variable}.", err=True)
+        heard = self._heard_variable()
+        return os.environ[heard] if heard else None
 
     def get_error_hint(self, ctx: click.Context | None) -> str:
         """The flag, and the variable or the file if the value is from there."""
         hint = super().get_error_hint(ctx)
-        source = ctx and ctx.get_parameter_source(self.name or "")
+        source = ctx and ctx.get_parameter_source(self.parameter)
         if source is ParameterSource.DEFAULT_MAP:
             return f"{hint} ({settings_file.path})"
-        if source is not ParameterSource.ENVIRONMENT:
-            return hint
-        heard = (name for name in self.variables if os.environ.get(name))
-        return f"{hint} (${next(name for name in heard if not _is_service_link(name, os.environ[name]))})"
+        return f"{hint} (${self._heard_variable()})" if source is ParameterSource.ENVIRONMENT else hint
 
-
-def _warn(line: str) -> None:
-    click.echo(f"Warning: {line}", err=True)
+    def _heard_variable(self) -> str | None:
+        values = ((variable, os.environ.get(variable)) for variable in self.variables)
+        return next((variable for variable, value in values if value and not _is_service_link(variable, value)), None)
 
 
 def _is_service_link(variable: str, value: str | None) -> bool:
@@ -142,7 +141,7 @@ def _is_service_link(variable: str, value: str | None) -> bool:
 
 
 def _type_of(kind: Kind) -> Any:
-    """The click type of a kind; None is text, or a switch."""
+    """The click type of a kind; None is text."""
     if isinstance(kind, LogLevel):
         return click.Choice(list(LOG_LEVELS), case_sensitive=False)
     if isinstance(kind, OneOf) and all(isinstance(choice, str) for choice in kind.choices):
@@ -152,42 +151,26 @@ def _type_of(kind: Kind) -> Any:
     if isinstance(kind, Text) and kind.is_path:
         return click.Path(exists=True)
     if isinstance(kind, Flag):
-        return bool if kind.valued else None
+        return bool
     return ValueType(kind) if isinstance(kind, Integer | OneOf) else None
 
 
-def _of_uvicorn(parameter: str, row: Parameter) -> Option:
-    """The option of one of uvicorn's parameters."""
-    default = _DEFAULTS[parameter]
-    flag = _flag(parameter.removesuffix("s") if row.kind.several else parameter)
-    if isinstance(row.kind, Flag) and not row.kind.valued and default is not False:
-        flag += f"/--no-{flag[2:]}"
-    return Option(parameter, row, default, flag, is_uvicorns=True)
+def _options() -> Iterator[Option]:
+    """All options, uvicorn's first. That of the leading field of a group has the name of the parameter."""
+    for name, row in (PARAMETERS | NOT_IN_CONFIG).items():
+        if name not in NOT_ON_CLI:
+            yield Option(name, row)
+    for group in GROUPS.values():
+        for field in fields(group):  # type: ignore[arg-type]
+            said = dict(field.metadata)
+            row = Parameter(group.heading, said.pop("kind"), said.pop("help"))
+            name = group.name if field.name == group.lead else f"{group.name}_{field.name}"
+            yield Option(name, row, **said, group=group.name, field=field.name)
 
-
-def _of_group(group: type[Group]) -> Iterator[Option]:
-    """The options of a settings group; that of its leading field has the name and the default of the parameter."""
-    for field in fields(group):  # type: ignore[arg-type]
-        leads = field.name == group.lead
-        parameter = group.name if leads else f"{group.name}_{field.name}"
-        default = DEFAULTS[group.name] if leads else getattr(group(), field.name)
-        said = field.metadata
-        row = Parameter(group.heading, said["kind"], said["help"])
-        flag = said["flag"] or _flag(parameter)
-        yield Option(parameter, row, default, flag, said["is_uvicorns"], group.name, field.name)
-
-
-def _flag(name: str) -> str:
-    return f"--{name.replace('_', '-')}"
-
-
-_OPTIONS = [_of_uvicorn(name, row) for name, row in (PARAMETERS | NOT_IN_CONFIG).items() if name not in NOT_ON_CLI] + [
-    option for group in GROUPS.values() for option in _of_group(group)
-]
 
 #: The headings of `--help`, in order.
-HEADINGS = list(dict.fromkeys(option.heading for option in _OPTIONS))
-OPTIONS = sorted(_OPTIONS, key=lambda option: HEADINGS.index(option.heading))
+HEADINGS = list(dict.fromkeys(option.heading for option in _options()))
+OPTIONS = sorted(_options(), key=lambda option: HEADINGS.index(option.heading))
 
 
 def from_file() -> dict[str, Any]:

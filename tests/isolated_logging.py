@@ -21,7 +21,7 @@ def isolated_logging() -> Iterator[None]:
     saved = [(logger.handlers[:], logger.level, logger.propagate) for logger in loggers]
     environment = dict(os.environ)
     for logger in loggers:
-        logger.handlers, logger.propagate = [], True
+        logger.handlers, logger.propagate, logger.disabled = [], True, False  # disabled: by another test's log config
         logger.setLevel(logging.NOTSET)
     for variable in VARIABLES:
         os.environ.pop(variable, None)

@@ -28,10 +28,7 @@ def option(
     metadata = {"kind": kind, "help": help, "flag": flag, "is_uvicorns": is_uvicorns}
     if under_uvicorn is _THE_SAME:
         return field(default=default, metadata=metadata)
-    return field(
-        default_factory=lambda: under_uvicorn if names.product() == "uvicorn" else default,
-        metadata=metadata | {"under_uvicorn": under_uvicorn},
-    )
+    return field(default_factory=lambda: under_uvicorn if names.product() == "uvicorn" else default, metadata=metadata)
 
 
 class Group:
