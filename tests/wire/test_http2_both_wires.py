@@ -41,10 +41,8 @@ from tests.wire.http2_peer import (
     window,
 )
 
-#: The same examples in every run; no time limit of their own, on a busy machine.
-GENERATES = hypothesis_settings(
-    derandomize=True, deadline=None, max_examples=500, database=None, suppress_health_check=list(HealthCheck)
-)
+#: Without a time limit, on a busy machine. The profile (tests/conftest.py) says how many examples, and which.
+GENERATES = hypothesis_settings(deadline=None, suppress_health_check=list(HealthCheck))
 
 Step = bytes | tuple[str, int, int]
 
