@@ -81,7 +81,7 @@ def test_the_port_is_free_although_a_loop_is_blocked(supervised: str, loop: str,
 @pytest.mark.parametrize("supervised", SUPERVISED)
 def test_a_blocked_loop_does_not_keep_an_orphan(supervised: str, gate: Path) -> None:
     """Where no loop turns for the health check's timeout the process ends: no parent is left to kill it."""
-    options = [*options_for(supervised, gate.parent), "--timeout-worker-healthcheck", "5"]
+    options = [*options_for(supervised, gate.parent), "--timeout-worker-healthcheck", "3"]
     with served(APP, *options, exit_code=-9, env=environment(GATE=str(gate))) as server:
         server.log.wait_for("Application startup complete", count=1 if supervised == "reload" else 2)
         clients = []
