@@ -146,7 +146,7 @@ def test_a_busy_port_is_one_line(workers: str) -> None:
         (["--workers", "-1"], "'--workers': must be an integer, at least 0, not '-1'", 2),
         (["--limit-max-requests", "0"], "'--limit-max-requests': must be an integer, at least 1, not '0'", 2),
         (["--ws-ping-timeout", "nan"], "'--ws-ping-timeout': must be a number of seconds, at least 0, not 'nan'", 2),
-        (["--http2-limit", "resets=0"], "The HTTP/2 limit resets must be an integer from 1", 2),
+        (["--http2-limit", "resets=0"], "'--http2-resets': must be an integer from 1 to", 2),
     ],
     ids=lambda value: value[0] if isinstance(value, list) else None,
 )
