@@ -13,9 +13,7 @@ from __future__ import annotations
 
 import logging
 import os
-import site
 import sys
-import sysconfig
 import types
 from collections.abc import Iterator
 from typing import Any
@@ -190,21 +188,16 @@ def _own_modules(app: Any) -> dict[str, dict[str, Any]]:
     The package that `app` ("package.module:attribute") is in counts as the project, installed or not.
     """
     package = app.partition(":")[0].partition(".")[0] if type(app) is str else None
-    paths = sysconfig.get_paths()
-    foreign = {paths[key] for key in ("stdlib", "platstdlib", "purelib", "platlib")} | set(site.getsitepackages())
-    foreign.add(site.getusersitepackages())
-    foreign.add(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-    prefixes = tuple(os.path.join(path, "") for path in foreign)
     own = {}
     for module_name, module in list(sys.modules.items()):
         if not is_a(module, (types.ModuleType,)):
             continue
         file = namespace(module).get("__file__")
+        top = module_name.partition(".")[0]
         if type(file) is not str:
             continue
-        path = os.path.abspath(file)
-        is_installed = path.startswith(prefixes) or not _INSTALLED.isdisjoint(path.split(os.sep))
-        if not is_installed or module_name.partition(".")[0] == package:
+        is_foreign = top == "pounce" or top in sys.stdlib_module_names
+        if top == package or not (is_foreign or _INSTALLED.intersection(os.path.abspath(file).split(os.sep))):
             own[module_name] = namespace(module)
     return own
 

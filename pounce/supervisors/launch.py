@@ -6,8 +6,8 @@ every child gets the pipe to that process, but the process is started when the f
 It stays one tracker for all: with one each, the end of a child would take shared memory away from its siblings.
 
 Parent side: `SpawnProcess.start` on the supervisor's thread, the wait for the first word to the tracker on a daemon
-thread. On Windows there is no tracker, and nothing to change. Answers to: CPython's `multiprocessing.popen_spawn_posix`
-and `multiprocessing.resource_tracker` (3.11 to 3.14).
+thread. On Windows there is no tracker, and nothing to change. Compatible with CPython's
+`multiprocessing.popen_spawn_posix` and `multiprocessing.resource_tracker` (3.11 to 3.14).
 """
 
 from __future__ import annotations
@@ -21,12 +21,11 @@ if sys.platform == "win32":
     SpawnContext = context.SpawnContext
     SpawnProcess = context.SpawnProcess
 else:
-    import io
     import os
     import signal
     import subprocess
     import threading
-    from multiprocessing import connection, popen_spawn_posix, reduction, resource_tracker, spawn, util
+    from multiprocessing import connection, popen_spawn_posix, resource_tracker, spawn, util
     from typing import Any
 
     class SpawnProcess(context.SpawnProcess):
@@ -42,31 +41,15 @@ else:
         Process = SpawnProcess
 
     class _Launched(popen_spawn_posix.Popen):
-        """A running child."""
-
-        _fds: list[int]
+        """A running child, which is given our pipe for that of a tracker."""
 
         def _launch(self, process_obj: Any) -> None:
-            message = io.BytesIO()
-            context.set_spawning_popen(self)  # what is pickled meanwhile adds its files to `_fds`
+            getfd = resource_tracker.getfd
+            resource_tracker.getfd = _tracker_pipe
             try:
-                reduction.dump(spawn.get_preparation_data(process_obj.name), message)
-                reduction.dump(process_obj, message)
+                super()._launch(process_obj)  # type: ignore[misc]
             finally:
-                context.set_spawning_popen(None)
-            tracker = _tracker_pipe()
-            # Either end of the first pipe tells the other side that this one is gone, and so does the second one's.
-            self.sentinel, child_alive = os.pipe()
-            reader, parent_alive = os.pipe()
-            self.finalizer = util.Finalize(self, _close, (self.sentinel, parent_alive))
-            try:
-                command: list[Any] = spawn.get_command_line(tracker_fd=tracker, pipe_handle=reader)
-                handed_down = [*self._fds, tracker, reader, child_alive]
-                self.pid = util.spawnv_passfds(os.fsencode(spawn.get_executable()), command, handed_down)
-            finally:
-                _close(reader, child_alive)
-            with open(parent_alive, "wb", closefd=False) as pipe:
-                pipe.write(message.getbuffer())
+                resource_tracker.getfd = getfd
 
     def _tracker_pipe() -> int:
         """The pipe to the tracker that all children share, and this process with them."""
@@ -89,7 +72,3 @@ else:
             util.spawnv_passfds(os.fsencode(executable), [executable, *options, "-c", code], [reader])
         finally:
             os.close(reader)  # A process that then finds no reader at the other end starts a tracker of its own.
-
-    def _close(*descriptors: int) -> None:
-        for descriptor in descriptors:
-            os.close(descriptor)

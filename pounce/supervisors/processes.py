@@ -22,7 +22,6 @@ from pounce.logs import log_styled
 from pounce.names import LOGGER_ERROR
 from pounce.supervisors.generation import Generation
 from pounce.supervisors.retirement import ended_as_told
-from pounce.supervisors.server_process import Process
 from pounce.supervisors.signals import SIGNALS, SignalInbox
 from pounce.supervisors.succession import SIGNAL_ECHO, TIMEOUT_FORCED, Reason
 
@@ -51,21 +50,13 @@ class Multiprocess:
         self.sockets = sockets or []
         self.target = target
         self.generation = Generation(config, self.sockets, target)
+        self.processes = self.generation.processes
         self.should_exit = threading.Event()
         self.startup_failed = False
         self._stops_now = False
         self._ended_as_told = True
         self._signals = SignalInbox()
         self.signal_queue = self._signals.queue
-
-    @property
-    def processes(self) -> list[Process]:
-        """Those that serve, or are about to for the first time."""
-        return self.generation.processes
-
-    @processes.setter
-    def processes(self, processes: list[Process]) -> None:
-        self.generation.processes = processes
 
     @property
     def processes_num(self) -> int:

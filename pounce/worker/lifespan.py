@@ -11,25 +11,17 @@ import asyncio
 import logging
 from typing import Any
 
-from pounce.asgi import (
-    LifespanScope,
-    LifespanShutdownCompleteEvent,
-    LifespanShutdownEvent,
-    LifespanShutdownFailedEvent,
-    LifespanStartupCompleteEvent,
-    LifespanStartupEvent,
-    LifespanStartupFailedEvent,
-)
+from pounce import asgi
 from pounce.contracts import ConfigView
 from pounce.exchange.app_errors import log_exception
 from pounce.names import LOGGER_ERROR
 
-LifespanReceiveMessage = LifespanStartupEvent | LifespanShutdownEvent
+LifespanReceiveMessage = asgi.LifespanStartupEvent | asgi.LifespanShutdownEvent
 LifespanSendMessage = (
-    LifespanStartupFailedEvent
-    | LifespanShutdownFailedEvent
-    | LifespanStartupCompleteEvent
-    | LifespanShutdownCompleteEvent
+    asgi.LifespanStartupFailedEvent
+    | asgi.LifespanShutdownFailedEvent
+    | asgi.LifespanStartupCompleteEvent
+    | asgi.LifespanShutdownCompleteEvent
 )
 
 STATE_TRANSITION_ERROR = "Got invalid state transition on lifespan protocol."
@@ -113,7 +105,7 @@ class LifespanOn:
 
     async def main(self) -> None:
         """The app's lifespan call, from start to end. Never raises."""
-        scope: LifespanScope = {
+        scope: asgi.LifespanScope = {
             "type": "lifespan",
             "asgi": {"version": self.config.asgi_version, "spec_version": "2.0"},
             "state": self.state,
