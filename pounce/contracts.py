@@ -215,19 +215,15 @@ class ConfigView:
 
     def configure_logging(self) -> None:
         """Apply the logging options to this process."""
-        raise NotImplementedError
 
     def load_app(self) -> Any:
         """Import the app and return it, without calling or wrapping it."""
-        raise NotImplementedError
 
     def preload(self) -> None:
         """Import protocol classes ahead of the `load` of worker threads. Not the app; see `load_app`."""
-        raise NotImplementedError
 
     def load(self) -> None:
         """Import app and protocol classes, build TLS context and headers. Once per config."""
-        raise NotImplementedError
 
     def for_worker(self) -> ConfigView:
         """A loaded config for one worker thread that shares nothing mutable with the others. Call on that thread."""
@@ -235,7 +231,6 @@ class ConfigView:
 
     def get_loop_factory(self) -> Callable[[], asyncio.AbstractEventLoop] | None:
         """What makes the event loop, or None for asyncio's own choice."""
-        raise NotImplementedError
 
 
 #: uvicorn's parameters, by name.

@@ -59,12 +59,13 @@ class MisusedByApp(RuntimeError):
 _E = TypeVar("_E", bound=BaseException)
 
 
-def explain(exc: _E, line: str, exit_code: int = STARTUP_FAILURE) -> _E:
+def explain(exc: _E, line: str | None = None, exit_code: int = STARTUP_FAILURE) -> _E:
     """Mark an exception as the user's mistake: a command shows `line` for it and exits with `exit_code`, no traceback.
 
-    The exception stays what it is, for callers of the Python API. Returns it, so that one can `raise explain(...)`.
+    Without a `line` it is what the exception says. The exception stays what it is, for callers of the Python API.
+    Returns it, so that one can `raise explain(...)`.
     """
-    exc.__dict__["_explanation"] = (line, exit_code)
+    exc.__dict__["_explanation"] = (str(exc) if line is None else line, exit_code)
     return exc
 
 

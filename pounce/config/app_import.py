@@ -2,7 +2,7 @@
 
 Importing runs on the thread that will serve the app, a worker's own or the main one; the judgement without it on a
 supervisor's, which is why this module is apart from `app_loading`: it imports nothing that only a server needs.
-Answers to: the rules of uvicorn's `Config.load_app`, its messages and exit codes.
+The rules, messages and exit codes are those of uvicorn's `Config.load_app`.
 """
 
 from __future__ import annotations
@@ -10,13 +10,12 @@ from __future__ import annotations
 import importlib.util
 import logging
 import sys
+import traceback
 from typing import Any
 
 from pounce import names
 from pounce.errors import ImportFromStringError, StartupFailed, explain
 from pounce.importer import import_from_string
-
-__all__ = ["app_is_missing", "import_app"]
 
 logger = logging.getLogger(names.LOGGER_ERROR)
 
@@ -41,13 +40,8 @@ def import_app(app: Any) -> Any:
 
 def _ran_foreign_code(exc: BaseException) -> bool:
     """Whether the traceback passes through anything but the import machinery and ourselves."""
-    trace = exc.__traceback__
-    while trace is not None:
-        module = str(trace.tb_frame.f_globals.get("__name__"))
-        if module.partition(".")[0] not in ("importlib", "_frozen_importlib", "pounce"):
-            return True
-        trace = trace.tb_next
-    return False
+    modules = (str(frame.f_globals.get("__name__")) for frame, _ in traceback.walk_tb(exc.__traceback__))
+    return any(module.partition(".")[0] not in ("importlib", "_frozen_importlib", "pounce") for module in modules)
 
 
 def app_is_missing(app: str) -> str | None:

@@ -1,7 +1,7 @@
 """Calls the app if it is a factory, finds out its interface and wraps it in the middleware.
 
 Runs on the thread that will serve the app: a worker's own, or the main one.
-Answers to: the rules of uvicorn's `Config.load` and `load_app`, its messages and exit codes.
+The rules, messages and exit codes are those of uvicorn's `Config.load` and `load_app`.
 """
 
 from __future__ import annotations

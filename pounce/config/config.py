@@ -152,11 +152,11 @@ class Config(ConfigView):
             registry.require_http2(self.settings.http2.wire)
         for flag, name in (("--http", self.http), ("--ws", self.ws), ("--loop", self.loop)):
             registry.require_package(flag, name)
-        if self.is_ssl:
+        if self.is_ssl and self.ssl_context_factory is None:
             # Here, since a parent without TLS needs no OpenSSL.
             from pounce.config import tls
 
-            tls.check(self)
+            tls.context_from(self, None)
         if self.should_reload or not isinstance(self.app, str):
             return
         problem = app_import.app_is_missing(self.app)

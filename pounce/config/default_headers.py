@@ -11,17 +11,15 @@ from pounce.wire.response_fields import bad_in_value, is_token
 
 def check_header(name: str, value: str) -> None:
     """Raise an explained `ValueError` that names the part which cannot be sent."""
-    reason = None
     if not is_token(name.encode("utf-8", "surrogateescape")):
-        reason = f"The name of a header consists of letters, digits and '-', not {name!r}"
-    else:
-        try:
-            if bad_in_value(value.encode("latin-1")):
-                reason = f"The value of the header '{name}' has a control character: {value!r}"
-        except UnicodeEncodeError:
-            reason = f"The value of the header '{name}' must be in Latin-1, not {value!r}"
-    if reason is not None:
-        raise explain(ValueError(reason), reason)
+        raise explain(ValueError(f"The name of a header consists of letters, digits and '-', not {name!r}"))
+    try:
+        if not bad_in_value(value.encode("latin-1")):
+            return
+        reason = f"The value of the header '{name}' has a control character: {value!r}"
+    except UnicodeEncodeError:
+        reason = f"The value of the header '{name}' must be in Latin-1, not {value!r}"
+    raise explain(ValueError(reason))
 
 
 def encoded_headers(config: Any) -> list[tuple[bytes, bytes]]:

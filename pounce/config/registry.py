@@ -58,14 +58,14 @@ def require_package(flag: str, name: Any) -> None:
     package = name.removesuffix("-sansio") if isinstance(name, str) else None
     if package in _PACKAGES and importlib.util.find_spec(package) is None:
         line = f"{flag} {name} needs the {package} package: pip install {package}"
-        raise explain(ModuleNotFoundError(line, name=package), line)
+        raise explain(ModuleNotFoundError(line, name=package))
 
 
 def require_http2(wire: str) -> None:
     """Raise an explained `ModuleNotFoundError` if HTTP/2 cannot be spoken on this wire (`Http2WireType`)."""
     if importlib.util.find_spec("hpack") is None:  # what is needed of h2's packages
         line = f"--http2 needs the h2 package: pip install '{names.distribution()}[standard]', or pip install h2"
-        raise explain(ModuleNotFoundError(line, name="h2"), line)
+        raise explain(ModuleNotFoundError(line, name="h2"))
     require_package("--http2-wire", wire)
 
 

@@ -75,23 +75,11 @@ def context_from(config: Any, alpn_protocols: list[str] | None) -> ssl.SSLContex
         return None
     if not config.ssl_certfile:
         raise explain(ValueError("`ssl_keyfile` requires `ssl_certfile`"), "--ssl-keyfile needs --ssl-certfile as well")
-    if config.use_subprocess and _needs_password(config):
+    key = config.ssl_keyfile or config.ssl_certfile
+    if config.use_subprocess and not config.ssl_keyfile_password and b"ENCRYPTED" in _content(key):
         # OpenSSL would ask at the terminal: each process and thread, all at once, and again when one is replaced.
-        line = _encrypted(config.ssl_keyfile or config.ssl_certfile)
-        raise explain(ValueError(line), line)
+        raise explain(ValueError(_encrypted(key)))
     return default_factory()
-
-
-def check(config: Any) -> None:
-    """Raise, as `context_from` would, for TLS files that do not work; without running or asking the user."""
-    if config.ssl_context_factory is None:
-        context_from(config, None)
-
-
-def _needs_password(config: Any) -> bool:
-    if config.ssl_keyfile_password:
-        return False
-    return b"ENCRYPTED" in _content(config.ssl_keyfile or config.ssl_certfile)
 
 
 def _content(path: str | os.PathLike[str]) -> bytes:

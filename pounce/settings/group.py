@@ -50,14 +50,13 @@ class Group:
             return given
         if not isinstance(given, Mapping):
             if cls.lead is None and given is not None:
-                line = f"{cls.name} must be a mapping of names to values, not {given!r}"
-                raise explain(ValueError(line), line)
+                raise explain(ValueError(f"{cls.name} must be a mapping of names to values, not {given!r}"))
             given = {cls.lead: given} if cls.lead else {}
         known = [one.name for one in fields(cls)]  # type: ignore[arg-type]
         for key in given:
             if key not in known:
-                line = f"There is no setting '{key}' in {cls.name}; there are: {', '.join(known)}"
-                raise explain(ValueError(line), line)
+                there_are = f"there are: {', '.join(known)}"
+                raise explain(ValueError(f"There is no setting '{key}' in {cls.name}; {there_are}"))
         return cls(**given)
 
     def __post_init__(self) -> None:

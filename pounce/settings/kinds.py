@@ -37,8 +37,7 @@ class Kind:
         except (TypeError, ValueError, OverflowError) as exc:
             if explanation(exc):
                 raise
-            line = f"{called} must be {self.words}, not {value!r}".lstrip()
-            raise explain(ValueError(line), line) from None
+            raise explain(ValueError(f"{called} must be {self.words}, not {value!r}".lstrip())) from None
 
 
 class Integer(Kind):
