@@ -1,4 +1,4 @@
-"""The `pounce` command, built from `pounce.options`. Answers to: uvicorn's command line.
+"""The `pounce` command, built from `pounce.options`. Compatible with uvicorn's command line.
 
 Stays light: the server is imported when the command runs, not when it explains itself.
 """
