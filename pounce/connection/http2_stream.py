@@ -7,24 +7,38 @@ transport: what is to be written lies in the wire, and the connection is told th
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from pounce.connection.flow import HIGH_WATER_LIMIT
+from pounce.connection.state import ServerState
 from pounce.errors import MisusedByApp
 from pounce.exchange.extensions import EARLY_HINT, TRAILERS, with_extensions
 from pounce.exchange.http_cycle import RequestResponseCycle, ResponseState
+from pounce.wire.http2 import Http2Wire
 from pounce.wire.http2_frames import INTERNAL_ERROR
 from pounce.wire.http2_headers import checked_trailers
 from pounce.wire.http2_scheduler import Http2Stream
 from pounce.wire.response_fields import ResponseBody, body_bytes
 
-if TYPE_CHECKING:
-    from pounce.connection.http2 import HTTP2Protocol
-
 #: Bytes of a response that wait for the client: above the first `send()` waits, up to the second it goes on.
 _HIGH_WATER = HIGH_WATER_LIMIT
 _LOW_WATER = HIGH_WATER_LIMIT // 4
+
+
+class StreamConnection(Protocol):
+    """What a stream asks of the connection that it is on."""
+
+    wire: Http2Wire
+    transport: asyncio.Transport
+    server_state: ServerState
+    logger: logging.Logger
+    #: Whether what is sent now will be written without `write_soon`.
+    write_is_due: bool
+
+    def write_soon(self) -> None:
+        """There may be something to write."""
 
 
 class HttpStream(Http2Stream):
@@ -44,7 +58,7 @@ class HttpStream(Http2Stream):
     sends_length_of_500 = False
     messages = with_extensions(EARLY_HINT, TRAILERS)
 
-    def __init__(self, connection: HTTP2Protocol, stream_id: int, send_window: int, receive_window: int) -> None:
+    def __init__(self, connection: StreamConnection, stream_id: int, send_window: int, receive_window: int) -> None:
         super().__init__(stream_id, send_window, receive_window)
         self.connection = connection
         self.cycle: RequestResponseCycle | None = None
