@@ -16,6 +16,7 @@ from typing import Any, ClassVar
 from pounce.connection.base import HttpConnection, Phase
 from pounce.connection.flow import HIGH_WATER_LIMIT
 from pounce.connection.state import ServerState
+from pounce.connection.websocket import WebSocketProtocol
 from pounce.contracts import ConfigView
 from pounce.errors import BadRequest
 from pounce.exchange.http_cycle import MESSAGES, RequestResponseCycle, ResponseState
@@ -407,25 +408,30 @@ class HTTP1Protocol(HttpConnection):
             )
 
     def handle_websocket_upgrade(self) -> None:
-        """Hand the connection to the WebSocket class, with the request as it came: any class of uvicorn's kind does."""
+        """Hand the connection to the WebSocket class: ours gets the request, any other of uvicorn's kind its bytes."""
         assert self._upgrade is not None
         assert self.ws_protocol_class is not None
         method, target, headers, behind = self._upgrade
         self._upgrade = None
         self._input_ended = False
-        self._unset_keepalive_if_required()
-        self.writer.flush()
+        if self.timeout_keep_alive_task is not None:
+            self._unset_keepalive_if_required()
+        if self.writer.head:
+            self.writer.flush()
+        if self.flow.read_paused:
+            self.flow.resume_reading()
         self._trace("Upgrading to WebSocket")
         self.connections.discard(self)
-        request = [method.encode("ascii"), b" ", target, b" HTTP/1.1\r\n"]
-        for name, value in headers:
-            request += (name, b": ", value, b"\r\n")
-        request += (b"\r\n", self.wire.trailing_data(), *behind)
+        rest = b"".join((self.wire.trailing_data(), *behind))
         protocol = self.ws_protocol_class(config=self.config, server_state=self.server_state, app_state=self.app_state)
-        protocol.connection_made(self.transport)
-        protocol.data_received(b"".join(request))
+        if isinstance(protocol, WebSocketProtocol):
+            protocol.upgrade(self, method, target, headers, rest)
+        else:
+            head = [b"%b %b HTTP/1.1\r\n" % (method.encode("ascii"), target)]
+            head += [b"%b: %b\r\n" % field for field in headers]
+            protocol.connection_made(self.transport)
+            protocol.data_received(b"".join((*head, b"\r\n", rest)))
         self.transport.set_protocol(protocol)
-        self.flow.resume_reading()
         self._let_go()
 
     def shutdown(self) -> None:

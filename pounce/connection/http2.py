@@ -196,10 +196,9 @@ class HTTP2Protocol(HttpConnection):
             self.wire.send_head(stream, 501 if head.protocol != b"websocket" else 503, (), ())  # type: ignore[arg-type]
             self.wire.send_data(stream, b"", True)
             return
-        websocket = WebSocketStream(self, stream, head)
+        websocket = WebSocketStream(self, stream)
         self.wire.streams[stream.id] = websocket
-        websocket.protocol.open()
-        if websocket.protocol.cycle is not None:
+        if websocket.protocol.connect(head):
             self._fresh.append((websocket, websocket.protocol.cycle))
 
     def on_body(self, stream: Any, data: bytes) -> None:

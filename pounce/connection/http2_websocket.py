@@ -1,8 +1,7 @@
 """A WebSocket on one HTTP/2 stream (RFC 8441): the WebSocket protocol, with a stream as its transport.
 
 Runs on the worker's loop. Exchange, frames, pings and the closing handshake are those of a WebSocket over HTTP/1.1;
-only the opening handshake differs. The wire still sees one, since it settles extensions and subprotocols there: it is
-made up here, and of the wire's answer only these two are sent.
+only the opening handshake differs, whose answers are the head and the body of a response.
 """
 
 from __future__ import annotations
@@ -14,25 +13,15 @@ from typing import TYPE_CHECKING, Any
 from pounce.connection.flow import HIGH_WATER_LIMIT, FlowControl
 from pounce.connection.pick_websocket import AutoWebSocketsProtocol
 from pounce.connection.websocket import WebSocketProtocol
-from pounce.exchange.ws_cycle import Header, WebSocketCycle, WebSocketState, websocket_scope
+from pounce.exchange.ws_cycle import Header, WebSocketState
 from pounce.wire.http2_frames import CANCEL
 from pounce.wire.http2_requests import RequestHead
 from pounce.wire.http2_scheduler import Http2Stream
-from pounce.wire.ws import UpgradeRequest, WebSocketWire
+from pounce.wire.ws import WebSocketWire
 
 if TYPE_CHECKING:
     from pounce.connection.http2 import HTTP2Protocol
     from pounce.connection.http2_stream import HttpStream
-
-#: The request that the WebSocket wire is shown: HTTP/1.1's, with what RFC 8441 has no use for.
-_HANDSHAKE = (
-    b"GET / HTTP/1.1\r\nhost: websocket\r\nconnection: upgrade\r\nupgrade: websocket\r\n"
-    b"sec-websocket-key: AAAAAAAAAAAAAAAAAAAAAA==\r\n"
-)
-_SHOWN = (b"sec-websocket-extensions", b"sec-websocket-protocol", b"sec-websocket-version")
-
-#: Fields of a 101 that have no place in the answer to an extended CONNECT.
-_NOT_SENT = (b"upgrade", b"connection", b"sec-websocket-accept")
 
 _LOW_WATER = HIGH_WATER_LIMIT // 4
 
@@ -52,7 +41,7 @@ class WebSocketStream(Http2Stream):
 
     __slots__ = ("_closing", "_lost", "_write_paused", "connection", "protocol", "read_paused", "task")
 
-    def __init__(self, connection: HTTP2Protocol, stream: HttpStream, head: RequestHead) -> None:
+    def __init__(self, connection: HTTP2Protocol, stream: HttpStream) -> None:
         """Takes the place of `stream`, on which nothing has happened yet."""
         super().__init__(stream.id, stream.send_window, stream.receive_window)
         self.urgency, self.incremental = stream.urgency, stream.incremental
@@ -62,7 +51,7 @@ class WebSocketStream(Http2Stream):
         self._write_paused = False
         self._closing = False
         self._lost = False
-        self.protocol = Http2WebSocket(connection, self, head)
+        self.protocol = Http2WebSocket(connection, self)
 
     # Told by the connection
 
@@ -114,6 +103,10 @@ class WebSocketStream(Http2Stream):
                 self.protocol.pause_writing()
             self.connection.write_soon()
 
+    def writelines(self, pieces: list[bytes]) -> None:
+        """See `asyncio.WriteTransport`."""
+        self.write(b"".join(pieces))
+
     def send_head(self, status: int, headers: Iterable[Header]) -> None:
         """The answer to the extended CONNECT. Raises MisusedByApp."""
         if self.local_open:
@@ -121,11 +114,11 @@ class WebSocketStream(Http2Stream):
             self.connection.write_soon()
 
     def pause_reading(self) -> None:
-        """The client's window is not filled up any more."""
+        """Let the client's window run out."""
         self.read_paused = True
 
     def resume_reading(self) -> None:
-        """It is."""
+        """Fill it up again."""
         self.read_paused = False
         if self.unread:
             self.connection.wire.consumed(self, self.unread)
@@ -157,68 +150,44 @@ class WebSocketStream(Http2Stream):
 class Http2WebSocket(WebSocketProtocol):
     """A WebSocket whose handshake is an extended CONNECT. Made, asked and fed by its stream."""
 
-    def __init__(self, connection: HTTP2Protocol, stream: WebSocketStream, head: RequestHead) -> None:
+    def __init__(self, connection: HTTP2Protocol, stream: WebSocketStream) -> None:
         assert connection.ws_wire_class is not None
         self.wire_class = connection.ws_wire_class  # type: ignore[misc]
         super().__init__(connection.config, connection.server_state, connection.app_state, connection.loop)
         self._stream = stream
-        self._head = head
         self.transport = stream  # type: ignore[assignment]
         self.flow = FlowControl(self.transport)
         self.server, self.client = connection.server, connection.client
         self.scheme = "wss" if connection.scheme == "https" else "ws"
 
-    def open(self) -> None:
-        """Show the wire a handshake; it answers with `on_upgrade` or `on_bad_upgrade`."""
-        lines = [_HANDSHAKE]
-        shown = [field for field in self._head.headers if field[0] in _SHOWN]
-        if all(name != b"sec-websocket-version" for name, _ in shown):
-            shown.append((b"sec-websocket-version", b"13"))
-        lines += [b"%b: %b\r\n" % field for field in shown]
-        self.wire.receive_data(b"".join((*lines, b"\r\n")))
+    def connect(self, head: RequestHead) -> bool:
+        """Read what the client offers. Whether the app is to be asked; else the handshake is refused."""
+        try:
+            self.wire.connect(head.headers)
+            if dict(head.headers).get(b"sec-websocket-version", b"13") != b"13":
+                raise ValueError("another version")
+        except ValueError:
+            self.refuse(400, "Bad Request")
+            return False
+        self.make_cycle(head.path, head.query, "2", head.headers.copy())
+        return True
 
-    def on_upgrade(self, request: UpgradeRequest) -> None:
-        head = self._head
-        target = head.path + b"?" + head.query if head.query else head.path
-        scope = websocket_scope(
-            target=target.decode("ascii"),
-            headers=head.headers.copy(),
-            subprotocols=request.subprotocols,
-            scheme=self.scheme,
-            server=self.server,
-            client=self.client,
-            root_path=self.root_path,
-            asgi_version=self.asgi_version,
-            state=self.app_state.copy(),
-        )
-        scope["http_version"] = "2"
-        self.cycle = WebSocketCycle(self.app, scope, self, self.logger)
+    def send_acceptance(self, subprotocol: str | None, headers: Iterable[Header]) -> None:
+        self._stream.send_head(200, self.wire.agree(subprotocol, headers))
 
-    def on_bad_upgrade(self, response: bytes) -> None:
+    def refuse(self, status: int, text: str) -> None:
         self._end()
-        self._answer(400, b"Bad Request")
-
-    def accept(self, subprotocol: str | None, headers: Iterable[Header]) -> None:
-        if self.transport.is_closing():
-            self._end()
-            return
-        lines = self.wire.accept(subprotocol, headers).split(b"\r\n")[1:]
-        fields = [(name, value.strip()) for name, _, value in (line.partition(b":") for line in lines if line)]
-        self._stream.send_head(200, [field for field in fields if field[0].lower() not in _NOT_SENT])
-        self.state = WebSocketState.OPEN
-        self.is_open = self.handshake_complete = True
-        self.ping.start()
-        self.flow.resume_reading()
-        self.wire.release_held()
-        self._flush_pongs()
-
-    def forbid(self) -> None:
-        self._end()
-        self._answer(403, b"")
+        body = text.encode()
+        headers = [(b"content-type", b"text/plain; charset=utf-8")] if body else []
+        self._stream.send_head(status, [*headers, (b"content-length", b"%d" % len(body))])
+        if body:
+            self.transport.write(body)
+        self.transport.close()
 
     def start_response(self, status: int, headers: Iterable[Header]) -> None:
         self._stream.send_head(status, headers)
         self.state = WebSocketState.DENYING
+        self.wire.head_sent = True
 
     def send_body(self, body: bytes, more: bool) -> None:
         if body:
@@ -227,23 +196,5 @@ class Http2WebSocket(WebSocketProtocol):
             self._end()
             self.transport.close()
 
-    def send_internal_error(self) -> None:
-        state = self.state
-        if state is WebSocketState.CONNECTING:
-            self._end()
-            self._answer(500, b"Internal Server Error")
-        elif state is WebSocketState.DENYING:
-            self._end()
-            self.transport.abort()
-
-    def _send_unavailable(self) -> None:
-        self._answer(503, b"Service Unavailable")
-
-    def _answer(self, status: int, body: bytes) -> None:
-        headers = [(b"content-length", b"%d" % len(body))]
-        if body:
-            headers.insert(0, (b"content-type", b"text/plain; charset=utf-8"))
-        self._stream.send_head(status, headers)
-        if body:
-            self.transport.write(body)
-        self.transport.close()
+    def break_off_response(self) -> None:
+        self.transport.abort()

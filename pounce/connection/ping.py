@@ -9,87 +9,82 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable
 from struct import pack
 
 
-class PingTimer:
-    """Sends pings through `send_ping(payload)` and calls `on_timeout()` once, when a pong is overdue.
+class Keepalive:
+    """What a WebSocket connection knows of its pings, by uvicorn's names.
 
-    `interval` and `timeout` are seconds; no interval means no pings, no timeout means that nobody waits for the pong.
-    It is overdue when nothing at all has come for `timeout` seconds.
+    `ping_interval` and `ping_timeout` are seconds; no interval means no pings, no timeout means that nobody waits for
+    the pong. It is overdue when nothing at all has come for `ping_timeout` seconds.
     """
 
-    def __init__(
-        self,
-        loop: asyncio.AbstractEventLoop,
-        interval: float | None,
-        timeout: float | None,
-        send_ping: Callable[[bytes], None],
-        on_timeout: Callable[[], None],
-    ) -> None:
-        self._loop = loop
-        self.interval = interval
-        self.timeout = timeout
-        self._send_ping = send_ping
-        self._on_timeout = on_timeout
-        self.ping_timer: asyncio.TimerHandle | None = None
-        self.pong_timer: asyncio.TimerHandle | None = None
-        self.pending_payload: bytes | None = None
-        self.sent_at = 0.0
-        self.last_rtt = 0.0
-        self._alive_at: float | None = None  # loop time of the last bytes since the ping
+    loop: asyncio.AbstractEventLoop
+    ping_interval: float | None
+    ping_timeout: float | None
 
-    def start(self) -> None:
-        """Begin, if pings are wanted at all."""
-        if self.interval:
-            self._schedule()
+    #: Until the next ping, and until the pong is overdue.
+    ping_timer: asyncio.TimerHandle | None = None
+    pong_timer: asyncio.TimerHandle | None = None
+    #: Of the ping that awaits its pong.
+    pending_ping_payload: bytes | None = None
+    #: Loop time of the last ping.
+    ping_sent_at = 0.0
+    #: Seconds from the last ping to its pong.
+    last_ping_rtt = 0.0
+    #: Loop time of the last bytes since the ping, where its pong is waited for.
+    alive_at: float | None = None
 
-    def stop(self) -> None:
+    def start_pings(self) -> None:
+        """The next ping is due an interval after the last one, if pings are wanted at all."""
+        if self.ping_interval:
+            self.ping_timer = self.loop.call_later(max(0.0, self.ping_interval - self.last_ping_rtt), self._ping)
+
+    def stop_pings(self) -> None:
         """No more pings, and no timeout."""
         for timer in (self.ping_timer, self.pong_timer):
             if timer is not None:
                 timer.cancel()
-        self.ping_timer = self.pong_timer = self.pending_payload = None
-
-    def on_life(self) -> None:
-        """Bytes have come while a pong is waited for."""
-        self._alive_at = self._loop.time()
+        self.ping_timer = self.pong_timer = self.pending_ping_payload = None
 
     def on_pong(self, payload: bytes) -> None:
         """A pong came in. One that answers no ping in flight is ignored: RFC 6455 allows unsolicited ones."""
-        if self.pending_payload is None or payload != self.pending_payload:
+        if self.pending_ping_payload is None or payload != self.pending_ping_payload:
             return
-        self.last_rtt = self._loop.time() - self.sent_at
-        self.pending_payload = None
+        self.last_ping_rtt = self.loop.time() - self.ping_sent_at
+        self.pending_ping_payload = None
         if self.pong_timer is not None:  # without a timeout the next ping is scheduled already
             self.pong_timer.cancel()
             self.pong_timer = None
-            self._schedule()
+            self.start_pings()
 
-    def _schedule(self) -> None:
-        assert self.interval is not None
-        self.ping_timer = self._loop.call_later(max(0.0, self.interval - self.last_rtt), self._ping)
+    def send_ping(self, payload: bytes) -> None:
+        """Send a ping."""
+        raise NotImplementedError
+
+    def on_pong_overdue(self) -> None:
+        """The peer has not answered."""
+        raise NotImplementedError
 
     def _ping(self) -> None:
         self.ping_timer = None
-        self.pending_payload = pack("!I", random.getrandbits(32))
-        self.sent_at = self._loop.time()
-        self._alive_at = None
-        if self.timeout is None:
-            self._schedule()
+        self.pending_ping_payload = pack("!I", random.getrandbits(32))
+        self.ping_sent_at = self.loop.time()
+        self.alive_at = None
+        if self.ping_timeout is None:
+            self.start_pings()
         else:
-            self.pong_timer = self._loop.call_later(self.timeout, self._expire)
-        self._send_ping(self.pending_payload)
+            self.pong_timer = self.loop.call_later(self.ping_timeout, self._expire)
+        self.send_ping(self.pending_ping_payload)
 
     def _expire(self) -> None:
-        if self._alive_at is not None:
-            assert self.timeout is not None
+        if self.alive_at is not None:
+            assert self.ping_timeout is not None
             # Looked at here and not for each read: a timer costs more than a note.
-            left = self._alive_at + self.timeout - self._loop.time()
-            self._alive_at = None
+            left = self.alive_at + self.ping_timeout - self.loop.time()
+            self.alive_at = None
             if left > 0:
-                self.pong_timer = self._loop.call_later(left, self._expire)
+                self.pong_timer = self.loop.call_later(left, self._expire)
                 return
-        self.pong_timer = self.pending_payload = None
-        self._on_timeout()
+        self.pong_timer = self.pending_ping_payload = None
+        self.on_pong_overdue()

@@ -1,40 +1,37 @@
 """One WebSocket connection: transport, flow control, closing handshake and keepalive around a wire and a cycle.
 
-Runs on the worker's loop. Knows no parser: subclasses name their wire. Takes over a connection from HTTP/1.1, which
-calls `connection_made` and then `data_received` with the request head. Answers to: RFC 6455, and to uvicorn's
-WebSocket protocol classes, whose constructor, attributes, close codes and log lines these share.
+Runs on the worker's loop. Knows no parser: subclasses name their wire. Takes over a connection from HTTP/1.1, with the
+request that it has parsed; an HTTP class of the user's own calls `connection_made`, and then `data_received` with the
+bytes of the head. Implements RFC 6455. Compatible with uvicorn's WebSocket protocol classes, whose constructor,
+attributes, close codes and log lines these share.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextvars
-from collections.abc import Awaitable, Iterable
+from collections.abc import Iterable
 from typing import Any, ClassVar
 
-from pounce.connection.base import Connection
+from pounce.connection.base import Connection, HttpConnection
 from pounce.connection.flow import HIGH_WATER_LIMIT, can_write_vectors
 from pounce.connection.peer import is_ssl
-from pounce.connection.ping import PingTimer
+from pounce.connection.ping import Keepalive
 from pounce.connection.state import ServerState
 from pounce.contracts import ConfigView
-from pounce.exchange.ws_cycle import Header, WebSocketCycle, WebSocketState, websocket_scope
+from pounce.errors import BadRequest
+from pounce.exchange.scope import http_scope
+from pounce.exchange.ws_cycle import OPEN, UNANSWERED, Header, WebSocketCycle, WebSocketState
 from pounce.logs import TRACE_LOG_LEVEL
-from pounce.wire.ws import (
-    ABNORMAL_CLOSURE,
-    INTERNAL_ERROR,
-    NO_STATUS_RECEIVED,
-    SERVICE_RESTART,
-    SERVICE_UNAVAILABLE,
-    UpgradeRequest,
-    WebSocketWire,
-)
+from pounce.wire.http1_h11 import H11Wire
+from pounce.wire.response_fields import Headers
+from pounce.wire.ws import ABNORMAL_CLOSURE, INTERNAL_ERROR, NO_STATUS_RECEIVED, SERVICE_RESTART, WebSocketWire
 
 #: A message of this size is written in pieces: to join a header to it costs more.
 _LARGE_MESSAGE_SIZE = 16 * 1024
 
 
-class WebSocketProtocol(Connection):
+class WebSocketProtocol(Keepalive, Connection):
     """What the WebSocket protocol classes have in common. Not usable by itself: `wire_class` is missing."""
 
     wire_class: ClassVar[type[WebSocketWire]]
@@ -47,24 +44,21 @@ class WebSocketProtocol(Connection):
         _loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
-        self.scheme = "ws"
         self.default_headers = server_state.default_headers
         self.server_state = server_state
+        self.ping_interval, self.ping_timeout = config.ws_ping_interval, config.ws_ping_timeout
 
         self.state = WebSocketState.CONNECTING
-        self.is_open = False
         self.handshake_complete = False
         self.disconnected = False
-        self.cycle: WebSocketCycle | None = None
+        self.wire = self.wire_class(self, config.ws_max_size, config.ws_per_message_deflate, self.logger)
+        self.cycle: WebSocketCycle = None  # type: ignore[assignment]  # made when there is a valid handshake
         self.close_timer: asyncio.TimerHandle | None = None
         #: Seconds that the peer has to answer our close frame.
         self.close_timeout = 10.0
-        self.wire = self.wire_class(self, config.ws_max_size, config.ws_per_message_deflate, self.logger)
-        self.ping = PingTimer(
-            self.loop, config.ws_ping_interval, config.ws_ping_timeout, self._send_ping, self._on_pong_overdue
-        )
-        self._pongs: list[bytes] = []
-        self._writes_vectors = False
+        self._head: H11Wire | None = None  # reads the request where it comes as bytes
+        self._held = bytearray()  # what came before the handshake was answered
+        self._pongs = bytearray()
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.state.value} client={self.client}>"
@@ -79,8 +73,6 @@ class WebSocketProtocol(Connection):
     @property
     def scope(self) -> dict[str, Any]:
         """The app's scope; AttributeError before the handshake request."""
-        if self.cycle is None:
-            raise AttributeError("scope")
         return self.cycle.scope
 
     @property
@@ -93,38 +85,17 @@ class WebSocketProtocol(Connection):
         """Whether `send()` has to wait."""
         return self.flow.write_paused
 
-    @property
-    def ping_timer(self) -> asyncio.TimerHandle | None:
-        """Until the next ping."""
-        return self.ping.ping_timer
-
-    @property
-    def pong_timer(self) -> asyncio.TimerHandle | None:
-        """Until the pong is overdue."""
-        return self.ping.pong_timer
-
-    @property
-    def pending_ping_payload(self) -> bytes | None:
-        """Of the ping that awaits its pong."""
-        return self.ping.pending_payload
-
-    @property
-    def ping_sent_at(self) -> float:
-        """Loop time of the last ping; 0.0 before the first."""
-        return self.ping.sent_at
-
-    @property
-    def last_ping_rtt(self) -> float:
-        """Seconds from the last ping to its pong."""
-        return self.ping.last_rtt
-
     # asyncio.Protocol
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
-        self._writes_vectors = can_write_vectors(self.loop)
-        self.scheme = "wss" if is_ssl(transport) else "ws"
-        self._trace("connection made")
+        if not self.scheme:
+            super().connection_made(transport)
+            self.scheme = "wss" if is_ssl(transport) else "ws"
+        else:  # known from the HTTP connection
+            self.connections.add(self)
+            self.transport = transport
+        if self.logger.isEnabledFor(TRACE_LOG_LEVEL):
+            self._trace("connection made")
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.connections.discard(self)
@@ -142,62 +113,46 @@ class WebSocketProtocol(Connection):
         self._flush_pongs()
 
     def data_received(self, data: bytes) -> None:
-        if self.ping.pong_timer is not None:
-            self.ping.on_life()
-        if self.is_open:
-            self.cycle.woken = False  # type: ignore[union-attr]
+        if self.pong_timer is not None:
+            self.alive_at = self.loop.time()
+        if self.state is OPEN:
+            self.cycle.woken = False
+            self.wire.receive_data(data)
+            if self._pongs:
+                self._flush_pongs()
+        elif self.state is WebSocketState.CLOSING:
             self.wire.receive_data(data)
         elif self.state is not WebSocketState.CLOSED:
-            self.wire.receive_data(data)
-            if self.wire.held_size > HIGH_WATER_LIMIT:
-                self.flow.pause_reading()
-        if self._pongs:
-            self._flush_pongs()
+            if self.cycle is None:
+                self._receive_head(data)  # type: ignore[unreachable]
+            else:
+                self._hold(data)
 
-    # Told by the server
+    # The handshake
 
-    def shutdown_when_idle(self) -> None:
-        """Asked by a worker that is replaced: as `shutdown`, but the app gets some time to answer a handshake."""
-        if self.state is not WebSocketState.CONNECTING and self.state is not WebSocketState.DENYING:
-            self.shutdown()
+    def upgrade(self, http: HttpConnection, method: str, target: bytes, headers: Headers, behind: bytes) -> None:
+        """Take over from HTTP/1.1, with the request that asks for it and the bytes that came behind."""
+        self.flow, self.server, self.client = http.flow, http.server, http.client
+        self.scheme = "wss" if http.scheme == "https" else "ws"
+        self.connection_made(http.transport)
+        self.open(method, target, headers)
+        if behind:
+            self._hold(behind)
 
-    def shutdown(self) -> None:
-        """End the WebSocket because the server does: 1012 if it is open, a refusal if the app has not answered yet.
-
-        That is 503 where the whole worker ends: the client may try again elsewhere. A response of the app's own that
-        has begun is let end there, as any other. Else it is 500, as with uvicorn.
-        """
-        if self.is_open:
-            output = self.wire.fail(SERVICE_RESTART, "")
-            self._end()
-            assert self.cycle is not None
-            self.cycle.on_disconnect(SERVICE_RESTART)
-            self.transport.write(output)
-        elif self.server_state.stopping and self.state is WebSocketState.DENYING:
-            return
-        elif self.server_state.stopping and self.state is WebSocketState.CONNECTING:
-            self._send_unavailable()
-            self._end()
+    def open(self, method: str, target: bytes, headers: Headers) -> None:
+        """Check the request for an upgrade, and start the app or refuse it."""
+        fields = dict(headers)
+        if not target.isascii() or b"transfer-encoding" in fields or fields.get(b"content-length", b"0") != b"0":
+            refusal = self.wire.refuse(400, "")
         else:
-            self.send_internal_error()
+            refusal = self.wire.open(method, headers)
+        if refusal:
             self._end()
-        self.transport.close()
-
-    # Told by the wire
-
-    def on_upgrade(self, request: UpgradeRequest) -> None:
-        scope = websocket_scope(
-            target=request.target,
-            headers=request.headers,
-            subprotocols=request.subprotocols,
-            scheme=self.scheme,
-            server=self.server,
-            client=self.client,
-            root_path=self.root_path,
-            asgi_version=self.asgi_version,
-            state=self.app_state.copy(),
-        )
-        self.cycle = WebSocketCycle(self.app, scope, self, self.logger)
+            self.transport.write(refusal)
+            self.transport.close()
+            return
+        raw_path, _, query = target.partition(b"?")
+        self.make_cycle(raw_path, query, "1.1", self.wire.scope_headers(headers))
         # Not eagerly, unlike requests: a turn of the loop is nothing to a connection that lives long, and after it the
         # transport is surely ours, so that what the app writes can pause us and not the HTTP/1.1 protocol before.
         run = self.cycle.run()
@@ -208,77 +163,132 @@ class WebSocketProtocol(Connection):
         self.tasks.add(task)
         task.add_done_callback(self.tasks.discard)
 
-    def on_bad_upgrade(self, response: bytes) -> None:
-        self._end()
-        self.transport.write(response)
+    def make_cycle(self, raw_path: bytes, query: bytes, http_version: str, headers: Headers) -> None:
+        """The handshake is valid."""
+        scope = http_scope(
+            "",
+            raw_path,
+            query,
+            http_version,
+            headers,
+            self.asgi_version,
+            self.scheme,
+            self.server,
+            self.client,
+            self.root_path,
+            self.app_state.copy(),
+        )
+        del scope["method"]
+        scope["type"], scope["asgi"]["spec_version"] = "websocket", "2.4"
+        scope["subprotocols"] = self.wire.subprotocols
+        scope["extensions"] = {"websocket.http.response": {}}
+        self.cycle = WebSocketCycle(self.app, scope, self, self.logger)
+
+    def on_request(self, method: str, target: bytes, _http_version: str, headers: Headers, *_rest: Any) -> bool:
+        """See `Http1Sink.on_request`: the head has come as bytes."""
+        self.open(method, target, headers)
+        return True
+
+    def _receive_head(self, data: bytes) -> None:
+        """From an HTTP class of the user's own."""
+        if self._head is None:
+            self._head = H11Wire(self, self.server_state.header_cache, None)  # type: ignore[arg-type]
+        try:
+            self._head.feed(data)
+        except BadRequest as exc:
+            self.refuse(exc.status, "")
+        if self.cycle is not None:
+            self._hold(self._head.trailing_data())
+
+    def _hold(self, data: bytes) -> None:
+        # Neither library may see it before the answer: the extensions that it depends on are agreed on there.
+        self._held += data
+        if len(self._held) > HIGH_WATER_LIMIT:
+            self.flow.pause_reading()
+
+    # Told by the server
+
+    def shutdown_when_idle(self) -> None:
+        """Asked by a worker that is replaced: as `shutdown`, but the app gets some time to answer a handshake."""
+        if self.state not in UNANSWERED:
+            self.shutdown()
+
+    def shutdown(self) -> None:
+        """End the WebSocket because the server does: 1012 if it is open, a refusal if the app has not answered yet.
+
+        That is 503 where the whole worker ends: the client may try again elsewhere. A response of the app's own that
+        has begun is let end there, as any other. Else it is 500, as with uvicorn.
+        """
+        stopping = self.server_state.stopping
+        if self.state is OPEN:
+            self._fail(SERVICE_RESTART, "", SERVICE_RESTART)
+        elif stopping and self.state is WebSocketState.DENYING:
+            return
+        elif stopping and self.state is WebSocketState.CONNECTING:
+            self.refuse(503, "Service Unavailable")
+        else:
+            self._answer_for_app()
+            self._end()
         self.transport.close()
+
+    # Told by the wire
 
     def on_text(self, text: str) -> None:
-        if self.is_open:
-            self.cycle.on_message({"type": "websocket.receive", "text": text})  # type: ignore[union-attr]
+        if self.state is OPEN:
+            self.cycle.on_message({"type": "websocket.receive", "text": text})
 
     def on_bytes(self, data: bytes) -> None:
-        if self.is_open:
-            self.cycle.on_message({"type": "websocket.receive", "bytes": data})  # type: ignore[union-attr]
+        if self.state is OPEN:
+            self.cycle.on_message({"type": "websocket.receive", "bytes": data})
 
     def on_ping(self, pong: bytes) -> None:
-        if not self.is_open:
-            return
-        if self.flow.write_paused:
-            # The peer does not read. RFC 6455, section 5.5.3: one pong may answer all pings before it.
-            self._pongs.clear()
-        self._pongs.append(pong)
-
-    def on_pong(self, payload: bytes) -> None:
-        self.ping.on_pong(payload)
+        if self.state is OPEN:
+            if self.flow.write_paused:
+                # The peer does not read. RFC 6455, section 5.5.3: one pong may answer all pings before it.
+                self._pongs.clear()
+            self._pongs += pong
 
     def on_close(self, code: int, reason: str, reply: bytes) -> None:
-        if self.is_open:
-            self._end()
-            assert self.cycle is not None
+        is_open = self.state is OPEN
+        self._end()
+        if is_open:
             self.cycle.on_disconnect(code, reason)
             self._write_last(reply)
-        else:
-            self._end()
         self.transport.close()
-
-    def on_failure(self, code: int, reason: str, close: bytes) -> None:
-        self.on_close(code, reason, close)
 
     # Asked by the cycle
 
-    def server_stops(self) -> bool:
-        """Whether the worker is on its way out."""
-        return self.server_state.stopping
-
     def is_closing(self) -> bool:
-        """Whether what is written goes nowhere."""
         return self.transport.is_closing()
-
-    def drain(self) -> Awaitable[None]:
-        return self.flow.drain()
 
     def accept(self, subprotocol: str | None, headers: Iterable[Header]) -> None:
         if self.transport.is_closing():
             self._end()
             return
-        output = self.wire.accept(subprotocol, [*self.default_headers, *headers])
-        self.state = WebSocketState.OPEN
-        self.is_open = self.handshake_complete = True
-        self.transport.write(output)
-        self.ping.start()
-        self.flow.resume_reading()
-        self.wire.release_held()
-        self._flush_pongs()
+        self.send_acceptance(subprotocol, headers)
+        self.state = OPEN
+        self.handshake_complete = True
+        self.start_pings()
+        if self.flow.read_paused:
+            self.flow.resume_reading()
+        if self._held:
+            held, self._held = bytes(self._held), bytearray()
+            self.wire.receive_data(held)
+        if self._pongs:
+            self._flush_pongs()
 
-    def forbid(self) -> None:
-        output = self.wire.forbid()
+    def send_acceptance(self, subprotocol: str | None, headers: Iterable[Header]) -> None:
+        """Answer that the WebSocket is open."""
+        self.transport.write(self.wire.accept(subprotocol, [*self.default_headers, *headers]))
+
+    def refuse(self, status: int, text: str) -> None:
+        output = self.wire.refuse(status, text)
         self._end()
         self.transport.write(output)
         self.transport.close()
 
     def start_response(self, status: int, headers: Iterable[Header]) -> None:
-        output = self.wire.start_response(status, list(headers))
+        output = self.wire.start_response(status, headers)
         self.state = WebSocketState.DENYING
         if output:
             self.transport.write(output)
@@ -291,92 +301,84 @@ class WebSocketProtocol(Connection):
             self._end()
             self.transport.close()
 
-    def send_text(self, text: str) -> None:
-        if self._writes_vectors and len(text) >= _LARGE_MESSAGE_SIZE:
-            self.transport.writelines(self.wire.text_pieces(text))
-        else:
-            self.transport.write(self.wire.text(text))
-
-    def send_bytes(self, data: bytes) -> None:
-        if self._writes_vectors and len(data) >= _LARGE_MESSAGE_SIZE:
-            if type(data) is not bytes:
-                data = bytes(memoryview(data))  # the app may change its buffer after send()
-            self.transport.writelines(self.wire.binary_pieces(data))
-        else:
-            self.transport.write(self.wire.binary(data))
+    def send_message(self, message: str | bytes) -> None:
+        if len(message) < _LARGE_MESSAGE_SIZE or not can_write_vectors(self.loop):
+            self.transport.write(self.wire.message_frame(message))
+            return
+        if type(message) not in (str, bytes):
+            message = bytes(memoryview(message))  # type: ignore[arg-type]  # the app may change its buffer after send()
+        self.transport.writelines(self.wire.pieces(message))
 
     def start_close(self, code: int | None, reason: str) -> None:
         output = self.wire.close(code, reason)
         self.state = WebSocketState.CLOSING
-        self.is_open = False
-        self.ping.stop()
+        self.stop_pings()
         self.flow.resume_reading()  # or the peer's close frame would not be seen
         if not self.transport.is_closing():
             self._write_last(output)
             self.close_timer = self.loop.call_later(self.close_timeout, self.transport.close)
 
-    def send_internal_error(self) -> None:
-        if self.state is WebSocketState.CONNECTING or self.state is WebSocketState.DENYING:
-            output = self.wire.internal_error()
-            self._end()
-            if output:
-                self.transport.write(output)
-
-    def _send_unavailable(self) -> None:
-        self.transport.write(SERVICE_UNAVAILABLE)
-
-    def pause_reading(self) -> None:
-        self.flow.pause_reading()
-
-    def resume_reading(self) -> None:
-        if self.is_open:  # before that, reading pauses for what is held back
-            self.flow.resume_reading()
-
     def on_app_done(self) -> None:
+        self._answer_for_app()
         if self.close_timer is None:
             self.transport.close()
 
-    # Timers
+    def _answer_for_app(self) -> None:
+        if self.state is WebSocketState.CONNECTING or (
+            self.state is WebSocketState.DENYING and not self.wire.head_sent
+        ):
+            self.refuse(500, "Internal Server Error")
+        elif self.state is WebSocketState.DENYING:
+            self._end()
+            self.break_off_response()
 
-    def _send_ping(self, payload: bytes) -> None:
-        if self.is_open:
+    def break_off_response(self) -> None:
+        """The app has not finished its response."""
+        self.transport.close()
+
+    # Keepalive
+
+    def send_ping(self, payload: bytes) -> None:
+        if self.state is OPEN:
             self.transport.write(self.wire.ping(payload))
 
-    def _on_pong_overdue(self) -> None:
-        if not self.is_open or self.transport.is_closing():
+    def on_pong_overdue(self) -> None:
+        if self.state is not OPEN or self.transport.is_closing():
             return
         if self.flow.read_paused:
             # The app does not take what there is: an answer may be lying there unread. Ask again.
-            self.ping.start()
+            self.start_pings()
             return
         self._trace("keepalive ping timeout")
-        output = self.wire.fail(INTERNAL_ERROR, "keepalive ping timeout")
-        self._end()
-        assert self.cycle is not None
-        self.cycle.on_disconnect(NO_STATUS_RECEIVED)
-        self.transport.write(output)
-        self.transport.close()
+        self._fail(INTERNAL_ERROR, "keepalive ping timeout", NO_STATUS_RECEIVED)
 
     # Pieces
+
+    def _fail(self, code: int, reason: str, told: int) -> None:
+        """End an open WebSocket; the app is told another code than the client."""
+        output = self.wire.fail(code, reason)
+        self._end()
+        self.cycle.on_disconnect(told)
+        self.transport.write(output)
+        self.transport.close()
 
     def _end(self) -> None:
         """Nothing more is sent or expected: no timers, no parsing."""
         self.state = WebSocketState.CLOSED
-        self.is_open = False
-        self.ping.stop()
+        self.stop_pings()
         if self.close_timer is not None:
             self.close_timer.cancel()
             self.close_timer = None
 
     def _flush_pongs(self) -> None:
         if self._pongs and not self.flow.write_paused:
-            if self.is_open:
-                self.transport.write(b"".join(self._pongs))
+            if self.state is OPEN:
+                self.transport.write(bytes(self._pongs))
             self._pongs.clear()
 
     def _write_last(self, frame: bytes) -> None:
         # Pongs of the same read belong before the close frame.
-        self.transport.write(b"".join([*self._pongs, frame]))
+        self.transport.write(bytes(self._pongs) + frame)
         self._pongs.clear()
 
     def _trace(self, event: str) -> None:

@@ -12,10 +12,9 @@ import enum
 import logging
 import sys
 from collections import deque
-from collections.abc import Awaitable, Iterable
+from collections.abc import Iterable
 from time import monotonic
 from typing import Any, Protocol
-from urllib.parse import unquote
 
 from pounce.errors import ClientDisconnected, MisusedByApp
 from pounce.exchange.access_log import get_client_addr, get_path_with_query_string
@@ -35,74 +34,45 @@ class WebSocketState(enum.Enum):
     CLOSED = "closed"  # nothing is sent or expected any more
 
 
+OPEN = WebSocketState.OPEN
+
+#: The client still waits for the answer to its handshake.
+UNANSWERED = (WebSocketState.CONNECTING, WebSocketState.DENYING)
+
+
 class WebSocketChannel(Protocol):
-    """What a cycle asks of the connection below it. Each method moves `state` on, or raises `MisusedByApp`."""
+    """What a cycle asks of the connection below it. What answers the handshake or closes moves `state` on.
+
+    Raises `MisusedByApp`, with nothing sent, for what the app got wrong.
+    """
 
     state: WebSocketState
-    is_open: bool  # `state is OPEN`, for the path of every message
+    flow: Any
+    server_state: Any
 
-    @property
-    def write_paused(self) -> bool: ...
+    def is_closing(self) -> bool:
+        """Whether what is written goes nowhere."""
 
-    def server_stops(self) -> bool: ...
+    def accept(self, subprotocol: str | None, headers: Iterable[Header]) -> None:
+        """Answer that the WebSocket is open."""
 
-    def is_closing(self) -> bool: ...
+    def refuse(self, status: int, text: str) -> None:
+        """Answer with a response of the server's."""
 
-    def drain(self) -> Awaitable[None]: ...
+    def start_response(self, status: int, headers: Iterable[Header]) -> None:
+        """Begin a response of the app's."""
 
-    def accept(self, subprotocol: str | None, headers: Iterable[Header]) -> None: ...
+    def send_body(self, body: bytes, more: bool) -> None:
+        """Continue it."""
 
-    def forbid(self) -> None: ...
+    def send_message(self, message: str | bytes) -> None:
+        """Send a text or binary message."""
 
-    def start_response(self, status: int, headers: Iterable[Header]) -> None: ...
+    def start_close(self, code: int | None, reason: str) -> None:
+        """Send a close frame, and wait for the peer's."""
 
-    def send_body(self, body: bytes, more: bool) -> None: ...
-
-    def send_text(self, text: str) -> None: ...
-
-    def send_bytes(self, data: bytes) -> None: ...
-
-    def start_close(self, code: int | None, reason: str) -> None: ...
-
-    def send_internal_error(self) -> None: ...
-
-    def pause_reading(self) -> None: ...
-
-    def resume_reading(self) -> None: ...
-
-    def on_app_done(self) -> None: ...
-
-
-def websocket_scope(
-    *,
-    target: str,
-    headers: list[Header],
-    subprotocols: list[str],
-    scheme: str,
-    server: tuple[str, int | None] | None,
-    client: tuple[str, int] | None,
-    root_path: str,
-    asgi_version: str,
-    state: dict[str, Any],
-) -> dict[str, Any]:
-    """The scope of a handshake over HTTP/1.1. `target` is the request target, ASCII and still percent-encoded."""
-    raw_path, _, query = target.partition("?")
-    return {
-        "type": "websocket",
-        "asgi": {"version": asgi_version, "spec_version": "2.4"},
-        "http_version": "1.1",
-        "scheme": scheme,
-        "server": server,
-        "client": client,
-        "root_path": root_path,
-        "path": root_path + unquote(raw_path),
-        "raw_path": root_path.encode("ascii") + raw_path.encode("ascii"),
-        "query_string": query.encode("ascii"),
-        "headers": headers,
-        "subprotocols": subprotocols,
-        "state": state,
-        "extensions": {"websocket.http.response": {}},
-    }
+    def on_app_done(self) -> None:
+        """The app has ended: answer the handshake if it did not, and close."""
 
 
 class WebSocketCycle:
@@ -138,7 +108,7 @@ class WebSocketCycle:
         elif not self.woken:
             # One unread message is enough. An app that was just woken runs before the next read.
             self._paused = True
-            self.channel.pause_reading()
+            self.channel.flow.pause_reading()
 
     def on_disconnect(self, code: int, reason: str | None = None) -> None:
         """The WebSocket has ended. The first cause counts."""
@@ -175,15 +145,11 @@ class WebSocketCycle:
                 raise
             log_app_exception(self.logger, exc)
         else:
-            self._judge(result)
-        self.channel.send_internal_error()  # where the handshake is not answered
+            if self.channel.state in UNANSWERED:
+                log_error(self.logger, "ASGI callable returned without completing handshake.")
+            elif result is not None:
+                log_error(self.logger, "ASGI callable should return None, but returned '%s'.", result)
         self.channel.on_app_done()
-
-    def _judge(self, result: Any) -> None:
-        if self.channel.state is WebSocketState.CONNECTING or self.channel.state is WebSocketState.DENYING:
-            log_error(self.logger, "ASGI callable returned without completing handshake.")
-        elif result is not None:
-            log_error(self.logger, "ASGI callable should return None, but returned '%s'.", result)
 
     async def receive(self) -> dict[str, Any]:
         """The ASGI `receive`."""
@@ -191,7 +157,7 @@ class WebSocketCycle:
         while not queue:
             if self.disconnect is not None:
                 if self._told:
-                    await self._turns.give_in_vain(self.channel.server_stops)
+                    await self._turns.give_in_vain(self._server_stops)
                 self._told = True
                 return dict(self.disconnect)
             waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -208,36 +174,33 @@ class WebSocketCycle:
         message = queue.popleft()
         if self._paused and not queue:
             self._paused = False
-            self.channel.resume_reading()
+            if self.channel.state is OPEN:  # before that, reading pauses for what is held back
+                self.channel.flow.resume_reading()
         return message
 
     async def send(self, message: Any) -> None:
         """The ASGI `send`. Raises `ClientDisconnected` once the peer is gone, `MisusedByApp` on a misplaced message."""
         channel, turns = self.channel, self._turns
-        if channel.write_paused:
-            await channel.drain()
+        if channel.flow.write_paused:
+            await channel.flow.drain()
             turns.taken()
         try:
-            if channel.is_open:
-                kind = message["type"]
-                if kind == "websocket.send":
-                    data = message.get("bytes")
-                    if data is not None:
-                        channel.send_bytes(data)
-                    else:
-                        text = message.get("text")
-                        if text is not None:
-                            channel.send_text(text)
-                elif kind == "websocket.close":
-                    self._close(message)
-                else:
-                    raise MisusedByApp(
-                        f"Expected ASGI message 'websocket.send' or 'websocket.close', but got '{kind}'."
-                    )
-            else:
+            if channel.state is not OPEN:
                 self._send_unopened(message)
+            elif message["type"] == "websocket.send":
+                data = message.get("bytes")
+                if data is None:
+                    data = message.get("text")
+                if data is not None:
+                    channel.send_message(data)
+            elif message["type"] == "websocket.close":
+                self._close(message)
+            else:
+                raise MisusedByApp(
+                    f"Expected ASGI message 'websocket.send' or 'websocket.close', but got '{message['type']}'."
+                )
         except BaseException:
-            await turns.give_in_vain(channel.server_stops)
+            await turns.give_in_vain(self._server_stops)
             raise
         # A write that failed closes the transport, which the loop tells in its next turn.
         if channel.is_closing():
@@ -245,30 +208,28 @@ class WebSocketCycle:
         elif monotonic() > turns.end:
             await turns.take()
 
+    def _server_stops(self) -> bool:
+        return self.channel.server_state.stopping  # type: ignore[no-any-return]
+
     def _send_unopened(self, message: Any) -> None:
         """Before the WebSocket is open, or when it is so no more."""
-        state = self.channel.state
+        channel, kind = self.channel, message["type"]
         if self._lost:
             raise ClientDisconnected
-        if state is WebSocketState.CONNECTING:
-            self._answer(message)
-        elif state is WebSocketState.DENYING:
+        if channel.state is WebSocketState.DENYING:
             self._continue_response(message)
-        elif self._closed_by_app:
-            raise MisusedByApp(f"Unexpected ASGI message '{message['type']}', after sending 'websocket.close'.")
-        else:
+        elif channel.state is not WebSocketState.CONNECTING:
+            if self._closed_by_app:
+                raise MisusedByApp(f"Unexpected ASGI message '{kind}', after sending 'websocket.close'.")
             raise ClientDisconnected
-
-    def _answer(self, message: Any) -> None:
-        channel, kind = self.channel, message["type"]
-        if kind == "websocket.accept":
+        elif kind == "websocket.accept":
             self._log("[accepted]")
             channel.accept(message.get("subprotocol"), message.get("headers", ()))
         elif kind == "websocket.close":
             self._log("403")
             self._closed_by_app = True
             self.on_disconnect(1006)
-            channel.forbid()
+            channel.refuse(403, "")
         elif kind == "websocket.http.response.start":
             status = message["status"]
             if not 100 <= status < 600:

@@ -2,21 +2,20 @@
 
 Order of response headers, refusals and close reasons are that library's, as with uvicorn's `websockets-sansio`.
 The app's own refusal is sent as one piece, once its body is complete, with defaults for missing headers.
-Answers to: RFC 6455, RFC 7692. Knows nothing of: transports, clocks, apps.
+Implements RFC 6455 and RFC 7692. Knows neither transports nor clocks nor apps.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from email.utils import formatdate
-from http import HTTPStatus
-from struct import pack
 from typing import Any, ClassVar
 
 from websockets.datastructures import Headers
 from websockets.exceptions import WebSocketException
 from websockets.extensions.permessage_deflate import ServerPerMessageDeflateFactory
 from websockets.http11 import Request, Response
+from websockets.protocol import State
 from websockets.server import ServerProtocol
 
 try:
@@ -25,36 +24,10 @@ except ImportError:  # a build without its C extension
     from websockets.utils import apply_mask
 
 from pounce.errors import MisusedByApp
-from pounce.wire.response_fields import (
-    BODILESS,
-    STATUS_PHRASES,
-    ResponseBody,
-    body_bytes,
-    checked_accept,
-    checked_head,
-    checked_status,
-    checked_value,
-)
-from pounce.wire.ws import (
-    ABNORMAL_CLOSURE,
-    BAD_REQUEST,
-    BINARY,
-    CLOSE,
-    CONTINUATION,
-    INVALID_DATA,
-    PING,
-    PONG,
-    TEXT,
-    WHOLE_CLOSE,
-    HandshakeGate,
-    Header,
-    PlainFrames,
-    UpgradeRequest,
-    WebSocketSink,
-    check_close_code,
-    shorten_reason,
-    whole_frame,
-)
+from pounce.wire import response_fields
+from pounce.wire.response_fields import BODILESS, STATUS_PHRASES, body_bytes, checked_accept, checked_value
+from pounce.wire.ws import ABNORMAL_CLOSURE, Header, WebSocketSink, WebSocketWire, listed
+from pounce.wire.ws_frames import BINARY, CLOSE, CONTINUATION, TEXT
 
 
 class _LenientAboutClose(ServerProtocol):
@@ -67,13 +40,14 @@ class _LenientAboutClose(ServerProtocol):
         super().recv_frame(frame)
 
 
-class WebsocketsWire(PlainFrames):
-    """See `pounce.wire.ws.WebSocketWire`."""
+class WebsocketsWire(WebSocketWire):
+    """See `WebSocketWire`."""
 
-    _unmask = staticmethod(apply_mask)
-    _checks_cut_text: ClassVar[bool] = False
+    unmask = staticmethod(apply_mask)
+    checks_cut_text: ClassVar[bool] = False
 
     def __init__(self, sink: WebSocketSink, max_size: int | None, per_message_deflate: bool, logger: Any) -> None:
+        super().__init__(sink, max_size, per_message_deflate, logger)
         extensions = []
         if per_message_deflate:
             # Small windows: 64 KiB for a connection, where the library's defaults take five times that.
@@ -82,174 +56,61 @@ class WebsocketsWire(PlainFrames):
                     server_max_window_bits=12, client_max_window_bits=12, compress_settings={"memLevel": 5}
                 )
             )
-        self.conn = _LenientAboutClose(extensions=extensions, max_size=max_size, logger=logger)
-        # With debug logging the library sees, and logs, every message.
-        super().__init__(-1 if self.conn.debug else max_size)
-        self._sink = sink
-        self._gate = HandshakeGate()
-        self._answered = False  # the 101 is made
-        self._response: Response | None = None  # the library's 101, until the app answers
+        # Made as open, so that it expects no request but frames.
+        self.conn = _LenientAboutClose(extensions=extensions, state=State.OPEN, max_size=max_size, logger=logger)
+        self.conn.state = State.CONNECTING
+        if self.conn.debug:
+            self.largest = -1  # the library sees, and logs, every message
+        self._extensions: str | None = None  # the field that agrees on them
         self._refusal: tuple[int, Headers] | None = None
         self._refusal_content = bytearray()
-        self.refusal_body = ResponseBody()
         self._is_text = False
-        self._fragments: bytearray | None = None
 
-    @property
-    def held_size(self) -> int:
-        return len(self._gate.held)
+    # The handshake
 
-    # Reading
-
-    def _receive_handshake(self, data: bytes) -> None:
-        if not self._answered:
-            head = self._gate.pass_head(data)
-            if head:
-                self._receive_head(head)
-
-    def _parse(self, data: bytes) -> None:
-        conn = self.conn
-        conn.receive_data(data)
-        events = conn.events
-        if events:
-            conn.events = []
-            for frame in events:
-                self._on_frame(frame)
-                if not self._parsing:
-                    return
-        if conn.parser_exc is not None:
-            self._on_parser_error(conn.parser_exc)
-
-    def _receive_head(self, head: bytes) -> None:
-        conn = self.conn
-        conn.receive_data(head)
-        for event in conn.events_received():
-            if isinstance(event, Request):
-                self._on_request(event)
-                return
-        if conn.handshake_exc is not None or conn.parser_exc is not None:
-            # No HTTP request, or one beyond the library's limits (8 KiB for a line, 128 headers).
-            self._sink.on_bad_upgrade(self._output() or BAD_REQUEST)
-
-    def _on_request(self, request: Request) -> None:
-        response = self.conn.accept(request)
+    def open(self, method: str, headers: response_fields.Headers) -> bytes:
+        response = self.conn.accept(Request("", _headers(headers), method))
         if response.status_code != 101:
-            self.conn.send_response(response)
-            self._sink.on_bad_upgrade(self._output())
-            return
-        self._response = response
-        headers = request.headers
-        self._sink.on_upgrade(
-            UpgradeRequest(
-                target=request.path,
-                headers=[(name.lower().encode("ascii"), _header_bytes(value)) for name, value in headers.raw_items()],
-                subprotocols=[
-                    token.strip() for value in headers.get_all("Sec-WebSocket-Protocol") for token in value.split(",")
-                ],
-            )
-        )
+            return self._respond(response)
+        self._extensions = response.headers.get("Sec-WebSocket-Extensions")
+        self.subprotocols = listed(headers, b"sec-websocket-protocol")
+        self.key = dict(headers)[b"sec-websocket-key"]
+        return b""
 
-    def _on_frame(self, frame: Any) -> None:
-        opcode = frame.opcode
-        data = frame.data
-        if type(data) is not bytes:
-            data = bytes(data)
-        if opcode <= BINARY:
-            if opcode == CONTINUATION:
-                assert self._fragments is not None  # the library has checked the order
-                self._fragments += data
-                if not frame.fin:
-                    return
-                data = bytes(self._fragments)
-                self._fragments = None
-                self._in_message = False
-            else:
-                self._is_text = opcode == TEXT
-                if not frame.fin:
-                    self._in_message = True
-                    # One growing buffer: a list would keep an object for each of any number of empty fragments.
-                    self._fragments = bytearray(data)
-                    return
-            self._on_message(self._is_text, data)
-        elif opcode == PING:
-            # The library has written the pongs of one read already, in the order of the pings.
-            writes = self.conn.writes
-            self._sink.on_ping(writes.pop(0) if writes else b"")
-        elif opcode == PONG:
-            self._sink.on_pong(data)
-        elif opcode == CLOSE:
-            self._parsing = False
-            close = self.conn.close_rcvd
-            assert close is not None
-            self._sink.on_close(int(close.code), close.reason, self._output())
-
-    def _on_message(self, is_text: bool, data: bytes) -> None:
-        if not is_text:
-            self._sink.on_bytes(data)
-            return
+    def connect(self, headers: response_fields.Headers) -> None:
+        self.subprotocols = listed(headers, b"sec-websocket-protocol")
+        fields = _headers(headers)
         try:
-            text = data.decode()
-        except UnicodeDecodeError:
-            # Framed here: the library may have read on, even past a close frame, and would refuse.
-            self._parsing = False
-            self._sink.on_failure(INVALID_DATA, "", whole_frame(WHOLE_CLOSE, pack("!H", INVALID_DATA)))
-        else:
-            self._sink.on_text(text)
+            self.conn.process_subprotocol(fields)
+            self._extensions, self.conn.extensions = self.conn.process_extensions(fields)
+        except WebSocketException as exc:
+            raise ValueError(str(exc)) from exc
 
-    def _on_parser_error(self, exc: Exception) -> None:
-        self._parsing = False
-        close = self.conn.close_sent
-        code, reason = (int(close.code), close.reason) if close is not None else (ABNORMAL_CLOSURE, str(exc))
-        self._sink.on_failure(code, reason, self._output())
+    def agree(self, subprotocol: str | None, headers: Iterable[Header]) -> response_fields.Headers:
+        fields = [(name.lower(), value) for name, value in checked_accept(subprotocol, headers)]
+        if self._extensions:
+            fields.insert(0, (b"Sec-WebSocket-Extensions", self._extensions.encode()))
+        if subprotocol:
+            try:
+                fields.append((b"Sec-WebSocket-Protocol", checked_value(subprotocol.encode("latin-1"))))
+            except UnicodeEncodeError as exc:
+                raise MisusedByApp(str(exc)) from exc
+        self._respond(Response(101, "", Headers()))  # it logs that, and is open from here on
+        self.parsing, self.plain = True, not self.conn.extensions and not self.conn.debug
+        return fields
 
-    # The handshake's answers
-
-    def accept(self, subprotocol: str | None, headers: Iterable[Header]) -> bytes:
-        response = self._response
-        assert response is not None
-        added = checked_accept(subprotocol, headers)
-        answer = Headers((name, value) for name, value in response.headers.raw_items() if name != "Date")
-        try:
-            for name, value in added:
-                answer[name.decode("ascii").lower()] = value.decode("latin-1")
-            if subprotocol:
-                answer["Sec-WebSocket-Protocol"] = checked_value(subprotocol.encode("latin-1")).decode("latin-1")
-        except (WebSocketException, UnicodeEncodeError) as exc:
-            raise MisusedByApp(str(exc)) from exc
-        response.headers = answer
-        self.conn.send_response(response)
-        output = self._output()
-        self._answered = self._parsing = True
-        self._plain = not self.conn.extensions and not self.conn.debug
-        return output
-
-    def release_held(self) -> None:
-        data = self._gate.take()
-        if data:
-            self.receive_data(data)
-
-    def forbid(self) -> bytes:
-        self.conn.send_response(self.conn.reject(HTTPStatus.FORBIDDEN, ""))
-        return self._output()
-
-    def internal_error(self) -> bytes:
-        self.conn.send_response(self.conn.reject(HTTPStatus.INTERNAL_SERVER_ERROR, "Internal Server Error"))
-        return self._output()
+    def refuse(self, status: int, text: str) -> bytes:
+        return self._respond(self.conn.reject(status, text))
 
     def start_response(self, status: int, headers: Iterable[Header]) -> bytes:
-        status = checked_status(status)
-        fields, length, _ = checked_head(status, headers)
+        status, fields = self.begin_refusal(status, headers)
         # The body goes as one piece: its length is known, and it is not chunked.
-        text = [(name.decode("ascii"), value.decode("latin-1")) for name, value in fields]
-        try:
-            self._refusal = (status, Headers(field for field in text if field[0].lower() != "transfer-encoding"))
-        except WebSocketException as exc:
-            raise MisusedByApp(str(exc)) from exc
-        self.refusal_body = ResponseBody(status, False, length)
+        self._refusal = status, _headers(field for field in fields if field[0].lower() != b"transfer-encoding")
         return b""
 
     def response_body(self, body: bytes, more: bool) -> bytes:
         assert self._refusal is not None
+        assert self.refusal_body is not None
         self._refusal_content += self.refusal_body.take(body_bytes(body), more)
         if more:
             return b""
@@ -261,43 +122,51 @@ class WebsocketsWire(PlainFrames):
         for name, value in defaults.items():
             if name not in headers:  # `setdefault` fails for a name that the app has given twice
                 headers[name] = value
-        self.conn.send_response(Response(status, STATUS_PHRASES[status].decode("ascii"), headers, content))
+        return self._respond(Response(status, STATUS_PHRASES[status].decode("ascii"), headers, content))
+
+    def _respond(self, response: Response) -> bytes:
+        self.conn.send_response(response)
         return self._output()
 
     # Frames
 
-    def _framed(self, message: str | bytes) -> bytes:
+    def parse(self, data: bytes) -> None:
+        conn = self.conn
+        conn.receive_data(data)
+        conn.data_to_send()  # its answers, which are framed here
+        for frame in conn.events_received():
+            self._on_frame(frame)
+            if not self.parsing:
+                return
+        if conn.parser_exc is not None:
+            sent = conn.close_sent
+            self.end(*(int(sent.code), sent.reason) if sent else (ABNORMAL_CLOSURE, str(conn.parser_exc)))
+
+    def _on_frame(self, frame: Any) -> None:
+        opcode, data = frame.opcode, bytes(frame.data)
+        if opcode == CLOSE:
+            close = self.conn.close_rcvd
+            self.end(int(close.code), close.reason)
+        elif opcode > BINARY:
+            self.on_control(opcode, data)
+        else:
+            if opcode != CONTINUATION:
+                self._is_text = opcode == TEXT
+            if self.in_message or not frame.fin:
+                self.on_fragment(self._is_text, data, frame.fin)
+            else:
+                self.on_message(self._is_text, data)
+
+    def framed(self, message: str | bytes) -> bytes:
         if isinstance(message, str):
             self.conn.send_text(message.encode())
         else:
             self.conn.send_binary(message)
         return self._output()
 
-    def ping(self, payload: bytes) -> bytes:
-        self.conn.send_ping(payload)
-        return self._output()
-
-    def close(self, code: int | None, reason: str) -> bytes:
-        if code is not None:
-            check_close_code(code)
-        try:
-            self.conn.send_close(code, shorten_reason(reason))
-        except WebSocketException as exc:
-            raise MisusedByApp(f"Cannot close with code {code!r}: {exc}") from exc
-        return self._output()
-
-    def fail(self, code: int, reason: str) -> bytes:
-        self._parsing = False
-        self.conn.fail(code, shorten_reason(reason))
-        return self._output()
-
     def _output(self) -> bytes:
-        writes = self.conn.data_to_send()
-        return writes[0] if len(writes) == 1 else b"".join(writes)
+        return b"".join(self.conn.data_to_send())
 
 
-def _header_bytes(value: str) -> bytes:
-    try:
-        return value.encode("latin-1")
-    except UnicodeEncodeError:
-        return value.encode("ascii", "surrogateescape")  # how versions before 17 decode a byte above 127
+def _headers(fields: Iterable[Header]) -> Headers:
+    return Headers((name.decode("latin-1"), value.decode("latin-1")) for name, value in fields)

@@ -1,59 +1,37 @@
-"""WebSocket on the `wsproto` library: its h11 handshake and its frame protocol.
+"""WebSocket on the `wsproto` library: its extension and its frame protocol.
 
-Order of response headers, refusals and close reasons are that library's, as with uvicorn's `wsproto`. Its events are
-skipped once the handshake is done: frames are read straight from `FrameProtocol`. Uncompressed frames are written
-here, and read here where a segment is one whole message.
-Answers to: RFC 6455, RFC 7692. Knows nothing of: transports, clocks, apps.
+Order of response headers, refusals and close reasons are that library's, as with uvicorn's `wsproto`. Its handshake,
+which takes bytes, is not used, and nor are its events: frames are read straight from `FrameProtocol`.
+Implements RFC 6455 and RFC 7692. Knows neither transports nor clocks nor apps.
 """
 
 from __future__ import annotations
 
 import zlib
 from collections.abc import Iterable
-from io import StringIO
 from typing import Any, ClassVar
 
-from wsproto import ConnectionType, WSConnection
-from wsproto.events import AcceptConnection, RejectConnection, RejectData, Request
 from wsproto.extensions import PerMessageDeflate
 from wsproto.frame_protocol import CloseReason, FrameProtocol, ParseFailed, RsvBits, XorMaskerSimple
-from wsproto.utilities import RemoteProtocolError
+from wsproto.handshake import server_extensions_handshake
 
 from pounce.errors import MisusedByApp
-from pounce.wire.response_fields import (
-    STATUS_LINE,
-    ResponseBody,
-    body_bytes,
-    checked_accept,
-    checked_head,
-    checked_status,
-)
+from pounce.wire.response_fields import BODILESS, Headers, body_bytes, checked_accept
 from pounce.wire.ws import (
-    ABNORMAL_CLOSURE,
-    BAD_REQUEST,
-    BINARY,
-    CLOSE,
     INTERNAL_ERROR,
-    INTERNAL_SERVER_ERROR,
-    INVALID_DATA,
     MESSAGE_TOO_BIG,
-    NO_STATUS_RECEIVED,
-    PING,
-    PONG,
-    TEXT,
-    HandshakeGate,
     Header,
-    PlainFrames,
-    UpgradeRequest,
     WebSocketSink,
-    check_close_code,
+    WebSocketWire,
+    listed,
+    response_head,
 )
-
-#: Never sent as they are: the library sends no code, or 1000, in their place, and so it works with uvicorn.
-_REPLACED_CODES = frozenset((NO_STATUS_RECEIVED, ABNORMAL_CLOSURE, 1015))
+from pounce.wire.ws_frames import BINARY, CLOSE, TEXT
 
 #: From this size on, the library's way to unmask is the faster one.
 _LARGE_PAYLOAD_SIZE = 4096
+
+_EMPTY = (b"content-length", b"0")
 
 
 class BoundedDeflate(PerMessageDeflate):
@@ -123,250 +101,130 @@ def unmasked(payload: Any, mask: Any) -> bytes:
     return (int.from_bytes(payload, "big") ^ int.from_bytes(key, "big")).to_bytes(size, "big")
 
 
-class WsprotoWire(PlainFrames):
-    """See `pounce.wire.ws.WebSocketWire`."""
+class WsprotoWire(WebSocketWire):
+    """See `WebSocketWire`."""
 
-    _unmask = staticmethod(unmasked)
-    _checks_cut_text: ClassVar[bool] = True
+    unmask = staticmethod(unmasked)
+    checks_cut_text: ClassVar[bool] = True
+
+    #: The library sends no code, or 1000, in the place of these, and so it works with uvicorn.
+    replaced_codes: ClassVar[dict[int, int | None]] = {1005: None, 1006: 1000, 1015: 1000}
 
     def __init__(self, sink: WebSocketSink, max_size: int | None, per_message_deflate: bool, logger: Any) -> None:
-        super().__init__(max_size)
-        self.conn = WSConnection(ConnectionType.SERVER)  # the handshake only
-        self._sink = sink
-        self._max_size = max_size
-        self._per_message_deflate = per_message_deflate
-        self._gate = HandshakeGate()
-        self._asked = False
-        self._head_sent = False
-        self.refusal_body = ResponseBody()
-        self._frames: FrameProtocol | None = None
-        self._message_size = 0
-        self._bytes: bytearray | None = None
-        self._text: StringIO | None = None
+        super().__init__(sink, max_size, per_message_deflate, logger)
+        self._offers: list[str] = []  # of extensions
+        self._is_chunked = False  # the body of the app's own refusal
 
-    @property
-    def held_size(self) -> int:
-        return len(self._gate.held)
+    # The handshake
 
-    # Reading
+    def open(self, method: str, headers: Headers) -> bytes:
+        fields = dict(headers)
+        version, tokens = fields.get(b"sec-websocket-version"), fields.get(b"connection", b"").lower()
+        try:
+            self.connect(headers)
+        except ValueError:
+            method = ""
+        if method != "GET" or not tokens.isascii() or b"upgrade" not in map(bytes.strip, tokens.split(b",")):
+            return response_head(400, [_EMPTY])
+        if version != b"13":
+            return response_head(426 if version else 400, [(b"Sec-WebSocket-Version", b"13"), _EMPTY])
+        if (
+            b"sec-websocket-key" not in fields
+            or b"host" not in fields
+            or fields.get(b"upgrade", b"").lower() != b"websocket"
+        ):
+            return response_head(400, [_EMPTY])
+        self.key = fields[b"sec-websocket-key"]
+        return b""
 
-    def _receive_handshake(self, data: bytes) -> None:
-        if self._frames is None:
-            head = self._gate.pass_head(data)
-            if head and not self._asked:
-                self._receive_head(head)
+    def connect(self, headers: Headers) -> None:
+        fields = dict(headers)
+        if b"sec-websocket-protocol" in fields:
+            self.subprotocols = listed(headers, b"sec-websocket-protocol")
+        if b"sec-websocket-extensions" in fields:
+            self._offers = listed(headers, b"sec-websocket-extensions")
 
-    def _parse(self, data: bytes) -> None:
-        frames = self._frames
-        assert frames is not None
-        frames.receive_bytes(data)
-        received = frames.received_frames()
-        while self._parsing:
+    def scope_headers(self, headers: Headers) -> Headers:
+        # Host first, and without the lists of subprotocols and extensions: so the library has them.
+        taken = (b"host", b"sec-websocket-protocol", b"sec-websocket-extensions")
+        return [(b"host", dict(headers)[b"host"]), *[field for field in headers if field[0] not in taken]]
+
+    def agree(self, subprotocol: str | None, headers: Iterable[Header]) -> Headers:
+        fields: Headers = []
+        added = checked_accept(subprotocol, headers)
+        if subprotocol:
+            if subprotocol not in self.subprotocols:
+                raise MisusedByApp(f"unexpected subprotocol {subprotocol}")
+            fields.append((b"Sec-WebSocket-Protocol", subprotocol.encode("ascii")))
+        extensions = [BoundedDeflate(self.max_size)] if self.per_message_deflate and self._offers else []
+        agreed = server_extensions_handshake(self._offers, list(extensions))
+        if agreed:
+            fields.append((b"Sec-WebSocket-Extensions", agreed))
+        self.conn = FrameProtocol(False, list(extensions) if agreed else [])
+        self.parsing, self.plain = True, not agreed
+        return fields + added
+
+    def refuse(self, status: int, text: str) -> bytes:
+        fields = [(b"content-type", b"text/plain; charset=utf-8"), (b"connection", b"close")] if text else []
+        return response_head(status, [*fields, (b"content-length", b"%d" % len(text))]) + text.encode()
+
+    def start_response(self, status: int, headers: Iterable[Header]) -> bytes:
+        status, fields = self.begin_refusal(status, headers)
+        self._is_chunked = status not in BODILESS and all(name.lower() != b"content-length" for name, _ in fields)
+        if self._is_chunked:
+            fields = [field for field in fields if field[0].lower() != b"transfer-encoding"]
+            fields.append((b"Transfer-Encoding", b"chunked"))
+        self.head_sent = True
+        return response_head(status, fields)
+
+    def response_body(self, body: bytes, more: bool) -> bytes:
+        assert self.refusal_body is not None
+        body = self.refusal_body.take(body_bytes(body), more)
+        if self._is_chunked:
+            chunk = b"%x\r\n%b\r\n" % (len(body), body) if body else b""
+            return chunk if more else chunk + b"0\r\n\r\n"
+        return body
+
+    # Frames
+
+    def parse(self, data: bytes) -> None:
+        self.conn.receive_bytes(data)
+        received = self.conn.received_frames()
+        while self.parsing:
             try:
                 frame = next(received, None)
             except ParseFailed as exc:
                 self._fail_parsing(int(exc.code), str(exc))
                 return
             except Exception:  # the library's own mistake
-                self._fail_parsing(INTERNAL_ERROR, "")
+                self.end(INTERNAL_ERROR, "")
                 return
             if frame is None:
                 return
             self._on_frame(frame)
 
-    def _receive_head(self, head: bytes) -> None:
-        try:
-            self.conn.receive_data(head)
-            request = next((event for event in self.conn.events() if isinstance(event, Request)), None)
-            if request is None:
-                return
-            upgrade = _upgrade_request(request)
-        except RemoteProtocolError as exc:
-            self._asked = True
-            self._sink.on_bad_upgrade(self._refuse(exc.event_hint))
-            return
-        except Exception:  # a header the library cannot decode: not ASCII, or no host name
-            self._asked = True
-            self._sink.on_bad_upgrade(self._refuse(RejectConnection()))
-            return
-        self._asked = True
-        self._sink.on_upgrade(upgrade)
-
-    def _refuse(self, event: Any) -> bytes:
-        try:
-            return self._reject(event)
-        except Exception:
-            return BAD_REQUEST
-
-    def _reject(self, event: RejectConnection) -> bytes:
-        """The response's head, with the reason phrase that the library leaves out."""
-        return STATUS_LINE[event.status_code] + bytes(self.conn.send(event)).partition(b"\r\n")[2]
-
-    def _on_message(self, is_text: bool, payload: bytes) -> None:
-        if not is_text:
-            self._sink.on_bytes(payload)
-            return
-        try:
-            text = payload.decode()
-        except UnicodeDecodeError as exc:
-            self._fail_parsing(INVALID_DATA, str(exc))
-        else:
-            self._sink.on_text(text)
-
     def _on_frame(self, frame: Any) -> None:
-        opcode = frame.opcode
-        if opcode <= BINARY:
-            data = frame.payload
-            if self._in_message or not frame.message_finished:
-                self._in_message = not frame.message_finished
-                self._on_part(data, frame.message_finished)
-            elif opcode == TEXT:
-                if self._fits(len(data) if data.isascii() else len(data.encode())):
-                    self._sink.on_text(data)
-            elif self._fits(len(data)):
-                self._sink.on_bytes(data)
-        elif opcode == PING:
-            assert self._frames is not None
-            self._sink.on_ping(bytes(self._frames.pong(frame.payload)))
-        elif opcode == PONG:
-            self._sink.on_pong(frame.payload)
-        elif opcode == CLOSE:
-            self._parsing = False
-            code, reason = frame.payload
-            self._sink.on_close(int(code), reason, self._close_frame(int(code), reason))
-
-    def _on_part(self, data: str | bytes, finished: bool) -> None:
-        # Growing buffers: a list would keep an object for each of any number of tiny fragments.
-        if not data and not finished:
-            return
-        if isinstance(data, str):
-            size = len(data) if data.isascii() else len(data.encode())
-            if not self._fits(self._message_size + size):
-                return
-            if self._text is None:
-                self._text = StringIO()
-            self._text.write(data)
-            self._message_size += size
-            if finished:
-                text = self._text.getvalue()
-                self._text, self._message_size = None, 0
-                self._sink.on_text(text)
-            return
-        if not self._fits(self._message_size + len(data)):
-            return
-        if self._bytes is None:
-            self._bytes = bytearray()
-        self._bytes += data
-        self._message_size += len(data)
-        if finished:
-            whole = bytes(self._bytes)
-            self._bytes, self._message_size = None, 0
-            self._sink.on_bytes(whole)
-
-    def _fits(self, size: int) -> bool:
-        if self._max_size is None or size <= self._max_size:
-            return True
-        self._fail_parsing(MESSAGE_TOO_BIG, "")
-        return False
+        opcode, data, finished = frame.opcode, frame.payload, frame.message_finished
+        if opcode == CLOSE:
+            self.end(int(data[0]), data[1])
+        elif opcode > BINARY:
+            self.on_control(opcode, data)
+        else:
+            is_text = opcode == TEXT
+            encoded = data.encode() if is_text else data
+            if self.max_size is not None and len(self.message) + len(encoded) > self.max_size:
+                self._fail_parsing(MESSAGE_TOO_BIG, "")
+            elif self.in_message or not finished:
+                self.on_fragment(is_text, encoded, finished)
+            elif is_text:
+                self.sink.on_text(data)
+            else:
+                self.sink.on_bytes(data)
 
     def _fail_parsing(self, code: int, reason: str) -> None:
-        self._parsing = False
         if code == MESSAGE_TOO_BIG:
-            reason = f"Message exceeds the maximum size ({self._max_size} bytes)"
-        self._sink.on_failure(code, reason, self._close_frame(code, reason))
+            reason = f"Message exceeds the maximum size ({self.max_size} bytes)"
+        self.end(code, reason)
 
-    # The handshake's answers
-
-    def accept(self, subprotocol: str | None, headers: Iterable[Header]) -> bytes:
-        extensions = [BoundedDeflate(self._max_size)] if self._per_message_deflate else []
-        event = AcceptConnection(
-            subprotocol=subprotocol or None,
-            extensions=list(extensions),
-            extra_headers=checked_accept(subprotocol, headers),
-        )
-        try:
-            output = bytes(self.conn.send(event))
-        except Exception as exc:  # a subprotocol that was not asked for, a header that h11 does not send
-            raise MisusedByApp(str(exc)) from exc
-        self._head_sent = True
-        self._frames = FrameProtocol(False, list(extensions))
-        self._parsing = True
-        self._plain = not any(extension.enabled() for extension in extensions)
-        return output
-
-    def release_held(self) -> None:
-        data = self._gate.take()
-        if data:
-            self.receive_data(data)
-
-    def forbid(self) -> bytes:
-        self._head_sent = True
-        return self._reject(RejectConnection(status_code=403, headers=[]))
-
-    def internal_error(self) -> bytes:
-        if self._head_sent:
-            return b""
-        self._head_sent = True
-        body = b"Internal Server Error"
-        headers = [
-            (b"content-type", b"text/plain; charset=utf-8"),
-            (b"connection", b"close"),
-            (b"content-length", b"%d" % len(body)),
-        ]
-        try:
-            head = self._reject(RejectConnection(status_code=500, headers=headers, has_body=True))
-            return head + bytes(self.conn.send(RejectData(data=body)))
-        except Exception:  # the attempt that went wrong before has left h11 unable to answer
-            return INTERNAL_SERVER_ERROR
-
-    def start_response(self, status: int, headers: Iterable[Header]) -> bytes:
-        status = checked_status(status)
-        fields, length, _ = checked_head(status, headers)
-        try:
-            output = self._reject(RejectConnection(status_code=status, headers=fields, has_body=True))
-        except Exception as exc:
-            raise MisusedByApp(str(exc)) from exc
-        self._head_sent = True
-        self.refusal_body = ResponseBody(status, False, length)
-        return output
-
-    def response_body(self, body: bytes, more: bool) -> bytes:
-        body = self.refusal_body.take(body_bytes(body), more)
-        finished = not more and not self.refusal_body.is_short  # h11 would refuse to end it
-        try:
-            return bytes(self.conn.send(RejectData(data=body, body_finished=finished)))
-        except Exception as exc:
-            raise MisusedByApp(str(exc)) from exc
-
-    # Frames
-
-    def _framed(self, message: str | bytes) -> bytes:
-        assert self._frames is not None
-        return bytes(self._frames.send_data(message))
-
-    def ping(self, payload: bytes) -> bytes:
-        assert self._frames is not None
-        return bytes(self._frames.ping(payload))
-
-    def close(self, code: int | None, reason: str) -> bytes:
-        if code is not None and code not in _REPLACED_CODES:
-            check_close_code(code)
-        try:
-            return self._close_frame(code, reason)
-        except Exception as exc:
-            raise MisusedByApp(f"Cannot close with code {code!r}: {exc}") from exc
-
-    def fail(self, code: int, reason: str) -> bytes:
-        self._parsing = False
-        return self._close_frame(code, reason)
-
-    def _close_frame(self, code: int | None, reason: str) -> bytes:
-        assert self._frames is not None
-        return bytes(self._frames.close(None if code == NO_STATUS_RECEIVED else code, reason))
-
-
-def _upgrade_request(request: Request) -> UpgradeRequest:
-    # The library takes these out of the header list: Host, and the lists of subprotocols and extensions.
-    headers = [(b"host", request.host.encode())]
-    headers += [(name.lower(), value) for name, value in request.extra_headers]
-    return UpgradeRequest(request.target, headers, list(request.subprotocols))
+    def framed(self, message: str | bytes) -> bytes:
+        return bytes(self.conn.send_data(message))

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from pounce.connection.ping import PingTimer
+from pounce.connection.ping import Keepalive
 from pounce.connection.websocket import WebSocketProtocol
 from pounce.connection.websocket_websockets import WebSocketsSansIOProtocol
 from pounce.connection.websocket_wsproto import WSProtocol
@@ -177,6 +177,54 @@ async def test_frames_behind_the_request(protocol_class: ProtocolClass) -> None:
         head, _, rest = connection.take().partition(b"\r\n\r\n")
         assert head.startswith(b"HTTP/1.1 101 ")
         assert rest == b"\x8a\x01p" + b"\x81\x05early"
+
+
+async def test_compressed_frames_behind_the_request(protocol_class: ProtocolClass) -> None:
+    """They are read after the answer, with the extensions that are agreed on in it."""
+    app = Script()
+    async with Connection(protocol_class, app, ws_per_message_deflate=True) as connection:
+        connection.feed(handshake(DEFLATE) + frame(TEXT, deflated(b"packed"), rsv=4))
+        connection.feed(frame(TEXT, b"plain"))
+        await settle()
+        assert [message["text"] for message in app.received] == ["packed", "plain"]
+
+
+@pytest.mark.parametrize("size", [1, 30, 1000])
+async def test_a_request_in_bytes(protocol_class: ProtocolClass, size: int) -> None:
+    """An HTTP class of the user's own hands the request over as bytes, as uvicorn's do; frames may be behind it."""
+    app = Script(echo=True)
+    async with Connection(protocol_class, app) as connection:
+        data = handshake(b"Sec-WebSocket-Protocol: a, b", target=b"/chat?x=y") + frame(TEXT, b"early")
+        for at in range(0, len(data), size):
+            connection.protocol.data_received(data[at : at + size])
+        await settle()
+        assert (app.scope["path"], app.scope["query_string"], app.scope["subprotocols"]) == (
+            "/chat",
+            b"x=y",
+            ["a", "b"],
+        )
+        head, _, rest = connection.take().partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 101 ")
+        assert rest == b"\x81\x05early"
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"\x16\x03\x01\x02\x00 \r\n\r\n",
+        handshake(b"Content-Length: 5") + b"hello",
+        handshake(target=b"/\xff"),
+    ],
+    ids=["tls", "body", "target"],
+)
+async def test_a_request_that_is_none(protocol_class: ProtocolClass, data: bytes) -> None:
+    """It is answered with 400, and nothing behind it is read."""
+    async with Connection(protocol_class, Script()) as connection:
+        connection.protocol.data_received(data)
+        assert connection.take().startswith(b"HTTP/1.1 400 Bad Request\r\n")
+        assert connection.transport.closed
+        connection.protocol.data_received(frame(TEXT, b"x"))
+        assert not connection.state.tasks
 
 
 async def test_much_data_before_the_answer_pauses_reading(protocol_class: ProtocolClass) -> None:
@@ -917,7 +965,7 @@ async def test_handshake_that_the_worker_cannot_wait_for(protocol_class: Protoco
         connection.protocol.shutdown()
         head, _, body = connection.take().partition(b"\r\n\r\n")
         assert head.startswith(b"HTTP/1.1 503 Service Unavailable\r\n")
-        assert b"\r\nconnection: close" in head
+        assert b"\r\nconnection: close" in head.lower()
         assert body == b"Service Unavailable"
         assert connection.transport.closed
 
@@ -1135,12 +1183,26 @@ async def test_no_ping_after_the_end(protocol_class: ProtocolClass, end: str) ->
         assert loop.pending == 0
 
 
+class Pings(Keepalive):
+    """Pings without a connection."""
+
+    def __init__(self, loop: Any, interval: float | None, timeout: float | None, sent: list[bytes]) -> None:
+        self.loop, self.ping_interval, self.ping_timeout = loop, interval, timeout
+        self.sent = sent
+
+    def send_ping(self, payload: bytes) -> None:
+        self.sent.append(payload)
+
+    def on_pong_overdue(self) -> None:
+        pytest.fail("no timeout was asked for")
+
+
 def test_pings_without_a_timeout() -> None:
     """With an interval but no timeout, pings go on and nobody waits for the pongs."""
     loop = FakeLoop()
     sent: list[bytes] = []
-    ping = PingTimer(loop, 10.0, None, sent.append, lambda: pytest.fail("no timeout was asked for"))  # type: ignore[arg-type]
-    ping.start()
+    ping = Pings(loop, 10.0, None, sent)
+    ping.start_pings()
     for _ in range(3):
         assert loop.fire() == 10.0
     assert len(sent) == 3
@@ -1152,6 +1214,6 @@ def test_pings_without_a_timeout() -> None:
 def test_no_interval_no_pings(interval: float | None) -> None:
     """No interval, or zero, means no pings."""
     loop = FakeLoop()
-    ping = PingTimer(loop, interval, 5.0, list[bytes]().append, lambda: None)  # type: ignore[arg-type]
-    ping.start()
+    ping = Pings(loop, interval, 5.0, [])
+    ping.start_pings()
     assert loop.pending == 0

@@ -8,7 +8,7 @@ from typing import Any
 
 from pounce.connection.state import ServerState
 from pounce.connection.websocket import WebSocketProtocol
-from tests.wire.ws_frames import handshake, server_frames
+from tests.wire.ws_frames import handshake, parsed, server_frames
 
 
 class FakeTransport:
@@ -100,8 +100,13 @@ class Connection:
         return self.take()
 
     def feed(self, data: bytes) -> None:
-        """Deliver bytes as one read."""
-        self.protocol.data_received(data)
+        """Deliver bytes as one read; a request as HTTP/1.1 hands it over."""
+        if self.protocol.cycle is None and b"\r\n\r\n" in data:
+            head, _, data = data.partition(b"\r\n\r\n")  # type: ignore[unreachable]
+            method, fields = parsed(head)
+            self.protocol.open(method, head.split(b" ")[1], fields)
+        if data:
+            self.protocol.data_received(data)
 
     def take(self) -> bytes:
         """What was written since the last call."""

@@ -19,7 +19,7 @@ from pounce.wire.ws_websockets import WebsocketsWire
 from pounce.wire.ws_wsproto import WsprotoWire
 from tests.fakes import DEFAULT_HEADERS, WIRES, RecordingSink, feed_wire, get, responses
 from tests.wire import test_ws_wires
-from tests.wire.ws_frames import handshake
+from tests.wire.ws_frames import handshake, parsed
 
 Fields = list[Any]
 WEBSOCKET_WIRES: dict[str, Any] = {"websockets": WebsocketsWire, "wsproto": WsprotoWire}
@@ -64,14 +64,14 @@ class Refusal:
         self.wire: WebSocketWire = WEBSOCKET_WIRES[library](
             test_ws_wires.RecordingSink(), None, False, logging.getLogger("tests.quiet")
         )
-        self.wire.receive_data(handshake())
+        self.wire.open(*parsed(handshake()))
 
     def send(self, fields: Fields, status: int = 400) -> list[tuple[bytes, bytes]]:
         head = self.wire.start_response(status, fields)
         return fields_of(head + self.wire.response_body(b"", False))
 
     def send_500(self) -> bytes:
-        return self.wire.internal_error()
+        return self.wire.refuse(500, "Internal Server Error")
 
 
 def fields_of(data: bytes) -> list[tuple[bytes, bytes]]:

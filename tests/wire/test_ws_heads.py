@@ -14,7 +14,7 @@ from pounce.wire.ws_websockets import WebsocketsWire
 from pounce.wire.ws_wsproto import WsprotoWire
 from tests.fakes import Response, responses
 from tests.wire.test_ws_wires import RecordingSink
-from tests.wire.ws_frames import ACCEPT, CLOSE, handshake, server_frames
+from tests.wire.ws_frames import ACCEPT, CLOSE, handshake, parsed, server_frames
 
 WireClass = type[WsprotoWire] | type[WebsocketsWire]
 Fields = list[Any]
@@ -28,7 +28,7 @@ def wire_class(request: pytest.FixtureRequest) -> WireClass:
 def asked(wire_class: WireClass) -> WebSocketWire:
     """A wire that waits for the app's answer."""
     wire = wire_class(RecordingSink(), None, False, logging.getLogger("tests.quiet"))
-    wire.receive_data(handshake(b"Sec-WebSocket-Protocol: chat"))
+    assert wire.open(*parsed(handshake(b"Sec-WebSocket-Protocol: chat"))) == b""
     return wire
 
 
@@ -65,7 +65,7 @@ def test_what_no_101_may_carry_is_refused(wire_class: WireClass, field: Any) -> 
     for _ in range(2):
         with pytest.raises(MisusedByApp):
             wire.accept(None, [(b"x-good", b"1"), field])
-    (response,) = responses(wire.internal_error())
+    (response,) = responses(wire.refuse(500, "Internal Server Error"))
     assert (response.status, response.body) == (500, b"Internal Server Error")
 
 
@@ -129,12 +129,12 @@ def test_a_refusal_has_a_reason_phrase(wire_class: WireClass, status: int) -> No
 
 def test_the_servers_own_refusals_have_one_too(wire_class: WireClass) -> None:
     """403, 500, and the answer to a handshake that is none."""
-    assert asked(wire_class).forbid().startswith(b"HTTP/1.1 403 Forbidden\r\n")
-    assert asked(wire_class).internal_error().startswith(b"HTTP/1.1 500 Internal Server Error\r\n")
-    sink = RecordingSink()
-    wire = wire_class(sink, None, False, logging.getLogger("tests.quiet"))
-    wire.receive_data(handshake(version=b"12"))
-    assert sink.calls[0][1].startswith((b"HTTP/1.1 400 Bad Request\r\n", b"HTTP/1.1 426 Upgrade Required\r\n"))
+    assert asked(wire_class).refuse(403, "").startswith(b"HTTP/1.1 403 Forbidden\r\n")
+    assert asked(wire_class).refuse(500, "Internal Server Error").startswith(b"HTTP/1.1 500 Internal Server Error\r\n")
+    wire = wire_class(RecordingSink(), None, False, logging.getLogger("tests.quiet"))
+    assert wire.open(*parsed(handshake(version=b"12"))).startswith(
+        (b"HTTP/1.1 400 Bad Request\r\n", b"HTTP/1.1 426 Upgrade Required\r\n")
+    )
 
 
 @pytest.mark.parametrize("headers", [[], [(b"content-length", b"4")], [(b"transfer-encoding", b"chunked")]])
@@ -143,6 +143,7 @@ def test_the_body_of_a_refusal(wire_class: WireClass, headers: Fields) -> None:
     wire = asked(wire_class)
     response = refused(wire, 403, headers, bytearray(b"no"), None, memoryview(b"pe"), None)
     assert (response.status, response.body, response.complete) == (403, b"nope", True)
+    assert wire.refusal_body is not None
     assert not wire.refusal_body.is_short
     assert not wire.refusal_body.dropped
 
@@ -152,6 +153,7 @@ def test_a_refusal_that_is_too_short_is_sent_whole(wire_class: WireClass) -> Non
     wire = asked(wire_class)
     response = refused(wire, 403, [(b"content-length", b"9")], b"no", b"pe")
     assert (response.body, response.complete) == (b"nope", False)
+    assert wire.refusal_body is not None
     assert wire.refusal_body.is_short
 
 
@@ -171,6 +173,7 @@ def test_a_refusal_without_a_body(wire_class: WireClass, status: int) -> None:
     response = refused(wire, status, [], b"no", b"pe")
     assert (response.status, response.body) == (status, b"")
     assert not {b"content-length", b"transfer-encoding"} & set(response.headers)
+    assert wire.refusal_body is not None
     assert wire.refusal_body.dropped
 
 

@@ -25,6 +25,13 @@ def handshake(*extra: bytes, target: bytes = b"/", key: bytes = KEY, version: by
     return b"\r\n".join(lines) + b"\r\n\r\n"
 
 
+def parsed(request: bytes) -> tuple[str, list[tuple[bytes, bytes]]]:
+    """Method and fields of a request, as HTTP/1.1's wire has them."""
+    line, *lines = request.removesuffix(b"\r\n\r\n").split(b"\r\n")
+    fields = [field.partition(b":") for field in lines]
+    return line.split(b" ")[0].decode("ascii"), [(name.lower(), value.strip()) for name, _, value in fields]
+
+
 DEFLATE = b"Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits"
 
 
