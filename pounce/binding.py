@@ -16,7 +16,6 @@ import socket
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 from pounce.contracts import ConfigView
 from pounce.errors import StartupFailed
@@ -139,13 +138,11 @@ def bind_tcp(host: str | None, port: int) -> socket.socket:
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         sock.bind((host or "", port))
-    except BaseException as exc:
+    except (OSError, UnicodeError) as exc:
         sock.close()
         if isinstance(exc, (socket.gaierror, UnicodeError)):
             raise unresolved(host, exc) from None
-        if isinstance(exc, OSError):
-            raise OSError(exc.errno, f"{exc.strerror}: {host}:{port}") from None
-        raise
+        raise OSError(exc.errno, f"{exc.strerror}: {host}:{port}") from None
     return sock
 
 
@@ -162,17 +159,12 @@ def bind_unix(path: str) -> socket.socket:
     path = os.fspath(path)
     mode = _vacate(path)
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
+    with _naming(path), contextlib.ExitStack() as undo:
+        undo.callback(sock.close)
         sock.bind(path)
-    except OSError as exc:
-        sock.close()
-        raise _about(path, exc) from None
-    try:
+        undo.callback(SocketFile(path).remove)
         os.chmod(path, mode)  # nobody can connect before it listens, whatever the umask made of it
-    except OSError as exc:
-        SocketFile(path).remove()
-        sock.close()
-        raise _about(path, exc) from None
+        undo.pop_all()
     return sock
 
 
@@ -195,23 +187,20 @@ def inherited(fd: int) -> socket.socket:
 
     Raises OSError where nothing can be accepted on it.
     """
-    number: int | None = None
     try:
-        number = os.dup(fd)
-        sock = socket.socket(fileno=number)
+        given = socket.socket(fileno=fd)
     except (OSError, OverflowError) as exc:
-        if number is not None:
-            os.close(number)
         raise _unfit(fd, getattr(exc, "strerror", None) or str(exc)) from None
-    if sock.type != socket.SOCK_STREAM:
-        sock.close()
-        raise _unfit(fd, "it is not a stream socket")
     try:
-        peer = sock.getpeername()
-    except OSError:
-        return sock
-    sock.close()
-    raise _unfit(fd, f"it is a connection (to {peer})" if peer else "it is a connection")
+        if given.type != socket.SOCK_STREAM:
+            raise _unfit(fd, "it is not a stream socket")
+        try:
+            peer = given.getpeername()
+        except OSError:
+            return given.dup()
+        raise _unfit(fd, f"it is a connection (to {peer})" if peer else "it is a connection")
+    finally:
+        given.detach()
 
 
 def kind_of(listener: socket.socket) -> Kind:
@@ -244,13 +233,9 @@ def _vacate(path: str) -> int:
     left = _look_at(path)
     if left is None:
         return UDS_MODE
-    try:
+    with _naming(path), contextlib.suppress(FileNotFoundError):
         if _identity(path) == _identity_of(left):
             os.unlink(path)
-    except FileNotFoundError:
-        pass
-    except OSError as exc:
-        raise _about(path, exc) from None
     return stat.S_IMODE(left.st_mode)
 
 
@@ -258,24 +243,23 @@ def _look_at(path: str) -> os.stat_result | None:
     """What a killed server has left at this path, if anything. Raises OSError where it is taken."""
     if not path:
         raise OSError("The path of the unix socket is empty.")
-    try:
-        found = os.lstat(path)
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError) as exc:
-        raise _about(path, exc) from None
+    with _naming(path):
+        try:
+            found = os.lstat(path)
+        except FileNotFoundError:
+            return None
     if not stat.S_ISSOCK(found.st_mode):
         kind = _KINDS.get(stat.S_IFMT(found.st_mode), "something else")
         raise OSError(f"Cannot make a unix socket at {path!r}: {kind} is there.")
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+    with _naming(path), socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         probe.settimeout(_TIMEOUT_PROBE)
         try:
             probe.connect(path)
         except (ConnectionRefusedError, FileNotFoundError):
             if not _will_listen(path):
                 return found
-        except PermissionError as exc:
-            raise _about(path, exc) from None
+        except PermissionError:
+            raise
         except OSError:
             pass  # a full queue, or a socket of another type: somebody is there
     raise OSError(errno.EADDRINUSE, f"{os.strerror(errno.EADDRINUSE)}: the unix socket {path!r} is in use")
@@ -309,11 +293,15 @@ def _identity_of(found: os.stat_result) -> tuple[int, int, int]:
     return found.st_dev, found.st_ino, found.st_mtime_ns
 
 
-def _about(path: str, exc: Any) -> OSError:
-    """The same error with the path in it: `bind()` and others do not say."""
-    if getattr(exc, "errno", None) is None:
-        return OSError(f"{exc}: {path!r}")
-    return OSError(exc.errno, exc.strerror, path)
+@contextlib.contextmanager
+def _naming(path: str) -> Iterator[None]:
+    """Put the path into the error of what is done meanwhile: `bind()` and others do not say."""
+    try:
+        yield
+    except (OSError, ValueError) as exc:
+        if isinstance(exc, ValueError) or exc.errno is None:
+            raise OSError(f"{exc}: {path!r}") from None
+        raise OSError(exc.errno, exc.strerror, path) from None
 
 
 def _unfit(fd: int, reason: str) -> OSError:
