@@ -2,7 +2,7 @@
 
 Deadlines only where the process is the server's, which is so under the command, `run()` and a supervisor, on the main
 thread; then `pounce.watchdog` keeps them. Runs on the server's thread. Knows nothing of: loops, workers, requests.
-Answers to: uvicorn's `Server.capture_signals`. There SIGTERM, raised again, ends the process there and then, whatever
+Compatible with uvicorn's `Server.capture_signals`. There SIGTERM, raised again, ends the process there and then, whatever
 else would keep it.
 """
 

@@ -1,7 +1,7 @@
 """gunicorn worker classes: `gunicorn -k pounce_compat.gunicorn.PounceWorker module:app`.
 
-gunicorn owns the sockets, the processes and the logs; the worker serves on one event loop per process. Answers to:
-uvicorn's `uvicorn.workers`.
+gunicorn owns the sockets, the processes and the logs; the worker serves on one event loop per process. Compatible
+with uvicorn's `uvicorn.workers`.
 """
 
 from __future__ import annotations

@@ -5,8 +5,8 @@ An app that is one object for all threads runs one lifespan per worker. `app.sta
 a later startup replaced, an object whose insides it rebound to its own loop, and a resource that was made at import.
 What the app keeps per loop or per request is none of these.
 
-Runs on: the server's loop, while no other startup runs. Runs no code of what it looks at (`pool/loop_bound`). Answers
-to: DESIGN section 2; the ASGI lifespan specification.
+Runs on: the server's loop, while no other startup runs. Runs no code of what it looks at (`pool/loop_bound`).
+Implements the ASGI lifespan specification: one lifespan per event loop.
 """
 
 from __future__ import annotations

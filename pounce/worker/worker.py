@@ -1,8 +1,8 @@
 """One event loop that serves: its state, lifespan, clock and connections.
 
 Runs on one loop, on whichever thread runs that loop; only methods that end in `_threadsafe` may be called from another.
-Knows nothing of: signals, listening sockets of others, processes. Answers to: uvicorn's `Server` for what a tick does,
-and in which order a shutdown goes.
+Knows nothing of: signals, listening sockets of others, processes. Compatible with uvicorn's `Server` in what a tick
+does, and in which order a shutdown goes.
 """
 
 from __future__ import annotations
