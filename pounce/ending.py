@@ -2,8 +2,8 @@
 
 Deadlines only where the process is the server's, which is so under the command, `run()` and a supervisor, on the main
 thread; then `pounce.watchdog` keeps them. Runs on the server's thread. Knows nothing of: loops, workers, requests.
-Compatible with uvicorn's `Server.capture_signals`. There SIGTERM, raised again, ends the process there and then, whatever
-else would keep it.
+Compatible with uvicorn's `Server.capture_signals`. There SIGTERM, raised again, ends the process there and then,
+whatever else would keep it.
 """
 
 from __future__ import annotations
