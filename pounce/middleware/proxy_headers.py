@@ -7,6 +7,7 @@ Compatible with uvicorn's middleware; `--forwarded-allow-ips` says who is truste
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
@@ -25,6 +26,8 @@ FORWARDED_FIELDS = frozenset({b"x-forwarded-for", b"x-forwarded-proto"})
 #: Longest possible DNS name. What is longer cannot be an address either, and is kept out of the cache.
 _HOST_SIZE_MAX = 253
 _CACHED_HOSTS_MAX = 4096
+
+_HOST_PORT = re.compile(r"\[(?P<v6>[^]]*)\](:(?P<v6_port>\d{1,18})|:.*)?|(?P<host>[^:]*):(?P<port>\d{1,18})", re.DOTALL)
 
 
 class ProxyHeadersMiddleware:
@@ -85,26 +88,11 @@ def _parse_host_port(value: str) -> tuple[str, int]:
     Known forms: a bare address, `1.2.3.4:port`, `[v6]` and `[v6]:port`. Anything else comes back whole, so that
     garbage never turns into an address that somebody trusts.
     """
-    if value.startswith("["):
-        host, bracket, rest = value[1:].partition("]")
-        if not bracket or (rest and not rest.startswith(":")):
-            return value, 0
-        port = _port_or_none(rest[1:])
-        return host, port or 0
-
-    host, colon, rest = value.partition(":")
-    if colon and ":" not in rest:
-        port = _port_or_none(rest)
-        if port is not None:
-            return host, port
-    return value, 0
-
-
-def _port_or_none(digits: str) -> int | None:
-    try:
-        return int(digits)
-    except ValueError:
-        return None
+    match = _HOST_PORT.fullmatch(value)
+    if match is None:
+        return value, 0
+    host = match["v6"] if match["host"] is None else match["host"]
+    return host, int(match["port"] or match["v6_port"] or 0)
 
 
 class _TrustedHosts:
