@@ -2,4 +2,6 @@
 
 from pounce_compat.shim._window import open_onto
 
-open_onto(__name__, "pounce.supervisors.processes")
+open_onto(
+    __name__, "pounce.supervisors.processes", "pounce.supervisors.generation", "pounce.supervisors.server_process"
+)
