@@ -35,9 +35,10 @@ def _table_of(name: str) -> dict[str, Any]:
         import tomllib  # few have such a file
 
         table = tomllib.loads(text)
-        found: dict[str, Any] = table["tool"]["pounce"] if name == "pyproject.toml" else table
-        return found
-    except KeyError:
-        return {}  # the words were there, but not as the name of a table
+        if name == "pyproject.toml":
+            table = table.get("tool", {}).get("pounce", {})
+        if not isinstance(table, dict):
+            raise ValueError("tool.pounce is not a table")
+        return table
     except (OSError, ValueError) as exc:
         raise explain(exc, f"Cannot read the settings in '{os.path.abspath(name)}': {exc}", 2)

@@ -142,6 +142,12 @@ def test_what_is_wrong_is_one_line_with_the_files_name(folder: Path, text: str, 
     assert str(path) in line
 
 
+def test_the_table_must_be_one(folder: Path) -> None:
+    """Not a value of that name."""
+    write("[tool]\npounce = 1  # tool.pounce\n", "pyproject.toml")
+    assert error(APP) == f"Error: Cannot read the settings in '{folder / 'pyproject.toml'}': tool.pounce is not a table"
+
+
 def test_help_and_version_need_no_good_file() -> None:
     """They are what is asked for when something is wrong."""
     write("prot = 1")
