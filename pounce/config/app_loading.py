@@ -56,14 +56,17 @@ def interface_of(app: Any) -> Literal["asgi2", "asgi3"]:
     return "asgi3" if single_callable else "asgi2"
 
 
-def wrapped(app: Any, *, interface: str, proxy_headers: bool, trusted_hosts: list[str] | str) -> Any:
-    """The app in its adapters and middleware, proxy headers outermost; message logging only at level "trace"."""
+def wrapped(app: Any, interface: str, trusted_hosts: list[str] | str | None) -> Any:
+    """The app in its adapters and middleware, proxy headers outermost; message logging only at level "trace".
+
+    `trusted_hosts`: None where nobody's proxy headers count, whatever they say.
+    """
     if interface == "wsgi":
         app = WSGIMiddleware(app)
     elif interface == "asgi2":
         app = ASGI2Middleware(app)
     if logger.getEffectiveLevel() <= TRACE_LOG_LEVEL:
         app = MessageLoggerMiddleware(app)
-    if proxy_headers:
+    if trusted_hosts is not None:
         app = ProxyHeadersMiddleware(app, trusted_hosts=trusted_hosts)
     return app

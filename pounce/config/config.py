@@ -114,9 +114,7 @@ class Config(ConfigView):
         self.settings = Settings.of(given)
         for name, value in given.items():
             setattr(self, name, PARAMETERS[name].kind.checked(value, name) if name in PARAMETERS else value)
-        # What uvicorn's parameters say, and what changes with the workers, is an attribute as well.
         self.http2 = self.settings.http2.enabled
-        self.worker_class = self.settings.worker_class.kind  # type: ignore[assignment]  # until `_set_workers`
         self.headers = self.headers or []
         for header in self.headers:
             check_header(*header)
@@ -129,7 +127,7 @@ class Config(ConfigView):
 
         if env_file is not None:
             load_env_file(env_file)
-        self._set_workers(self.workers, self.worker_class)
+        self._set_workers(self.workers)
         if forwarded_allow_ips is None:
             self.forwarded_allow_ips = os.environ.get("FORWARDED_ALLOW_IPS", "127.0.0.1,::1")
         self._warn_of_what_is_ignored()
@@ -169,14 +167,10 @@ class Config(ConfigView):
 
         Our own modules only, with what they need; what is wrong with them, `load` says.
         """
-        with contextlib.suppress(ImportError):
-            if registry.is_built_in("--http", self.http):
-                http_protocol_class = registry.resolve("--http", self.http)
-                if self.http2:
-                    registry.with_http2(http_protocol_class, self.settings.http2.wire)
-        with contextlib.suppress(ImportError):
-            if registry.is_built_in("--ws", self.ws):
-                registry.resolve("--ws", self.ws)
+        for flag, name in (("--http", self.http), ("--ws", self.ws)):
+            with contextlib.suppress(ImportError):
+                if registry.is_built_in(flag, name):
+                    self._protocol_class(flag, name)
         for needed in (
             registry.LIFESPAN[self.lifespan],
             "pounce.config.app_loading:wrapped",
@@ -193,12 +187,10 @@ class Config(ConfigView):
         # Here, since a supervisor loads nothing: the middleware and OpenSSL bring asyncio in.
         from pounce.config import app_loading, tls
 
-        self.http_protocol_class = registry.resolve("--http", self.http)
-        if self.http2:
-            self.http_protocol_class = registry.with_http2(self.http_protocol_class, self.settings.http2.wire)
+        self.http_protocol_class = self._protocol_class("--http", self.http)
         self.ssl = tls.context_from(self, getattr(self.http_protocol_class, "alpn_protocols", None))
         self.encoded_headers = encoded_headers(self)
-        self.ws_protocol_class = registry.resolve("--ws", self.ws)
+        self.ws_protocol_class = self._protocol_class("--ws", self.ws)
         self.lifespan_class = import_from_string(registry.LIFESPAN[self.lifespan])
 
         app = self.load_app()
@@ -213,12 +205,8 @@ class Config(ConfigView):
             self.interface = app_loading.interface_of(app)
         if self.interface == "wsgi":
             self.ws_protocol_class = None
-        self.loaded_app = app_loading.wrapped(
-            app,
-            interface=self.interface,
-            proxy_headers=self.proxy_headers,
-            trusted_hosts=self.forwarded_allow_ips,
-        )
+        trusted_hosts = self.forwarded_allow_ips if self.proxy_headers else None
+        self.loaded_app = app_loading.wrapped(app, self.interface, trusted_hosts)
         self.loaded = True
 
     def for_worker(self) -> Self:
@@ -258,7 +246,11 @@ class Config(ConfigView):
         """The socket to listen on, bound and inheritable; says where in the log. Exits with code 3 if it cannot be."""
         return bind_socket(self)
 
-    def _set_workers(self, workers: int | None, worker_class: WorkerClassType | None) -> None:
+    def _protocol_class(self, flag: str, name: Any) -> Any:
+        found = registry.resolve(flag, name)
+        return registry.with_http2(found, self.settings.http2.wire) if flag == "--http" and self.http2 else found
+
+    def _set_workers(self, workers: int | None) -> None:
         """How many workers, and of which class; where nothing is given, the environment may say it."""
         if workers == 0:
             logger.warning('"workers" is 0, which counts as 1.')
@@ -266,7 +258,7 @@ class Config(ConfigView):
         self.workers_from_environment = found is not None
         self.workers = found if found is not None else workers or 1  # 0 from there stays, as with uvicorn
         variable = f"{names.ENV_PREFIX}_WORKER_CLASS"
-        self.worker_class = worker_class or from_environment(KIND, variable) or "auto"
+        self.worker_class = self.settings.worker_class.kind or from_environment(KIND, variable) or "auto"
 
     def _warn_of_what_is_ignored(self) -> None:
         if self.reload and self.workers > 1:
