@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import fields
 from typing import Any
 
@@ -37,38 +37,30 @@ _DEFAULTS = DEFAULTS | {"app_dir": "", "log_config": None}
 
 
 class ValueType(click.ParamType):  # type: ignore[type-arg]
-    """A value as `Config` reads it, from the same string."""
+    """A value that is read from its string; a usage error says what is wrong with it."""
 
     name = "integer"
 
-    def __init__(self, kind: Kind) -> None:
-        self._kind = kind
+    def __init__(self, read: Callable[[Any], Any]) -> None:
+        self._read = read
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """The value; a usage error that says what it must be."""
+        """See `click.ParamType`."""
         try:
-            return self._kind.checked(value)
+            return self._read(value)
         except ValueError as exc:
             self.fail(f"{exc}.", param, ctx)
 
 
-class HeaderType(click.ParamType):  # type: ignore[type-arg]
+def _header(value: Any) -> Any:
     """`Name:Value`, split at the first colon into a list of two."""
-
-    name = "text"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> list[str]:
-        """The name and the value; a usage error where there is no colon, or what cannot be sent."""
-        if isinstance(value, list):
-            return value
-        name, colon, content = value.partition(":")
-        if not (name and colon):
-            self.fail(f"{value!r} is not of the form Name:Value.", param, ctx)
-        try:
-            check_header(name, content)
-        except ValueError as exc:
-            self.fail(f"{exc}.", param, ctx)
-        return [name, content]
+    if isinstance(value, list):
+        return value
+    name, colon, content = value.partition(":")
+    if not (name and colon):
+        raise ValueError(f"{value!r} is not of the form Name:Value")
+    check_header(name, content)
+    return [name, content]
 
 
 class Option(click.Option):
@@ -147,15 +139,15 @@ def _type_of(kind: Kind) -> Any:
     if isinstance(kind, OneOf) and all(isinstance(choice, str) for choice in kind.choices):
         return click.Choice(list(kind.choices))
     if isinstance(kind, Headers):
-        return HeaderType()
+        return ValueType(_header)
     if isinstance(kind, Text) and kind.is_path:
         return click.Path(exists=True)
     if isinstance(kind, Flag):
         return bool
-    return ValueType(kind) if isinstance(kind, Integer | OneOf) else None
+    return ValueType(kind.checked) if isinstance(kind, Integer | OneOf) else None
 
 
-def _options() -> Iterator[Option]:
+def make_options() -> Iterator[Option]:
     """All options, uvicorn's first. That of the leading field of a group has the name of the parameter."""
     for name, row in (PARAMETERS | NOT_IN_CONFIG).items():
         if name not in NOT_ON_CLI:
@@ -169,8 +161,8 @@ def _options() -> Iterator[Option]:
 
 
 #: The headings of `--help`, in order.
-HEADINGS = list(dict.fromkeys(option.heading for option in _options()))
-OPTIONS = sorted(_options(), key=lambda option: HEADINGS.index(option.heading))
+HEADINGS = list(dict.fromkeys(option.heading for option in make_options()))
+OPTIONS = sorted(make_options(), key=lambda option: HEADINGS.index(option.heading))
 
 
 def from_file() -> dict[str, Any]:

@@ -170,6 +170,7 @@ class Headers(Kind):
 
     optional = True
     several = True
+    metavar = "TEXT"
     words = "a list of pairs of a name and a value, both strings"
 
     def read(self, value: Any) -> Any:

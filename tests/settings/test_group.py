@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import importlib
 import pickle
 from dataclasses import FrozenInstanceError, dataclass, fields, replace
 from typing import Any, ClassVar
 
+import click
 import pytest
+from click.testing import CliRunner
 
 from pounce.errors import explanation
-from pounce.options import OPTIONS
+from pounce.options import OPTIONS, make_options
 from pounce.settings import GROUPS, Group, Http2, Settings, WorkerClass
 from pounce.settings.group import option
-from pounce.settings.kinds import Integer, Seconds
+from pounce.settings.kinds import Flag, Integer, Seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +27,7 @@ class Deadlines(Group):
 
     head: float | None = option(30.0, Seconds(optional=True), "To send a request head.", under_uvicorn=None)
     reads: int = option(5, Integer(1), "Reads of it.", flag="--reads")
+    strict: bool = option(True, Flag(), "Whether they count.")
 
 
 def refusal(given: Any, group: type[Group] = Deadlines) -> str:
@@ -37,7 +41,7 @@ def refusal(given: Any, group: type[Group] = Deadlines) -> str:
 
 def test_what_is_not_given_keeps_its_default() -> None:
     """Nothing, a mapping of some, or the group itself."""
-    assert Deadlines.of(None) == Deadlines() == Deadlines(30.0, 5)
+    assert Deadlines.of(None) == Deadlines() == Deadlines(30.0, 5, True)
     assert Deadlines.of({"reads": 7}) == Deadlines(reads=7)
     given = Deadlines(None)
     assert Deadlines.of(given) is given
@@ -53,7 +57,7 @@ def test_strings_are_read() -> None:
     [
         ({"reads": 0}, "deadlines.reads must be an integer, at least 1, not 0"),
         ({"head": -1}, "deadlines.head must be a number of seconds, at least 0, not -1"),
-        ({"heads": 1}, "There is no setting 'heads' in deadlines; there are: head, reads"),
+        ({"heads": 1}, "There is no setting 'heads' in deadlines; there are: head, reads, strict"),
         (5, "deadlines must be a mapping of names to values, not 5"),
         (["head"], "deadlines must be a mapping of names to values, not ['head']"),
     ],
@@ -107,3 +111,33 @@ def test_every_field_is_an_option(group: type[Group]) -> None:
         assert made.flags == f"--{full.replace('_', '-')}"
         assert made.variables[0] == f"POUNCE_{full.upper()}"
         assert made.kind.checked(made.preset) == made.preset
+
+
+@pytest.mark.parametrize(
+    "arguments,expected",
+    [
+        ([], None),
+        (["--deadlines-head", "2", "--reads", "7"], {"head": 2.0, "reads": 7}),
+        (["--no-deadlines-strict"], {"strict": False}),
+    ],
+)
+def test_a_new_group_needs_nothing_of_the_command(
+    arguments: list[str], expected: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its flags are there, and what is given of them is its parameter."""
+    monkeypatch.setitem(GROUPS, "deadlines", Deadlines)
+    made = list(make_options())
+    cli = importlib.import_module("pounce.cli")
+    monkeypatch.setattr(cli, "OPTIONS", made)
+    found: dict[str, Any] = {}
+
+    @click.pass_context
+    def callback(context: click.Context, **values: Any) -> None:
+        cli.gather_groups(context, values)
+        found.update(values)
+
+    params: list[click.Parameter] = [*made]
+    result = CliRunner().invoke(click.Command("server", params=params, callback=callback), arguments)
+    assert (result.exit_code, result.output) == (0, "")
+    assert found["deadlines"] == expected
+    assert Deadlines.of(expected) == Deadlines(**expected or {})
