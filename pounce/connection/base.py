@@ -35,6 +35,14 @@ class Phase(enum.Enum):
     IDLE = "idle since `idle_since`"
 
 
+class Input(enum.Enum):
+    """What the client may still say."""
+
+    OPEN = "requests"
+    HALF_CLOSED = "nothing: it has closed its side, and may wait for answers"
+    ENDED = "nothing that counts"
+
+
 class Connection(asyncio.Protocol):
     """asyncio's view of one connection, whatever it speaks. Subclasses parse what comes and write what goes."""
 
@@ -216,6 +224,10 @@ class HttpConnection(Connection):
 
     def timeout_keep_alive_handler(self) -> None:
         """The connection was idle for `timeout_keep_alive` seconds."""
+        self.close()
+
+    def close(self) -> None:
+        """End the connection behind what was sent."""
         raise NotImplementedError
 
     def _trace(self, event: str) -> None:

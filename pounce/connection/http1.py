@@ -13,24 +13,24 @@ import asyncio
 from collections import deque
 from typing import Any, ClassVar
 
-from pounce.connection.base import HttpConnection, Phase
+from pounce.connection.base import HttpConnection, Input, Phase
 from pounce.connection.flow import HIGH_WATER_LIMIT
 from pounce.connection.state import ServerState
-from pounce.connection.websocket import WebSocketProtocol
+from pounce.connection.upgrade import Upgrade, warn_unsupported
 from pounce.contracts import ConfigView
 from pounce.errors import BadRequest
 from pounce.exchange.http_cycle import MESSAGES, RequestResponseCycle, ResponseState
 from pounce.exchange.scope import http_scope
 from pounce.exchange.server_responses import service_unavailable
 from pounce.middleware.proxy_headers import FORWARDED_FIELDS
-from pounce.names import distribution
 from pounce.wire.http1 import INVALID_REQUEST, Headers, Http1Wire
 from pounce.wire.http1_writer import Http1Writer
 
 #: Pipelined requests that are answered in a row before other connections have their turn.
 _REQUESTS_PER_TURN = 64
 
-_BUSY, _NEWLY_IDLE = Phase.BUSY, Phase.NEWLY_IDLE  # at hand, for every read
+# At hand, for every read
+_OPEN, _BUSY, _NEWLY_IDLE = Input.OPEN, Phase.BUSY, Phase.NEWLY_IDLE
 
 # Numbers, since `b"#" in target` raises and drops an exception inside of Python first (3.14).
 _HASH, _SLASH, _QUESTION_MARK = b"#/?"
@@ -39,19 +39,7 @@ _HASH, _SLASH, _QUESTION_MARK = b"#/?"
 class HTTP1Protocol(HttpConnection):
     """asyncio's view of one HTTP/1.1 connection, and the `HttpChannel` of its cycles."""
 
-    __slots__ = (
-        "_active",
-        "_client_done",
-        "_input_ended",
-        "_refusal",
-        "_upgrade",
-        "cycle",
-        "pipeline",
-        "scope",
-        "wire",
-        "writer",
-        "ws_protocol_class",
-    )
+    __slots__ = ("_active", "_behind", "_input", "cycle", "pipeline", "scope", "wire", "writer", "ws_protocol_class")
 
     wire_class: ClassVar[Any]
     messages = MESSAGES
@@ -75,11 +63,9 @@ class HTTP1Protocol(HttpConnection):
             self.wire.encoder, server_state, self.loop.call_soon if self._holds_heads else None, self._writes_vectors
         )
 
-        self._refusal: BadRequest | None = None
-        self._upgrade: tuple[str, bytes, Headers, list[bytes]] | None = None  # the list: what came behind its head
-        self._client_done = False  # it has closed its side, and may wait for answers
-        # Closed by either side, or behind the last request; or a refusal or an upgrade waits for earlier answers
-        self._input_ended = False
+        self._input = Input.OPEN
+        #: What follows behind the requests in hand, and ends them.
+        self._behind: Upgrade | BadRequest | None = None
 
         # The requests: the latest one parsed, those not begun, and the one being answered
         self.scope: Any = None
@@ -106,8 +92,8 @@ class HTTP1Protocol(HttpConnection):
         self._trace("HTTP connection lost")
         self._unset_keepalive_if_required()
         self.pipeline.clear()
-        self._refusal = self._upgrade = None
-        self._input_ended = True
+        self._behind = None
+        self._input = Input.ENDED
         active, latest = self._active, self.cycle
         if active is not None and active is not latest:
             active.on_disconnect()
@@ -121,15 +107,15 @@ class HTTP1Protocol(HttpConnection):
         """The client sends no more. Returns True where it may still wait for answers (RFC 9112 section 9.6), which TLS
         does not allow: asyncio closes the transport otherwise.
         """
-        if self._client_done:
+        if self._input is Input.HALF_CLOSED:
             return True
         latest = self.cycle
-        if self.scheme != "http" or latest is None or latest.more_body or self._input_ended:
+        if self.scheme != "http" or latest is None or latest.more_body or self._input is Input.ENDED:
             self.writer.flush()
             return False
         if self._active is None and not self.pipeline:
             return False
-        self._input_ended = self._client_done = True
+        self._input = Input.HALF_CLOSED
         for cycle in (self._active, *self.pipeline):
             if cycle is not None:
                 cycle.on_client_done()
@@ -140,8 +126,10 @@ class HTTP1Protocol(HttpConnection):
         self.phase = _BUSY
         if self.timeout_keep_alive_task is not None:
             self._unset_keepalive_if_required()
-        if self._input_ended:
-            self._on_data_behind_end(data)
+        if self._input is not _OPEN:
+            if isinstance(self._behind, Upgrade):  # perhaps the first frames
+                self._behind.behind.append(data)
+                self.flow.pause_reading()
             return
         try:
             self.wire.feed(data)
@@ -152,7 +140,7 @@ class HTTP1Protocol(HttpConnection):
                 self._advance()
             if self.pipeline:
                 self.flow.pause_reading()
-        elif self._upgrade is not None and self._active is None:
+        elif self._behind is not None and self._active is None:
             self._on_drained()
 
     # Told by the wire
@@ -171,10 +159,10 @@ class HTTP1Protocol(HttpConnection):
         """See `Http1Sink.on_request`."""
         if upgrade is not None:
             if upgrade == b"websocket" and self.ws_protocol_class is not None:
-                self._upgrade = (method, target, headers, [])
-                self._input_ended = True
+                self._behind = Upgrade(method, target, headers)
+                self._end_input()
                 return True
-            self._unsupported_upgrade_warning()
+            warn_unsupported(self.logger, self.ws_protocol_class)
         if target[0] != _SLASH or _HASH in target:  # not in origin form (RFC 9112 section 3.2)
             raw_path, query_string = self.wire.split_target(target)
         elif _QUESTION_MARK in target:
@@ -182,19 +170,7 @@ class HTTP1Protocol(HttpConnection):
         else:
             raw_path, query_string = target, b""
         try:
-            scope = http_scope(
-                method,
-                raw_path,
-                query_string,
-                http_version,
-                headers,
-                self.asgi_version,
-                self.scheme,
-                self.server,
-                self.client,
-                self.root_path,
-                self.app_state.copy(),
-            )
+            scope = http_scope(self, method, raw_path, query_string, http_version, headers)
         except UnicodeDecodeError as exc:
             raise BadRequest(INVALID_REQUEST) from exc
         app = self.app
@@ -221,7 +197,7 @@ class HTTP1Protocol(HttpConnection):
             has_body,
             self.observers,
         )
-        if self._client_done and not has_body:
+        if self._input is Input.HALF_CLOSED and not has_body:
             cycle.on_client_done()
         self.pipeline.append(cycle)
         return False
@@ -229,7 +205,7 @@ class HTTP1Protocol(HttpConnection):
     def on_body(self, data: bytes) -> None:
         """See `Http1Sink.on_body`."""
         cycle = self.cycle
-        if self._upgrade is not None or cycle is None or cycle.state is ResponseState.ALL:
+        if self._behind is not None or cycle is None or cycle.state is ResponseState.ALL:
             return  # answered early: the rest of the request is read and dropped
         cycle.on_body(data)
         if len(cycle.body) > HIGH_WATER_LIMIT:
@@ -238,21 +214,19 @@ class HTTP1Protocol(HttpConnection):
     def on_end(self) -> None:
         """See `Http1Sink.on_end`."""
         cycle = self.cycle
-        if self._upgrade is None and cycle is not None and cycle.more_body:
+        if self._behind is None and cycle is not None and cycle.more_body:
             cycle.on_end()
-            if self._client_done:
+            if self._input is Input.HALF_CLOSED:
                 cycle.on_client_done()
             if cycle.state is ResponseState.ALL and self._holds_heads:
                 # Answered early: the connection is idle only now, unless the next request is here already.
-                self.loop.call_soon(self._on_rest_read)
-
-    def _on_rest_read(self) -> None:
-        if self._active is None and not self.pipeline:
-            self._on_drained()
+                self.loop.call_soon(self._go_on)
 
     def on_pause(self) -> None:
         """See `Http1Sink.on_pause`."""
-        if not self._client_done:  # there is no more to read, and reading on would tell the end once more
+        if (
+            self._input is not Input.HALF_CLOSED
+        ):  # there is no more to read, and reading on would tell the end once more
             self.flow.pause_reading()
 
     # The order of requests
@@ -274,28 +248,32 @@ class HTTP1Protocol(HttpConnection):
             writer.flush()
         if self._active is None:
             if pipeline:  # type: ignore[unreachable]
-                self.loop.call_soon(self._advance_soon, context=self._context)
+                self.loop.call_soon(self._go_on, context=self._context)
             else:
                 self._on_drained()
 
-    def _advance_soon(self) -> None:
-        if self.pipeline and self._active is None and not self.transport.is_closing():
-            self._advance()
+    def _go_on(self) -> None:
+        if self._active is None and not self.transport.is_closing():
+            if self.pipeline:
+                self._advance()
+            else:
+                self._on_drained()
 
     def _on_drained(self) -> None:
         """Every request that was parsed is answered: what waited for that, or the idle time."""
-        if self._sweeps_idle and not self._input_ended:
+        if self._sweeps_idle and self._input is _OPEN:
             self.phase = _NEWLY_IDLE
             if self.flow.read_paused:
                 self.flow.resume_reading()
             return
         if self.transport.is_closing():
             return
-        if self._refusal is not None:
-            self._refuse(self._refusal)
-        elif self._upgrade is not None:
-            self.handle_websocket_upgrade()
-        elif self._client_done:
+        behind = self._behind
+        if isinstance(behind, Upgrade):
+            self.handle_websocket_upgrade(behind)
+        elif behind is not None:
+            self._refuse(behind)
+        elif self._input is Input.HALF_CLOSED:
             self.close()
         else:
             self.flow.resume_reading()
@@ -330,7 +308,7 @@ class HTTP1Protocol(HttpConnection):
             self.wire.start_next()
         except BadRequest as exc:
             self._on_bad_request(exc)
-        if self._client_done and self.cycle is not None and self.cycle.more_body:
+        if self._input is Input.HALF_CLOSED and self.cycle is not None and self.cycle.more_body:
             self.close()  # a further request that will never be complete
             return
         if self.writer.in_step:
@@ -339,7 +317,7 @@ class HTTP1Protocol(HttpConnection):
             self._on_drained()
         elif self._eager:
             # Not in here: the next app must not run inside this one's `send`.
-            self.loop.call_soon(self._advance_soon, context=self._context)
+            self.loop.call_soon(self._go_on, context=self._context)
         else:
             self._advance()
 
@@ -347,9 +325,14 @@ class HTTP1Protocol(HttpConnection):
         """Close the transport behind what was sent, once."""
         if not self.transport.is_closing():
             self.writer.flush()
-            self._input_ended = True
+            self._input = Input.ENDED
             self.pipeline.clear()
             self.transport.close()
+
+    def _end_input(self) -> None:
+        """No further request is read. A client that has closed its side has ended it before."""
+        if self._input is _OPEN:
+            self._input = Input.ENDED
 
     def _let_go(self) -> None:
         """Break the reference cycles: this connection shall be freed at once, not by the garbage collector."""
@@ -358,16 +341,10 @@ class HTTP1Protocol(HttpConnection):
 
     # Errors and limits
 
-    def _on_data_behind_end(self, data: bytes) -> None:
-        """Behind a refused request, or the last one, nothing counts any more. Behind an upgrade may be first frames."""
-        if self._upgrade is not None:
-            self._upgrade[3].append(data)
-            self.flow.pause_reading()
-
     def _on_bad_request(self, bad_request: BadRequest) -> None:
         """Answer requests that came before the broken one, then refuse, and read no more (RFC 9112 section 2.2)."""
         self.logger.warning(bad_request.reason)
-        self._input_ended = True
+        self._end_input()
         broken = self.cycle
         if broken is not None and broken.more_body and broken.state is not ResponseState.ALL:
             if broken is self._active:
@@ -382,7 +359,7 @@ class HTTP1Protocol(HttpConnection):
         if self._active is None and not self.pipeline:
             self._refuse(bad_request)
         else:
-            self._refusal = bad_request
+            self._behind = bad_request
             self.flow.pause_reading()
 
     def _refuse(self, bad_request: BadRequest) -> None:
@@ -395,25 +372,9 @@ class HTTP1Protocol(HttpConnection):
 
     # Keep-alive, upgrade, shutdown
 
-    def timeout_keep_alive_handler(self) -> None:
-        """The connection was idle for `timeout_keep_alive` seconds."""
-        self.close()
-
-    def _unsupported_upgrade_warning(self) -> None:
-        self.logger.warning("Unsupported upgrade request.")
-        if self.ws_protocol_class is None:
-            self.logger.warning(
-                f"No supported WebSocket library detected. Please use \"pip install '{distribution()}[standard]'\", "
-                "or install 'websockets' or 'wsproto' manually."
-            )
-
-    def handle_websocket_upgrade(self) -> None:
-        """Hand the connection to the WebSocket class: ours gets the request, any other of uvicorn's kind its bytes."""
-        assert self._upgrade is not None
-        assert self.ws_protocol_class is not None
-        method, target, headers, behind = self._upgrade
-        self._upgrade = None
-        self._input_ended = False
+    def handle_websocket_upgrade(self, upgrade: Upgrade) -> None:
+        """Hand the connection to the WebSocket class."""
+        self._behind = None
         if self.timeout_keep_alive_task is not None:
             self._unset_keepalive_if_required()
         if self.writer.head:
@@ -422,16 +383,8 @@ class HTTP1Protocol(HttpConnection):
             self.flow.resume_reading()
         self._trace("Upgrading to WebSocket")
         self.connections.discard(self)
-        rest = b"".join((self.wire.trailing_data(), *behind))
-        protocol = self.ws_protocol_class(config=self.config, server_state=self.server_state, app_state=self.app_state)
-        if isinstance(protocol, WebSocketProtocol):
-            protocol.upgrade(self, method, target, headers, rest)
-        else:
-            head = [b"%b %b HTTP/1.1\r\n" % (method.encode("ascii"), target)]
-            head += [b"%b: %b\r\n" % field for field in headers]
-            protocol.connection_made(self.transport)
-            protocol.data_received(b"".join((*head, b"\r\n", rest)))
-        self.transport.set_protocol(protocol)
+        upgrade.behind.insert(0, self.wire.trailing_data())
+        upgrade.hand_over(self, self.ws_protocol_class)
         self._let_go()
 
     def shutdown(self) -> None:

@@ -147,19 +147,7 @@ class HTTP2Protocol(HttpConnection):
         if head.protocol and not head.refusal:
             self._on_extended_connect(stream, head)
             return
-        scope = http_scope(
-            head.method,
-            head.path,
-            head.query,
-            "2",
-            head.headers.copy(),
-            self.asgi_version,
-            self.scheme,
-            self.server,
-            self.client,
-            self.root_path,
-            self.app_state.copy(),
-        )
+        scope = http_scope(self, head.method, head.path, head.query, "2", head.headers.copy())
         scope["extensions"] = {EARLY_HINT: {}, TRAILERS: {}}
         app = self.app
         if app is self._proxy:
@@ -248,7 +236,7 @@ class HTTP2Protocol(HttpConnection):
             self._watch_stall()
         if not wire.streams:
             if self.shutdown_requested:
-                self._close_connection()
+                self.close()
             elif self._sweeps_idle:
                 self.phase = Phase.NEWLY_IDLE
             elif not self.transport.is_closing():
@@ -275,7 +263,7 @@ class HTTP2Protocol(HttpConnection):
     def _on_fault(self, fault: ConnectionFault) -> None:
         self.logger.warning("Invalid HTTP/2 frame received: %s", fault)
         self._fresh.clear()
-        self._close_connection(fault.code, fault.reason)
+        self.close(fault.code, fault.reason)
 
     def _on_lingering_done(self, _task: Any) -> None:
         self.wire.lingering -= 1
@@ -294,11 +282,7 @@ class HTTP2Protocol(HttpConnection):
         else:
             self._on_fault(ConnectionFault(ENHANCE_YOUR_CALM, "responses are not taken"))
 
-    def timeout_keep_alive_handler(self) -> None:
-        """There was no stream and no frame for `timeout_keep_alive` seconds."""
-        self._close_connection()
-
-    def _close_connection(self, code: int = 0, reason: str = "") -> None:
+    def close(self, code: int = 0, reason: str = "") -> None:
         """Say the last stream that was taken, and close."""
         if not self.transport.is_closing():
             self._ended = True
@@ -323,7 +307,7 @@ class HTTP2Protocol(HttpConnection):
                 stream.shutdown()
         self.write_soon()
         if not self.wire.streams:
-            self._close_connection()
+            self.close()
 
     def shutdown_when_idle(self) -> None:
         """Asked by a worker that is replaced: tell the client to go elsewhere, and answer what is on its way."""

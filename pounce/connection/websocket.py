@@ -165,19 +165,7 @@ class WebSocketProtocol(Keepalive, Connection):
 
     def make_cycle(self, raw_path: bytes, query: bytes, http_version: str, headers: Headers) -> None:
         """The handshake is valid."""
-        scope = http_scope(
-            "",
-            raw_path,
-            query,
-            http_version,
-            headers,
-            self.asgi_version,
-            self.scheme,
-            self.server,
-            self.client,
-            self.root_path,
-            self.app_state.copy(),
-        )
+        scope = http_scope(self, "", raw_path, query, http_version, headers)
         del scope["method"]
         scope["type"], scope["asgi"]["spec_version"] = "websocket", "2.4"
         scope["subprotocols"] = self.wire.subprotocols

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,9 +14,15 @@ from pounce.exchange.scope import http_scope
 
 
 def make_scope(raw_path: bytes = b"/", query: bytes = b"", root_path: str = "") -> dict[str, Any]:
-    return http_scope(
-        "GET", raw_path, query, "1.1", [], "3.0", "http", ("127.0.0.1", 1), ("127.0.0.2", 2), root_path, {}
+    connection: Any = SimpleNamespace(
+        asgi_version="3.0",
+        scheme="http",
+        server=("127.0.0.1", 1),
+        client=("127.0.0.2", 2),
+        root_path=root_path,
+        app_state={},
     )
+    return http_scope(connection, "GET", raw_path, query, "1.1", [])
 
 
 def test_scope_has_the_keys_of_the_specification() -> None:
