@@ -113,10 +113,9 @@ class Watchdog:
     def _watch(self) -> None:
         deadline: _Deadline | None = None
         while True:
+            timeout = None if deadline is None else max(0.0, deadline.at - time.monotonic())
             try:
-                deadline = self._deadlines.get(
-                    timeout=None if deadline is None else max(0.0, deadline.at - time.monotonic())
-                )
+                deadline = self._deadlines.get(timeout=timeout)
             except Empty:
                 assert deadline is not None
                 self.leave(deadline.exit_code, deadline.why)

@@ -99,10 +99,7 @@ class Generation:
         code = process.exitcode
         has_served = process.has_served()
         self._ever_ready = has_served or self._ever_ready
-        gives_way = code == NEEDS_PROCESSES and not has_served  # An app may end its process with any code, later.
-        if gives_way and self._may_fall_back():
-            self._fall_back(process)
-        if gives_way and process.worker_class != self.worker_class:
+        if self._gives_way(process):
             # Where it had said so while it lived, its replacements have been started.
             if not self._promote_replacements(process):
                 process.respawn_at = now
@@ -185,6 +182,14 @@ class Generation:
 
     # From threads to processes
 
+    def _gives_way(self, process: Process) -> bool:
+        """Whether it has ended because its app does not run in threads, and there are processes from now on."""
+        if process.exitcode != NEEDS_PROCESSES or process.has_served():  # Later an app may end with any code.
+            return False
+        if self._may_fall_back():
+            self._fall_back(process)
+        return process.worker_class != self.worker_class
+
     def _may_fall_back(self) -> bool:
         return self.worker_class == "thread" and self.config.worker_class == "auto"
 
@@ -258,12 +263,11 @@ class Generation:
             now = time.monotonic()
             dead = next((process for process in succession.new if process.exitcode is not None), None)
             if dead is not None:
-                has_served = dead.has_served()
-                if dead.exitcode == NEEDS_PROCESSES and not has_served and self._may_fall_back():
-                    self._fall_back(dead)
+                if self._gives_way(dead):
                     self.discard_succession()
                     self._waiting.appendleft((succession.old, succession.reason))
                     continue
+                has_served = dead.has_served()
                 when = "as soon as it served" if has_served else "before it was ready"
                 why = f"New child process [{dead.pid}] ended with exit code {dead.exitcode} {when}"
                 self._give_up(succession, why, rules.RESPAWN_INTERVAL if has_served else None)
