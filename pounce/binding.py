@@ -106,7 +106,7 @@ class Bind:
             host = "0.0.0.0" if self.host is None else self.host
             where = "%s://[%s]:%d" if ":" in host else "%s://%s:%d"
             arguments = [self.scheme, host, sock.getsockname()[1]]
-        log_styled(logger, f"{banner()} running on {where} (Press CTRL+C to quit)", *arguments, bold=True)
+        log_styled(f"{banner()} running on {where} (Press CTRL+C to quit)", *arguments, bold=True)
 
 
 @contextlib.contextmanager

@@ -64,10 +64,10 @@ def style(text: str, fg: str | None = None, bold: bool = False) -> str:
     return f"{color}{weight}{text}\033[0m"
 
 
-def log_styled(logger: logging.Logger, message: str, *args: object, fg: str | None = None, bold: bool = False) -> None:
-    """Log at INFO; where colours are on, the fields of the message ("%s", "%s:%d") look like this."""
+def log_styled(message: str, *args: object, fg: str | None = None, bold: bool = False) -> None:
+    """Log what the server does; where colours are on, the fields of the message ("%s", "%s:%d") look like this."""
     color_message = re.sub(r"%[sd](\S*%[sd])?", lambda field: style(field[0], fg, bold), message)
-    logger.info(message, *args, extra={"color_message": color_message})
+    logging.getLogger(names.LOGGER_ERROR).info(message, *args, extra={"color_message": color_message})
 
 
 def _is_terminal(stream: Any) -> bool:

@@ -121,7 +121,7 @@ class Server:
             self._prepare_pool()
         if self._pool is None:
             self._prepare_worker()
-        log_styled(logger, "Started server process [%d]" + self._description(), os.getpid(), fg="cyan")
+        log_styled("Started server process [%d]" + self._description(), os.getpid(), fg="cyan")
         try:
             await self.startup(sockets=sockets)
             if self._has_process:
@@ -130,7 +130,7 @@ class Server:
                 await self.main_loop()
             if self.started:
                 await self.shutdown(sockets=sockets)
-                log_styled(logger, "Finished server process [%d]", os.getpid(), fg="cyan")
+                log_styled("Finished server process [%d]", os.getpid(), fg="cyan")
         except GeneratorExit:
             raise  # thrown away with its loop: it may not wait for anything any more
         except BaseException:

@@ -59,13 +59,13 @@ _qualname = type.__dict__["__qualname__"].__get__
 
 
 class Look:
-    """A look at many values, which stops after `limit` objects in all."""
+    """A look at many values, which stops after so many objects in all."""
 
-    def __init__(self, is_own: Callable[[type], bool], left_out: object = None, limit: int = 200_000) -> None:
+    def __init__(self, is_own: Callable[[type], bool], left_out: object = None) -> None:
         """`is_own` tells the classes of the project from those of installed packages. `left_out` is never entered."""
         self._is_own = is_own
         self._left_out = left_out
-        self._budget = limit
+        self._budget = 200_000
         self._clients: dict[int, tuple[type, bool]] = {}
         anyio = namespace(sys.modules.get("anyio"))
         self._locks = (*_LOCKS, *(anyio[name] for name in _LOCKS_OF_ANYIO if type(anyio.get(name)) is type))

@@ -73,7 +73,7 @@ class Multiprocess:
     def run(self) -> None:
         """Start the processes, keep them running until told to stop, and return when all have ended."""
         pid = os.getpid()
-        log_styled(logger, "Started parent process [%s]", pid, fg="cyan", bold=True)
+        log_styled("Started parent process [%s]", pid, fg="cyan", bold=True)
         try:
             self.init_processes()
             while not self.should_exit.is_set():
@@ -86,7 +86,7 @@ class Multiprocess:
             for process in self.generation.running():
                 process.kill()
             self._signals.close()
-        log_styled(logger, "Stopping parent process [%s]", pid, fg="cyan", bold=True)
+        log_styled("Stopping parent process [%s]", pid, fg="cyan", bold=True)
 
     def init_processes(self) -> None:
         """Start the first processes."""

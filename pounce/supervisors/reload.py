@@ -103,8 +103,7 @@ class BaseReload:
 
     def startup(self) -> None:
         """Take over the signals and start the child."""
-        message = "Started reloader process [%s] using %s"
-        log_styled(logger, message, self.pid, self.reloader_name, fg="cyan", bold=True)
+        log_styled("Started reloader process [%s] using %s", self.pid, self.reloader_name, fg="cyan", bold=True)
         for sig in HANDLED_SIGNALS:
             signal.signal(sig, self.signal_handler)
         if sys.platform != "win32":
@@ -138,7 +137,7 @@ class BaseReload:
         for sock in self.sockets:
             sock.close()
         give_back({signal.SIGINT: self.signal_handler})
-        log_styled(logger, "Stopping reloader process [%s]", self.pid, fg="cyan", bold=True)
+        log_styled("Stopping reloader process [%s]", self.pid, fg="cyan", bold=True)
 
     def should_restart(self) -> list[Path] | None:
         """The files that have changed, or None. Waits a moment; raises StopIteration when told to stop."""
