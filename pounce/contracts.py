@@ -69,10 +69,13 @@ _only_python = _below(ONLY_IN_PYTHON)
 
 _INT_MAX = 2**31 - 1  # the largest `int` of C, which is what a system call takes
 _ANY = Text()
+_TEXTS = Text(several=True)
+_PATHS = Text(several=True, is_path=True)
 _FLAG = Flag()
 _COUNT = Integer(optional=True)
 _SECONDS = Seconds(optional=True)
 _WHOLE = Seconds(whole=True)
+_WHOLE_OR_NONE = Seconds(whole=True, optional=True)
 
 
 class ConfigView:
@@ -97,14 +100,12 @@ class ConfigView:
 
     workers: int = _workers(_COUNT, "Number of workers.  [default: $WEB_CONCURRENCY, or 1]  Ignored with --reload.")
     reload: bool = _workers(_FLAG, "Restart when a file changes (for development).")
-    reload_dirs: list[Path] = _workers(
-        Text(several=True, is_path=True), "Directory to watch, not the working one; may be repeated."
-    )
+    reload_dirs: list[Path] = _workers(_PATHS, "Directory to watch instead of the working one; may be repeated.")
     reload_includes: list[str] = _workers(
-        Text(several=True), "Pattern of files to watch besides '*.py'; may be repeated. Needs watchfiles."
+        _TEXTS, "Pattern of files to watch besides '*.py'; may be repeated. Needs watchfiles."
     )
     reload_excludes: list[str] = _workers(
-        Text(several=True),
+        _TEXTS,
         "Pattern of files not to watch besides '.*', '.py[cod]', '.sw.*' and '~*'; may be repeated. Needs watchfiles.",
     )
     # What waits for it takes no more than some 10**9, and no infinity.
@@ -118,9 +119,7 @@ class ConfigView:
     ws_ping_interval: float | None = _protocols(_SECONDS, "Seconds between two WebSocket pings.")
     ws_ping_timeout: float | None = _protocols(_SECONDS, "Seconds to wait for the answer to a ping.")
     ws_per_message_deflate: bool = _protocols(Flag(valued=True), "Offer to compress WebSocket messages.")
-    proxy_headers: bool = _protocols(
-        _FLAG, "Take scheme and client address from X-Forwarded-Proto and X-Forwarded-For of trusted proxies."
-    )
+    proxy_headers: bool = _protocols(_FLAG, "Take scheme and client from X-Forwarded-* headers of trusted proxies.")
     forwarded_allow_ips: list[str] | str = _protocols(
         _ANY,
         "Proxies to trust: addresses, networks or unix socket paths, separated by commas; '*' trusts everybody.  "
@@ -140,8 +139,7 @@ class ConfigView:
     )
     timeout_keep_alive: int = _limits(_WHOLE, "Seconds after which a connection without a request is closed.")
     timeout_graceful_shutdown: int | None = _limits(
-        Seconds(whole=True, optional=True),
-        "Seconds that running requests get to finish on shutdown.  [default: no limit]",
+        _WHOLE_OR_NONE, "Seconds for running requests on shutdown.  [default: no limit]"
     )
     timeout_worker_healthcheck: int = _limits(_WHOLE, "Seconds without a sign of life until a worker is replaced.")
 
@@ -152,7 +150,7 @@ class ConfigView:
     ssl_version: int = _tls(OneOf((2, 3, 4, 5, 17)), "Protocol version, a number from Python's ssl module.")
     ssl_cert_reqs: int = _tls(OneOf((0, 1, 2)), "Client certificates: 0 none, 1 optional, 2 required.", "ssl_certfile")
     ssl_ca_certs: str | os.PathLike[str] | None = _tls(
-        _ANY, "File with the authorities of client certificates.", "ssl_certfile"
+        _ANY, "File with the authorities of clients (PEM).", "ssl_certfile"
     )
     ssl_ciphers: str | None = _tls(_ANY, "Ciphers, in OpenSSL's notation.  [default: its own choice]", "ssl_certfile")
 
