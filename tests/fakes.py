@@ -7,6 +7,8 @@ or on a double that has no more than `create_task` and `call_later`. `RecordingS
 from __future__ import annotations
 
 import asyncio
+import functools
+import math
 import random
 from collections.abc import Iterator
 from types import SimpleNamespace
@@ -114,17 +116,26 @@ def _dechunk(data: bytes) -> tuple[bytes, bytes, bool]:
 
 
 class FakeTransport:
-    """Collects what is written. Delivers only while reading is not paused, and nothing after `close()`."""
+    """Collects what is written. Delivers only while reading is not paused, and nothing after `close()`.
 
-    def __init__(self) -> None:
+    `limit`: so many bytes that the client has not taken make it pause its protocol, as asyncio's do. With `tells_end`
+    it is closed once, and its protocol told so in the loop's next turn; else `lose()` tells it, when the test says so.
+    """
+
+    def __init__(self, limit: float = math.inf, *, tells_end: bool = True) -> None:
         self.protocol: Any = None
         self.written = bytearray()
         self.writes = 0
+        self.vectors: list[list[bytes]] = []
+        self.limit = limit
+        self.full = False
         self.closed = False
         self.reading = True
+        self.pauses = 0
         self.undelivered: list[bytes] = []
         self.lost = False
         self.extra: dict[str, Any] = {"sockname": ("127.0.0.1", 8000), "peername": ("127.0.0.2", 9000)}
+        self._tells_end = tells_end
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
         return self.extra.get(name, default)
@@ -132,20 +143,33 @@ class FakeTransport:
     def set_protocol(self, protocol: Any) -> None:
         self.protocol = protocol
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: Any) -> None:
         assert not self.closed, "written after close"
-        assert isinstance(data, bytes)
         self.written += data
         self.writes += 1
+        if len(self.written) > self.limit and not self.full:
+            self.full = True
+            self.protocol.pause_writing()
 
-    def writelines(self, pieces: list[bytes]) -> None:
+    def writelines(self, pieces: list[Any]) -> None:
         assert all(pieces), "asyncio spins on an empty piece"
+        self.vectors.append(pieces)
         self.write(b"".join(pieces))
 
+    def take(self) -> bytes:
+        """What was written since the last call, as a client that reads all of it."""
+        data = bytes(self.written)
+        self.written.clear()
+        if self.full:
+            self.full = False
+            self.protocol.resume_writing()
+        return data
+
     def close(self) -> None:
-        assert not self.closed, "closed twice"
+        if self._tells_end:
+            assert not self.closed, "closed twice"
+            asyncio.get_running_loop().call_soon(self.lose)
         self.closed = True
-        asyncio.get_running_loop().call_soon(self.lose)
 
     def abort(self) -> None:
         self.close()
@@ -156,11 +180,13 @@ class FakeTransport:
     def pause_reading(self) -> None:
         assert not self.closed, "uvloop raises here"
         self.reading = False
+        self.pauses += 1
 
     def resume_reading(self) -> None:
         assert not self.closed, "uvloop raises here"
         self.reading = True
-        asyncio.get_running_loop().call_soon(self.deliver)
+        if self.undelivered:
+            asyncio.get_running_loop().call_soon(self.deliver)
 
     def feed(self, data: bytes) -> None:
         """Bytes from the client."""
@@ -188,10 +214,55 @@ class LoopDouble:
     def create_task(self, coro: Any) -> asyncio.Task[Any]:
         return asyncio.get_running_loop().create_task(coro)
 
-    def call_later(self, delay: float, callback: Any, *args: Any) -> asyncio.TimerHandle:
+    def call_later(self, delay: float, callback: Any, *args: Any) -> Any:
         handle = asyncio.get_running_loop().call_later(delay, callback, *args)
         self.timers.append(handle)
         return handle
+
+
+class FakeTimer:
+    """A `call_later` that has not happened yet."""
+
+    def __init__(self, delay: float, callback: Any) -> None:
+        self.delay = delay
+        self.callback = callback
+        self.cancelled = False
+
+    def cancel(self) -> None:
+        self.cancelled = True
+
+
+class StandingLoop(LoopDouble):
+    """The same, with a clock that stands still until told to go."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = 100.0
+
+    def time(self) -> float:
+        return self.now
+
+    def call_later(self, delay: float, callback: Any, *args: Any) -> FakeTimer:
+        self.timers.append(FakeTimer(delay, functools.partial(callback, *args)))
+        timer: FakeTimer = self.timers[-1]
+        return timer
+
+    def fire(self) -> float:
+        """Run the only timer there is; returns its delay."""
+        return self.fire_at(None)
+
+    def fire_at(self, when: float | None) -> float:
+        """Run the only timer there is at that time, whenever it was set (None: when it is due)."""
+        [timer] = [timer for timer in self.timers if not timer.cancelled]
+        self.timers.clear()
+        self.now = self.now + timer.delay if when is None else when
+        timer.callback()
+        delay: float = timer.delay
+        return delay
+
+    @property
+    def pending(self) -> int:
+        return sum(not timer.cancelled for timer in self.timers)
 
 
 def plain_task_factory(loop: Any, coro: Any, **kwargs: Any) -> asyncio.Task[Any]:
@@ -273,9 +344,7 @@ class Connection:
 
     def take(self) -> bytes:
         """What was written since the last call."""
-        data = bytes(self.transport.written)
-        self.transport.written.clear()
-        return data
+        return self.transport.take()
 
     def responses(self, *, heads: tuple[int, ...] = ()) -> list[Response]:
         """The same, as responses."""

@@ -16,66 +16,13 @@ from pounce.connection.http2 import HTTP2Protocol
 from pounce.connection.state import ServerState
 from pounce.connection.websocket_wsproto import WSProtocol
 from pounce.settings import Http2
+from tests.fakes import FakeTransport
 
 GET = [(":method", "GET"), (":scheme", "http"), (":authority", "a.example"), (":path", "/")]
 POST = [(":method", "POST"), *GET[1:]]
 
 #: The `--http2-wire` of the connections: the fixture `http2_wire` runs a test with each.
 WIRE = "native"
-
-
-class FakeTransport:
-    """Collects what is written. `limit` bytes unread make it pause its protocol, as asyncio's do."""
-
-    def __init__(self, limit: int = 65536) -> None:
-        self.output = bytearray()
-        self.closed = False
-        self.reading = True
-        self.limit = limit
-        self.paused = False
-        self.protocol: Any = None
-        self.writes = 0
-
-    def get_extra_info(self, name: str, default: Any = None) -> Any:
-        return {"sockname": ("127.0.0.1", 8000), "peername": ("127.0.0.2", 9000)}.get(name, default)
-
-    def write(self, data: Any) -> None:
-        assert not self.closed, "written after close"
-        self.writes += 1
-        self.output += data
-        if len(self.output) > self.limit and not self.paused:
-            self.paused = True
-            self.protocol.pause_writing()
-
-    def writelines(self, pieces: list[Any]) -> None:
-        self.write(b"".join(pieces))
-
-    def close(self) -> None:
-        self.closed = True
-
-    def abort(self) -> None:
-        self.closed = True
-
-    def is_closing(self) -> bool:
-        return self.closed
-
-    def pause_reading(self) -> None:
-        self.reading = False
-
-    def resume_reading(self) -> None:
-        self.reading = True
-
-    def set_protocol(self, protocol: Any) -> None:
-        self.protocol = protocol
-
-    def take(self) -> bytes:
-        """What was written, as a client that reads all of it."""
-        data = bytes(self.output)
-        self.output.clear()
-        if self.paused:
-            self.paused = False
-            self.protocol.resume_writing()
-        return data
 
 
 class Answer:
@@ -119,7 +66,7 @@ class Connection:
         self.state = ServerState()
         self.app_state: dict[str, Any] = {}
         self.protocol = HTTP2Protocol(config, self.state, self.app_state, asyncio.get_running_loop())
-        self.transport = FakeTransport(transport_limit)
+        self.transport = FakeTransport(transport_limit, tells_end=False)
         self.transport.protocol = self.protocol
         self.client = h2.connection.H2Connection(
             h2.config.H2Configuration(client_side=True, header_encoding="utf-8", validate_outbound_headers=False)

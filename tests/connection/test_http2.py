@@ -262,7 +262,7 @@ async def test_send_waits_for_a_transport_that_is_full() -> None:
         for _ in range(50):
             await asyncio.sleep(0)
         assert sent < 1000000
-        assert len(connection.transport.output) < 600000
+        assert len(connection.transport.written) < 600000
         before = sent
         connection.receive()
         for _ in range(5):
@@ -709,7 +709,7 @@ async def test_a_client_that_reads_nothing_is_not_read_from(size: int) -> None:
             if connection.transport.reading:
                 connection.protocol.data_received(pings)
         assert not connection.transport.reading
-        assert size < len(connection.transport.output) < size + 5000
+        assert size < len(connection.transport.written) < size + 5000
         connection.transport.take()
         assert connection.transport.reading
 

@@ -13,8 +13,7 @@ from pounce.connection.http2_auto import negotiator
 from pounce.connection.state import ServerState
 from pounce.settings import Http2
 from pounce.wire.http2_frames import PREFACE
-from tests.connection.http2_client import FakeTransport
-from tests.fakes import PROTOCOLS, echo, get, plain_config, settle
+from tests.fakes import PROTOCOLS, FakeTransport, echo, get, plain_config, settle
 from tests.wire.http2_peer import split
 
 pytestmark = pytest.mark.anyio
@@ -29,7 +28,7 @@ def connect(parser: str, wire: str = "native") -> tuple[Any, FakeTransport]:
     """A connection that has said nothing yet."""
     config = plain_config(echo, settings=SimpleNamespace(http2=Http2(wire=wire)))
     protocol = negotiator(PROTOCOLS[parser])(config, ServerState(), {}, asyncio.get_running_loop())
-    transport = FakeTransport()
+    transport = FakeTransport(tells_end=False)
     transport.protocol = protocol
     protocol.connection_made(transport)  # type: ignore[arg-type]
     return protocol, transport
@@ -65,7 +64,7 @@ async def test_an_invalid_preface(parser: str, http2_wire: str, data: bytes, cap
     """RFC 9113 section 3.4: a connection error, in frames: SETTINGS, GOAWAY with PROTOCOL_ERROR, the end."""
     _, transport = connect(parser, http2_wire)
     transport.protocol.data_received(data)
-    frames = split(bytes(transport.output))
+    frames = split(bytes(transport.written))
     assert frames[0][0] == 4
     assert frames[-1][0] == 7
     assert frames[-1][3][4:8] == b"\0\0\0\1"

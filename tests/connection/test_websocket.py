@@ -16,6 +16,7 @@ from pounce.connection.websocket_websockets import WebSocketsSansIOProtocol
 from pounce.connection.websocket_wsproto import WSProtocol
 from pounce.errors import ClientDisconnected
 from tests.connection.websocket_fakes import Connection, settle
+from tests.fakes import StandingLoop
 from tests.wire.ws_frames import (
     BINARY,
     CLOSE,
@@ -1006,59 +1007,9 @@ async def test_open_websocket_when_the_worker_ends(protocol_class: ProtocolClass
 # Keepalive
 
 
-class FakeTimer:
-    """A `call_later` that has not happened yet."""
-
-    def __init__(self, delay: float, callback: Any) -> None:
-        self.delay = delay
-        self.callback = callback
-        self.cancelled = False
-
-    def cancel(self) -> None:
-        self.cancelled = True
-
-
-class FakeLoop:
-    """A loop whose clock stands still until told to go."""
-
-    def __init__(self) -> None:
-        self.now = 100.0
-        self.timers: list[FakeTimer] = []
-
-    def time(self) -> float:
-        return self.now
-
-    def create_task(self, coro: Any) -> asyncio.Task[Any]:
-        return asyncio.get_running_loop().create_task(coro)
-
-    def call_later(self, delay: float, callback: Any) -> FakeTimer:
-        self.timers.append(FakeTimer(delay, callback))
-        return self.timers[-1]
-
-    def fire(self) -> float:
-        """Run the only timer there is; returns its delay."""
-        [timer] = [timer for timer in self.timers if not timer.cancelled]
-        self.timers.clear()
-        self.now += timer.delay
-        timer.callback()
-        return timer.delay
-
-    def fire_at(self, when: float) -> float:
-        """Run the only timer there is at that time, whenever it was set."""
-        [timer] = [timer for timer in self.timers if not timer.cancelled]
-        self.timers.clear()
-        self.now = when
-        timer.callback()
-        return timer.delay
-
-    @property
-    def pending(self) -> int:
-        return sum(not timer.cancelled for timer in self.timers)
-
-
 async def test_ping_and_pong(protocol_class: ProtocolClass) -> None:
     """A pong in time stops the timeout, and the next ping follows an interval after the last one."""
-    loop = FakeLoop()
+    loop = StandingLoop()
     async with Connection(
         protocol_class, Script(), loop=loop, ws_ping_interval=20.0, ws_ping_timeout=5.0
     ) as connection:
@@ -1081,7 +1032,7 @@ async def test_ping_and_pong(protocol_class: ProtocolClass) -> None:
 
 async def test_overdue_pong(protocol_class: ProtocolClass) -> None:
     """Without a pong the connection ends with 1011, and the app hears of it at once."""
-    loop = FakeLoop()
+    loop = StandingLoop()
     app = Script()
     async with Connection(protocol_class, app, loop=loop, ws_ping_interval=20.0, ws_ping_timeout=5.0) as connection:
         await connection.open()
@@ -1097,7 +1048,7 @@ async def test_overdue_pong(protocol_class: ProtocolClass) -> None:
 
 async def test_whatever_comes_puts_the_timeout_off(protocol_class: ProtocolClass) -> None:
     """A peer that is sending is alive, though its pong waits behind the frame: the time counts from the last bytes."""
-    loop = FakeLoop()
+    loop = StandingLoop()
     app = Script()
     message = frame(BINARY, bytes(1000))
     async with Connection(protocol_class, app, loop=loop, ws_ping_interval=20.0, ws_ping_timeout=5.0) as connection:
@@ -1117,7 +1068,7 @@ async def test_whatever_comes_puts_the_timeout_off(protocol_class: ProtocolClass
 
 async def test_the_pong_behind_a_large_frame_counts(protocol_class: ProtocolClass) -> None:
     """It ends the wait, and the next ping follows as ever."""
-    loop = FakeLoop()
+    loop = StandingLoop()
     message = frame(BINARY, bytes(1000))
     async with Connection(
         protocol_class, Script(), loop=loop, ws_ping_interval=20.0, ws_ping_timeout=5.0
@@ -1136,7 +1087,7 @@ async def test_the_pong_behind_a_large_frame_counts(protocol_class: ProtocolClas
 
 async def test_what_is_not_read_cannot_be_overdue(protocol_class: ProtocolClass) -> None:
     """A pong may wait behind messages that the app does not take: the peer is asked again, and not cut."""
-    loop = FakeLoop()
+    loop = StandingLoop()
     done = asyncio.Event()
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
@@ -1167,7 +1118,7 @@ async def test_what_is_not_read_cannot_be_overdue(protocol_class: ProtocolClass)
 @pytest.mark.parametrize("end", ["peer", "app", "lost", "shutdown"])
 async def test_no_ping_after_the_end(protocol_class: ProtocolClass, end: str) -> None:
     """However the WebSocket ends, no keepalive timer is left."""
-    loop = FakeLoop()
+    loop = StandingLoop()
     app = closes if end == "app" else Script()
     async with Connection(protocol_class, app, loop=loop, ws_ping_interval=20.0, ws_ping_timeout=5.0) as connection:
         await connection.open()
@@ -1199,7 +1150,7 @@ class Pings(Keepalive):
 
 def test_pings_without_a_timeout() -> None:
     """With an interval but no timeout, pings go on and nobody waits for the pongs."""
-    loop = FakeLoop()
+    loop = StandingLoop()
     sent: list[bytes] = []
     ping = Pings(loop, 10.0, None, sent)
     ping.start_pings()
@@ -1213,7 +1164,7 @@ def test_pings_without_a_timeout() -> None:
 @pytest.mark.parametrize("interval", [None, 0, 0.0])
 def test_no_interval_no_pings(interval: float | None) -> None:
     """No interval, or zero, means no pings."""
-    loop = FakeLoop()
+    loop = StandingLoop()
     ping = Pings(loop, interval, 5.0, [])
     ping.start_pings()
     assert loop.pending == 0

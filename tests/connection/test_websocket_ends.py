@@ -17,7 +17,8 @@ from pounce.connection.websocket_wsproto import WSProtocol
 from pounce.errors import ClientDisconnected
 from tests.connection.http2_client import Connection as Http2Connection
 from tests.connection.test_http2_websocket import Socket
-from tests.connection.websocket_fakes import Connection, FakeTransport, settle
+from tests.connection.websocket_fakes import Connection, settle
+from tests.fakes import FakeTransport
 from tests.wire.ws_frames import close, handshake
 
 pytestmark = pytest.mark.anyio
@@ -184,10 +185,9 @@ class BrokenTransport(FakeTransport):
     """A transport whose client goes after some writes: it closes, and tells so in the loop's next turn."""
 
     def __init__(self, lives: int) -> None:
-        super().__init__()
+        super().__init__(tells_end=False)
         self.lives = lives
         self.late_writes = 0
-        self.protocol: Any = None
 
     def write(self, data: bytes) -> None:
         if self.closed:

@@ -8,44 +8,8 @@ from typing import Any
 
 from pounce.connection.state import ServerState
 from pounce.connection.websocket import WebSocketProtocol
+from tests.fakes import FakeTransport
 from tests.wire.ws_frames import handshake, parsed, server_frames
-
-
-class FakeTransport:
-    """Collects what is written; nothing is delivered by itself."""
-
-    def __init__(self) -> None:
-        self.writes: list[bytes] = []
-        self.vectors: list[list[bytes]] = []
-        self.closed = False
-        self.reading = True
-        self.pauses = 0
-
-    def get_extra_info(self, name: str, default: Any = None) -> Any:
-        return {"sockname": ("127.0.0.1", 8000), "peername": ("127.0.0.2", 9000)}.get(name, default)
-
-    def write(self, data: bytes) -> None:
-        assert not self.closed, "written after close"
-        self.writes.append(bytes(data))
-
-    def writelines(self, pieces: list[bytes]) -> None:
-        assert not self.closed, "written after close"
-        assert all(pieces), "an empty piece"
-        self.vectors.append(pieces)
-        self.writes += pieces
-
-    def close(self) -> None:
-        self.closed = True
-
-    def is_closing(self) -> bool:
-        return self.closed
-
-    def pause_reading(self) -> None:
-        self.reading = False
-        self.pauses += 1
-
-    def resume_reading(self) -> None:
-        self.reading = True
 
 
 class Connection:
@@ -76,7 +40,8 @@ class Connection:
         self.state.default_headers = [(b"server", b"pounce")]
         self.app_state: dict[str, Any] = {"seen": 1}
         self.protocol = protocol_class(config, self.state, self.app_state, _loop=loop)
-        self.transport = FakeTransport()
+        self.transport = FakeTransport(tells_end=False)
+        self.transport.protocol = self.protocol
         self.protocol.connection_made(self.transport)  # type: ignore[arg-type]
         self.lost = False
 
@@ -110,9 +75,7 @@ class Connection:
 
     def take(self) -> bytes:
         """What was written since the last call."""
-        data = b"".join(self.transport.writes)
-        self.transport.writes.clear()
-        return data
+        return self.transport.take()
 
     def frames(self) -> list[tuple[int, bytes]]:
         """The same, as frames."""
