@@ -119,10 +119,8 @@ class HttpConnection(Connection):
         "_context",
         "_eager",
         "_holds_heads",
-        "_proxy",
         "_start_task",
         "_sweeps_idle",
-        "_trusts_peer",
         "_writes_vectors",
         "access_log",
         "access_logger",
@@ -130,10 +128,12 @@ class HttpConnection(Connection):
         "limit_concurrency",
         "observers",
         "phase",
+        "proxy",
         "retiring",
         "server_state",
         "timeout_keep_alive",
         "timeout_keep_alive_task",
+        "trusts_peer",
     )
 
     def __init__(
@@ -164,8 +164,8 @@ class HttpConnection(Connection):
         self._context: contextvars.Context | None = None
 
         # A trusted peer is trusted for the whole connection, so the middleware need not be awaited through.
-        self._proxy: Any = self.app if type(self.app) is ProxyHeadersMiddleware else None
-        self._trusts_peer = False
+        self.proxy: Any = self.app if type(self.app) is ProxyHeadersMiddleware else None
+        self.trusts_peer = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """A client has connected."""
@@ -175,8 +175,8 @@ class HttpConnection(Connection):
         if not self.config.reset_contextvars:
             # Every request starts from the server's own context, never from that of the request before it.
             self._context = contextvars.copy_context()
-        if self._proxy is not None:
-            self._trusts_peer = self._proxy.trusts(self.client[0] if self.client else None)
+        if self.proxy is not None:
+            self.trusts_peer = self.proxy.trusts(self.client[0] if self.client else None)
 
     def server_stops(self) -> bool:
         """See `HttpChannel.server_stops`."""

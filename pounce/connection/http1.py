@@ -140,8 +140,8 @@ class HTTP1Protocol(HttpConnection):
                 self._advance()
             if self.pipeline:
                 self.flow.pause_reading()
-        elif self._behind is not None and self._active is None:
-            self._on_drained()
+        elif isinstance(self._behind, Upgrade) and self._active is None and not self.transport.is_closing():
+            self.handle_websocket_upgrade(self._behind)
 
     # Told by the wire
 
@@ -174,8 +174,8 @@ class HTTP1Protocol(HttpConnection):
         except UnicodeDecodeError as exc:
             raise BadRequest(INVALID_REQUEST) from exc
         app = self.app
-        if app is self._proxy:
-            if self._trusts_peer and not FORWARDED_FIELDS.isdisjoint(dict(headers)):
+        if app is self.proxy:
+            if self.trusts_peer and not FORWARDED_FIELDS.isdisjoint(dict(headers)):
                 app.rewrite(scope)
             app = app.app
         if self.limit_concurrency is not None and self._is_over_limit(self.limit_concurrency):

@@ -150,8 +150,8 @@ class HTTP2Protocol(HttpConnection):
         scope = http_scope(self, head.method, head.path, head.query, "2", head.headers.copy())
         scope["extensions"] = {EARLY_HINT: {}, TRAILERS: {}}
         app = self.app
-        if app is self._proxy:
-            if self._trusts_peer and not FORWARDED_FIELDS.isdisjoint(dict(head.headers)):
+        if app is self.proxy:
+            if self.trusts_peer and not FORWARDED_FIELDS.isdisjoint(dict(head.headers)):
                 app.rewrite(scope)
             app = app.app
         if head.refusal:

@@ -154,7 +154,7 @@ class Http2WebSocket(WebSocketProtocol):
         assert connection.ws_wire_class is not None
         self.wire_class = connection.ws_wire_class  # type: ignore[misc]
         super().__init__(connection.config, connection.server_state, connection.app_state, connection.loop)
-        self._stream = stream
+        self._connection, self._stream = connection, stream
         self.transport = stream  # type: ignore[assignment]
         self.flow = FlowControl(self.transport)
         self.server, self.client = connection.server, connection.client
@@ -169,7 +169,7 @@ class Http2WebSocket(WebSocketProtocol):
         except ValueError:
             self.refuse(400, "Bad Request")
             return False
-        self.make_cycle(head.path, head.query, "2", head.headers.copy())
+        self.make_cycle(self._connection, head.path, head.query, "2", head.headers.copy())
         return True
 
     def send_acceptance(self, subprotocol: str | None, headers: Iterable[Header]) -> None:

@@ -23,6 +23,7 @@ from pounce.errors import BadRequest
 from pounce.exchange.scope import http_scope
 from pounce.exchange.ws_cycle import OPEN, UNANSWERED, Header, WebSocketCycle, WebSocketState
 from pounce.logs import TRACE_LOG_LEVEL
+from pounce.middleware.proxy_headers import FORWARDED_FIELDS
 from pounce.wire.http1_h11 import H11Wire
 from pounce.wire.response_fields import Headers
 from pounce.wire.ws import ABNORMAL_CLOSURE, INTERNAL_ERROR, NO_STATUS_RECEIVED, SERVICE_RESTART, WebSocketWire
@@ -135,11 +136,11 @@ class WebSocketProtocol(Keepalive, Connection):
         self.flow, self.server, self.client = http.flow, http.server, http.client
         self.scheme = "wss" if http.scheme == "https" else "ws"
         self.connection_made(http.transport)
-        self.open(method, target, headers)
+        self.open(http, method, target, headers)
         if behind:
             self._hold(behind)
 
-    def open(self, method: str, target: bytes, headers: Headers) -> None:
+    def open(self, http: HttpConnection | None, method: str, target: bytes, headers: Headers) -> None:
         """Check the request for an upgrade, and start the app or refuse it."""
         fields = dict(headers)
         if not target.isascii() or b"transfer-encoding" in fields or fields.get(b"content-length", b"0") != b"0":
@@ -152,7 +153,7 @@ class WebSocketProtocol(Keepalive, Connection):
             self.transport.close()
             return
         raw_path, _, query = target.partition(b"?")
-        self.make_cycle(raw_path, query, "1.1", self.wire.scope_headers(headers))
+        self.make_cycle(http, raw_path, query, "1.1", self.wire.scope_headers)
         # Not eagerly, unlike requests: a turn of the loop is nothing to a connection that lives long, and after it the
         # transport is surely ours, so that what the app writes can pause us and not the HTTP/1.1 protocol before.
         run = self.cycle.run()
@@ -163,18 +164,25 @@ class WebSocketProtocol(Keepalive, Connection):
         self.tasks.add(task)
         task.add_done_callback(self.tasks.discard)
 
-    def make_cycle(self, raw_path: bytes, query: bytes, http_version: str, headers: Headers) -> None:
+    def make_cycle(
+        self, http: HttpConnection | None, raw_path: bytes, query: bytes, http_version: str, headers: Headers
+    ) -> None:
         """The handshake is valid."""
         scope = http_scope(self, "", raw_path, query, http_version, headers)
         del scope["method"]
         scope["type"], scope["asgi"]["spec_version"] = "websocket", "2.4"
         scope["subprotocols"] = self.wire.subprotocols
         scope["extensions"] = {"websocket.http.response": {}}
-        self.cycle = WebSocketCycle(self.app, scope, self, self.logger)
+        app: Any = self.app
+        if http is not None and app is http.proxy:  # whose peer is known: it need not be awaited through
+            if http.trusts_peer and not FORWARDED_FIELDS.isdisjoint(dict(headers)):
+                app.rewrite(scope)
+            app = app.app
+        self.cycle = WebSocketCycle(app, scope, self, self.logger)
 
     def on_request(self, method: str, target: bytes, _http_version: str, headers: Headers, *_rest: Any) -> bool:
         """See `Http1Sink.on_request`: the head has come as bytes."""
-        self.open(method, target, headers)
+        self.open(None, method, target, headers)
         return True
 
     def _receive_head(self, data: bytes) -> None:
@@ -245,9 +253,6 @@ class WebSocketProtocol(Keepalive, Connection):
         self.transport.close()
 
     # Asked by the cycle
-
-    def is_closing(self) -> bool:
-        return self.transport.is_closing()
 
     def accept(self, subprotocol: str | None, headers: Iterable[Header]) -> None:
         if self.transport.is_closing():

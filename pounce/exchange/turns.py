@@ -33,7 +33,8 @@ class Turns:
     def __init__(self, free: int = 0) -> None:
         """`free`: vain calls that cost no more than a turn each, before the pauses begin."""
         self._free = free
-        self.taken()
+        self.end = 0.0
+        self._vain = -free
 
     def taken(self) -> None:
         """The app has waited for something: others had their turn."""

@@ -47,11 +47,9 @@ class WebSocketChannel(Protocol):
     """
 
     state: WebSocketState
+    transport: Any
     flow: Any
     server_state: Any
-
-    def is_closing(self) -> bool:
-        """Whether what is written goes nowhere."""
 
     def accept(self, subprotocol: str | None, headers: Iterable[Header]) -> None:
         """Answer that the WebSocket is open."""
@@ -203,7 +201,7 @@ class WebSocketCycle:
             await turns.give_in_vain(self._server_stops)
             raise
         # A write that failed closes the transport, which the loop tells in its next turn.
-        if channel.is_closing():
+        if channel.transport.is_closing():
             await turns.give()
         elif monotonic() > turns.end:
             await turns.take()

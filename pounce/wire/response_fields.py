@@ -120,7 +120,13 @@ def check_coding(value: bytes) -> None:
 
 def checked_fields(fields: Iterable[tuple[Any, Any]], takes_text: bool = False) -> Headers:
     """Fields that say nothing about a body: the names as the app wrote them."""
-    return [(checked_name(name, takes_text), checked_value(value, takes_text)) for name, value in fields]
+    checked: Headers = []
+    for name, value in fields:
+        if type(name) is bytes and type(value) is bytes and is_token(name) and not bad_in_value(value):
+            checked.append((name, value.strip(OWS)))  # without a call, as nearly all are
+        else:
+            checked.append((checked_name(name, takes_text), checked_value(value, takes_text)))
+    return checked
 
 
 def checked_head(

@@ -93,6 +93,8 @@ class WebSocketWire:
         #: What the client offers.
         self.subprotocols: list[str] = []
         self.key = b""
+        #: What the app is told of the fields of a handshake over HTTP/1.1.
+        self.scope_headers: Headers = []
         #: Of the app's own refusal: whether its body was shorter than declared, or dropped.
         self.refusal_body: ResponseBody | None = None
         #: A response's head has left.
@@ -116,10 +118,6 @@ class WebSocketWire:
     def connect(self, headers: Headers) -> None:
         """Read what a handshake over HTTP/2 offers. Raises ValueError where it cannot be read."""
         raise NotImplementedError
-
-    def scope_headers(self, headers: Headers) -> Headers:
-        """What the app is told of the fields of a handshake over HTTP/1.1."""
-        return headers
 
     def accept(self, subprotocol: str | None, headers: Iterable[Header]) -> bytes:
         """The 101 response."""
@@ -273,7 +271,7 @@ class WebSocketWire:
 
 def response_head(status: int, fields: Headers) -> bytes:
     """The head of a response over HTTP/1.1."""
-    return b"".join([STATUS_LINE[status], *[b"%b: %b\r\n" % field for field in fields], b"\r\n"])
+    return b"".join([STATUS_LINE[status], *map(b"%b: %b\r\n".__mod__, fields), b"\r\n"])
 
 
 def listed(headers: Headers, name: bytes) -> list[str]:

@@ -20,12 +20,9 @@ _MAX_REASON_SIZE = 123
 class FrameBoundary:
     """Whether the bytes that a parser was fed end between two frames, known by adding up their lengths."""
 
-    __slots__ = ("_head", "_missing", "between_frames")
-
-    def __init__(self) -> None:
-        self.between_frames = True
-        self._head = b""  # a frame header that is cut
-        self._missing = 0  # bytes that the last frame still lacks
+    between_frames = True
+    _head = b""  # a frame header that is cut
+    _missing = 0  # bytes that the last frame still lacks
 
     def follow(self, data: bytes) -> None:
         """Count bytes that the parser is fed. What is no frame does not matter: the parser ends at it."""

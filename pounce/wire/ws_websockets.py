@@ -75,6 +75,7 @@ class WebsocketsWire(WebSocketWire):
         self._extensions = response.headers.get("Sec-WebSocket-Extensions")
         self.subprotocols = listed(headers, b"sec-websocket-protocol")
         self.key = dict(headers)[b"sec-websocket-key"]
+        self.scope_headers = headers
         return b""
 
     def connect(self, headers: response_fields.Headers) -> None:

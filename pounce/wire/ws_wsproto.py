@@ -8,7 +8,7 @@ Implements RFC 6455 and RFC 7692. Knows neither transports nor clocks nor apps.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar
 
 from wsproto.extensions import PerMessageDeflate
@@ -21,7 +21,6 @@ from pounce.wire.ws import (
     INTERNAL_ERROR,
     MESSAGE_TOO_BIG,
     Header,
-    WebSocketSink,
     WebSocketWire,
     listed,
     response_head,
@@ -32,6 +31,9 @@ from pounce.wire.ws_frames import BINARY, CLOSE, TEXT
 _LARGE_PAYLOAD_SIZE = 4096
 
 _EMPTY = (b"content-length", b"0")
+
+#: Fields of a handshake that the library takes out of the list.
+_TAKEN = (b"host", b"sec-websocket-protocol", b"sec-websocket-extensions")
 
 
 class BoundedDeflate(PerMessageDeflate):
@@ -110,20 +112,19 @@ class WsprotoWire(WebSocketWire):
     #: The library sends no code, or 1000, in the place of these, and so it works with uvicorn.
     replaced_codes: ClassVar[dict[int, int | None]] = {1005: None, 1006: 1000, 1015: 1000}
 
-    def __init__(self, sink: WebSocketSink, max_size: int | None, per_message_deflate: bool, logger: Any) -> None:
-        super().__init__(sink, max_size, per_message_deflate, logger)
-        self._offers: list[str] = []  # of extensions
-        self._is_chunked = False  # the body of the app's own refusal
+    _offers: Sequence[str] = ()  # of extensions
+    _is_chunked = False  # the body of the app's own refusal
 
     # The handshake
 
     def open(self, method: str, headers: Headers) -> bytes:
         fields = dict(headers)
         version, tokens = fields.get(b"sec-websocket-version"), fields.get(b"connection", b"").lower()
-        try:
-            self.connect(headers)
-        except ValueError:
-            method = ""
+        if b"sec-websocket-protocol" in fields or b"sec-websocket-extensions" in fields:
+            try:
+                self.connect(headers)
+            except ValueError:
+                return response_head(400, [_EMPTY])
         if method != "GET" or not tokens.isascii() or b"upgrade" not in map(bytes.strip, tokens.split(b",")):
             return response_head(400, [_EMPTY])
         if version != b"13":
@@ -135,19 +136,13 @@ class WsprotoWire(WebSocketWire):
         ):
             return response_head(400, [_EMPTY])
         self.key = fields[b"sec-websocket-key"]
+        # Host first, and without the lists of subprotocols and extensions: so the library has them.
+        self.scope_headers = [(b"host", fields[b"host"]), *[field for field in headers if field[0] not in _TAKEN]]
         return b""
 
     def connect(self, headers: Headers) -> None:
-        fields = dict(headers)
-        if b"sec-websocket-protocol" in fields:
-            self.subprotocols = listed(headers, b"sec-websocket-protocol")
-        if b"sec-websocket-extensions" in fields:
-            self._offers = listed(headers, b"sec-websocket-extensions")
-
-    def scope_headers(self, headers: Headers) -> Headers:
-        # Host first, and without the lists of subprotocols and extensions: so the library has them.
-        taken = (b"host", b"sec-websocket-protocol", b"sec-websocket-extensions")
-        return [(b"host", dict(headers)[b"host"]), *[field for field in headers if field[0] not in taken]]
+        self.subprotocols = listed(headers, b"sec-websocket-protocol")
+        self._offers = listed(headers, b"sec-websocket-extensions")
 
     def agree(self, subprotocol: str | None, headers: Iterable[Header]) -> Headers:
         fields: Headers = []

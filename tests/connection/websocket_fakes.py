@@ -69,7 +69,7 @@ class Connection:
         if self.protocol.cycle is None and b"\r\n\r\n" in data:
             head, _, data = data.partition(b"\r\n\r\n")  # type: ignore[unreachable]
             method, fields = parsed(head)
-            self.protocol.open(method, head.split(b" ")[1], fields)
+            self.protocol.open(None, method, head.split(b" ")[1], fields)
         if data:
             self.protocol.data_received(data)
 
