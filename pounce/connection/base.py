@@ -111,6 +111,11 @@ class Connection(asyncio.Protocol):
         """The transport's write buffer has room again."""
         self.flow.resume_writing()
 
+    def _trace(self, event: str) -> None:
+        if self.logger.level <= TRACE_LOG_LEVEL:
+            prefix = f"{self.client[0]}:{self.client[1]} - " if self.client else ""
+            self.logger.log(TRACE_LOG_LEVEL, "%s%s", prefix, event)
+
 
 class HttpConnection(Connection):
     """A connection that speaks HTTP, of any version."""
@@ -229,8 +234,3 @@ class HttpConnection(Connection):
     def close(self) -> None:
         """End the connection behind what was sent."""
         raise NotImplementedError
-
-    def _trace(self, event: str) -> None:
-        if self.logger.level <= TRACE_LOG_LEVEL:
-            prefix = f"{self.client[0]}:{self.client[1]} - " if self.client else ""
-            self.logger.log(TRACE_LOG_LEVEL, "%s%s", prefix, event)

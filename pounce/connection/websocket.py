@@ -22,7 +22,6 @@ from pounce.contracts import ConfigView
 from pounce.errors import BadRequest
 from pounce.exchange.scope import http_scope
 from pounce.exchange.ws_cycle import OPEN, UNANSWERED, Header, WebSocketCycle, WebSocketState
-from pounce.logs import TRACE_LOG_LEVEL
 from pounce.middleware.proxy_headers import FORWARDED_FIELDS
 from pounce.wire.http1_h11 import H11Wire
 from pounce.wire.response_fields import Headers
@@ -95,19 +94,16 @@ class WebSocketProtocol(Keepalive, Connection):
         else:  # known from the HTTP connection
             self.connections.add(self)
             self.transport = transport
-        if self.logger.isEnabledFor(TRACE_LOG_LEVEL):
-            self._trace("connection made")
+        self._trace("WebSocket connection made")
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.connections.discard(self)
-        self._trace("connection lost")
+        self._trace("WebSocket connection lost")
         self._end()
         self.disconnected = True
         if self.cycle is not None:
             self.cycle.on_lost(NO_STATUS_RECEIVED if self.handshake_complete else ABNORMAL_CLOSURE)
         self.flow.resume_writing()  # asyncio does not, and the buffer will not drain any more
-        if exc is None:
-            self.transport.close()
 
     def resume_writing(self) -> None:
         super().resume_writing()
@@ -188,7 +184,7 @@ class WebSocketProtocol(Keepalive, Connection):
     def _receive_head(self, data: bytes) -> None:
         """From an HTTP class of the user's own."""
         if self._head is None:
-            self._head = H11Wire(self, self.server_state.header_cache, None)  # type: ignore[arg-type]
+            self._head = H11Wire(self, self.server_state.header_cache)  # type: ignore[arg-type]
         try:
             self._head.feed(data)
         except BadRequest as exc:
@@ -313,7 +309,7 @@ class WebSocketProtocol(Keepalive, Connection):
 
     def on_app_done(self) -> None:
         self._answer_for_app()
-        if self.close_timer is None:
+        if self.close_timer is None and not self.transport.is_closing():
             self.transport.close()
 
     def _answer_for_app(self) -> None:
@@ -342,7 +338,7 @@ class WebSocketProtocol(Keepalive, Connection):
             # The app does not take what there is: an answer may be lying there unread. Ask again.
             self.start_pings()
             return
-        self._trace("keepalive ping timeout")
+        self._trace("WebSocket keepalive ping timeout")
         self._fail(INTERNAL_ERROR, "keepalive ping timeout", NO_STATUS_RECEIVED)
 
     # Pieces
@@ -373,8 +369,3 @@ class WebSocketProtocol(Keepalive, Connection):
         # Pongs of the same read belong before the close frame.
         self.transport.write(bytes(self._pongs) + frame)
         self._pongs.clear()
-
-    def _trace(self, event: str) -> None:
-        if self.logger.isEnabledFor(TRACE_LOG_LEVEL):
-            prefix = f"{self.client[0]}:{self.client[1]} - " if self.client else ""
-            self.logger.log(TRACE_LOG_LEVEL, f"%sWebSocket {event}", prefix)

@@ -55,17 +55,12 @@ def measure(data: bytes, at: int) -> tuple[int, int]:
     available = len(data) - at
     if available < 6 or data[at] not in (WHOLE_TEXT, WHOLE_BINARY):
         return 0, 0
-    size = data[at + 1] - 0x80
-    start = at + 6
-    if size == 126:
-        start = at + 8
-        size = int.from_bytes(data[at + 2 : at + 4], "big")
-        if size < 126 or available < 8:
-            return 0, 0
-    elif size == 127:
-        start = at + 14
-        size = int.from_bytes(data[at + 2 : at + 10], "big")
-        if size < 65536 or available < 14:
+    start, size = at + 6, data[at + 1] - 0x80
+    if size > 125:
+        extended, least = (2, 126) if size == 126 else (8, 65536)
+        start += extended
+        size = int.from_bytes(data[at + 2 : at + 2 + extended], "big")
+        if size < least or available < 6 + extended:
             return 0, 0
     return (start, start + size) if size >= 0 else (0, 0)
 

@@ -1,0 +1,110 @@
+"""From HTTP/1.1 to our own WebSocket classes: what goes over with the connection."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from pounce.connection.websocket import WebSocketProtocol
+from pounce.connection.websocket_websockets import WebSocketsSansIOProtocol
+from pounce.connection.websocket_wsproto import WSProtocol
+from pounce.middleware.proxy_headers import ProxyHeadersMiddleware
+from tests.fakes import Connection, settle
+from tests.wire.ws_frames import BINARY, TEXT, frame, handshake
+
+pytestmark = pytest.mark.anyio
+
+SETTINGS: dict[str, Any] = {
+    "ws_max_size": 2**20,
+    "ws_per_message_deflate": False,
+    "ws_ping_interval": None,
+    "ws_ping_timeout": None,
+}
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture(params=[WSProtocol, WebSocketsSansIOProtocol])
+def ws(request: pytest.FixtureRequest) -> dict[str, Any]:
+    """Settings with one of our classes."""
+    return {**SETTINGS, "ws_protocol_class": request.param}
+
+
+@pytest.fixture(params=["h11", "httptools"])
+def parser(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+class App:
+    """Keeps its scope, and echoes."""
+
+    def __init__(self) -> None:
+        self.scope: dict[str, Any] = {}
+        self.received: list[Any] = []
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        self.scope = scope
+        await receive()
+        await send({"type": "websocket.accept"})
+        while (message := await receive())["type"] == "websocket.receive":
+            self.received.append(message.get("text") or len(message["bytes"]))
+
+
+@pytest.mark.parametrize("cut", [1, 60, 10_000])
+async def test_the_request_and_what_is_behind_it(parser: str, ws: Any, cut: int) -> None:
+    """The app sees the target, the fields and the ends of the connection, and the frames in their order."""
+    app = App()
+    data = handshake(b"Sec-WebSocket-Protocol: a, b", b"X-Name: v\xe9", target=b"/p%20q?x=y") + frame(TEXT, b"early")
+    async with Connection(parser, app, **ws) as connection:
+        for at in range(0, len(data), cut):
+            connection.transport.feed(data[at : at + cut])
+        await settle()
+        protocol = connection.transport.protocol
+        assert isinstance(protocol, WebSocketProtocol)
+        assert connection.state.connections == {protocol}
+        connection.transport.feed(frame(TEXT, b"later"))
+        await settle()
+    assert app.received == ["early", "later"]
+    assert (app.scope["path"], app.scope["raw_path"], app.scope["query_string"]) == ("/p q", b"/p%20q", b"x=y")
+    assert (app.scope["client"], app.scope["server"]) == (("127.0.0.2", 9000), ("127.0.0.1", 8000))
+    assert (app.scope["type"], app.scope["scheme"], app.scope["subprotocols"]) == ("websocket", "ws", ["a", "b"])
+    assert "method" not in app.scope
+    assert (b"x-name", b"v\xe9") in app.scope["headers"]
+
+
+@pytest.mark.parametrize("trusted", ["127.0.0.2", "192.0.2.1"])
+async def test_the_fields_of_a_proxy(parser: str, ws: Any, trusted: str) -> None:
+    """A trusted peer says who the client is, and by which scheme it came."""
+    app = App()
+    proxied: Any = ProxyHeadersMiddleware(app, trusted)
+    async with Connection(parser, proxied, **ws) as connection:
+        connection.transport.feed(handshake(b"X-Forwarded-For: 198.51.100.7", b"X-Forwarded-Proto: https"))
+        await settle()
+    expected = ("wss", ("198.51.100.7", 0)) if trusted == "127.0.0.2" else ("ws", ("127.0.0.2", 9000))
+    assert (app.scope["scheme"], app.scope["client"]) == expected
+
+
+async def test_much_data_behind_the_request(parser: str, ws: Any) -> None:
+    """Reading pauses until the handshake is answered, and then goes on."""
+    app = App()
+    async with Connection(parser, app, **ws) as connection:
+        connection.transport.feed(handshake() + frame(BINARY, bytes(100_000)))
+        assert not connection.transport.reading
+        await settle()
+        assert connection.transport.reading
+    assert app.received == [100_000]
+
+
+async def test_a_bad_handshake_is_refused(parser: str, ws: Any) -> None:
+    """Without the app."""
+    app = App()
+    async with Connection(parser, app, **ws) as connection:
+        connection.transport.feed(handshake(version=b"12"))
+        await settle()
+        assert connection.take().startswith((b"HTTP/1.1 400 ", b"HTTP/1.1 426 "))
+        assert connection.transport.closed
+    assert app.scope == {}
