@@ -189,14 +189,6 @@ class HTTP2Protocol(HttpConnection):
         if websocket.protocol.connect(head):
             self._fresh.append((websocket, websocket.protocol.cycle))
 
-    def on_body(self, stream: Any, data: bytes) -> None:
-        """See `Http2Sink.on_body`."""
-        stream.on_body(data)
-
-    def on_end(self, stream: Any) -> None:
-        """See `Http2Sink.on_end`."""
-        stream.on_end()
-
     def on_reset(self, stream: Any) -> None:
         """See `Http2Sink.on_reset`."""
         stream.on_gone()

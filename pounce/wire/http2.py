@@ -1,20 +1,37 @@
-"""The contract between HTTP/2's wires and their connection: bytes in become sink calls, answers become frames.
+"""The wire of HTTP/2: bytes in become calls of a sink and its streams, answers become frames.
 
 One wire serves one connection. It knows no transport, no clock and no app. There are two: `http2_native`, which is
-fast, and `http2_h2`, which is small, the h2 library doing the work. Answers to: RFC 9113, RFC 8441 section 3, RFC 9218
-section 7.
+fast, and `http2_h2`, which is small, the h2 library doing the work. What they have in common is here. Implements
+RFC 9113, RFC 8441 section 3, RFC 9218 section 7.
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
 from pounce.settings import Http2
+from pounce.wire import http2_frames as frames
+from pounce.wire.http2_frames import (
+    ENHANCE_YOUR_CALM,
+    FRAME_SIZE_ERROR,
+    INTERNAL_ERROR,
+    LARGEST_STREAM,
+    NO_ERROR,
+    PROTOCOL_ERROR,
+    REFUSED_STREAM,
+    ConnectionFault,
+    StreamFault,
+)
 from pounce.wire.http2_limits import Budget
-from pounce.wire.http2_requests import RequestHead
-from pounce.wire.http2_scheduler import Http2Stream
+from pounce.wire.http2_requests import RequestHead, read_priority_update
+from pounce.wire.http2_scheduler import Http2Stream, Scheduler
 from pounce.wire.response_fields import Headers
+
+#: Streams that have ended, and so may still be spoken of by the peer; and priorities told ahead of their streams.
+MAX_REMEMBERED = 256
 
 
 class Http2Sink(Protocol):
@@ -27,12 +44,6 @@ class Http2Sink(Protocol):
     def on_request(self, stream: Any, head: RequestHead) -> None:
         """A request's head. It is the whole request where `stream.remote_open` is false."""
 
-    def on_body(self, stream: Any, data: bytes) -> None:
-        """A part of its body: call `consumed` when the app has read it."""
-
-    def on_end(self, stream: Any) -> None:
-        """The request is complete."""
-
     def on_reset(self, stream: Any) -> None:
         """The stream is over before its time: reset by the client, or by us because the client broke the protocol."""
 
@@ -40,33 +51,57 @@ class Http2Sink(Protocol):
         """The client opens no more streams."""
 
 
-class Http2Wire(Protocol):
+class Http2Wire(ABC):
     """The server's end of one HTTP/2 connection. Begin with `start`."""
-
-    #: What is to be written, in pieces; `has_large` says that joining them would copy much.
-    out: list[Any]
-    has_large: bool
-    #: Bytes of bodies in `out`. `paused`: the transport takes no more, so bodies are queued. Set by the connection.
-    out_size: int
-    paused: bool
-    #: The streams that are open, or half closed. While a request is told, the connection may put another object in
-    #: the place of its stream.
-    streams: dict[int, Http2Stream]
-    #: Bytes of bodies that wait for the client or for `pump`, and of those that were sent so far.
-    queued_size: int
-    sent_size: int
-    #: Apps that still run although their streams were reset. Set by the connection.
-    lingering: int
-    #: What the client may still ask for. The connection tells them the time, unless their `spent` is 0.
-    control: Budget
-    resets: Budget
 
     def __init__(self, sink: Http2Sink, limits: Http2, allows_connect_protocol: bool) -> None:
         """`allows_connect_protocol`: extended CONNECT (RFC 8441) is announced and taken."""
+        self._sink = sink
+        self._limits = limits
+        self._allows_connect_protocol = allows_connect_protocol
+        #: What is to be written, in pieces; `has_large` says that joining them would copy much.
+        self.out: list[Any] = []
+        self.has_large = False
+        #: Bytes of bodies in `out`. `paused`: the transport takes no more, so bodies are queued. Set by the connection.
+        self.out_size = 0
+        self.paused = False
+        #: The streams that are open, or half closed. While a request is told, the connection may put another object in
+        #: the place of its stream.
+        self.streams: dict[int, Http2Stream] = {}
+        self.scheduler = Scheduler()
+        #: Bytes of bodies that wait for the client or for `pump`, and of those that were sent so far.
+        self.queued_size = 0
+        self.sent_size = 0
+        #: Apps that still run although their streams were reset. Set by the connection.
+        self.lingering = 0
+        #: What the client may still ask for. The connection tells them the time, unless their `spent` is 0.
+        self.control = Budget(limits.control_frames, limits.control_frames_per_second)
+        self.resets = Budget(limits.resets, limits.resets_per_second)
 
+        self.last_stream_id = 0
+        self._ignore_above = LARGEST_STREAM
+        self._goaway_sent: int | None = None
+        self._early_priorities: dict[int, tuple[int, bool]] = {}
+        self._rest = bytearray()  # of a frame that is not complete
+        self._settled = False  # the SETTINGS frame that must follow the preface has come
+        self._handlers: dict[Any, Callable[..., None]] = {}
+
+    @abstractmethod
     def start(self) -> None:
         """The server's preface: its settings (RFC 9113 section 3.4)."""
 
+    def _settings(self) -> dict[int, int]:
+        settings = {
+            frames.MAX_CONCURRENT_STREAMS: self._limits.concurrent_streams,
+            frames.INITIAL_WINDOW_SIZE: self._limits.stream_window,
+            frames.MAX_HEADER_LIST_SIZE: self._limits.header_list_size,
+            frames.NO_RFC7540_PRIORITIES: 1,
+        }
+        if self._allows_connect_protocol:
+            settings[frames.ENABLE_CONNECT_PROTOCOL] = 1
+        return settings
+
+    @abstractmethod
     def feed(self, data: bytes) -> None:
         """Take bytes from the peer. Raises ConnectionFault, after which the wire must not be fed again: `end` it.
 
@@ -75,13 +110,26 @@ class Http2Wire(Protocol):
 
     def closed(self) -> None:
         """The connection is gone. Breaks the cycles of references that would keep it in memory."""
+        self._sink = None  # type: ignore[assignment]
+        self._handlers.clear()
+        self.streams.clear()
+        self._rest.clear()
 
     def take_out(self) -> list[Any]:
         """The pieces to write, which are then no longer in `out`."""
+        out = self.out
+        self.out = []
+        self.out_size = 0
+        self.has_large = False
+        return out
 
+    @abstractmethod
     def consumed(self, stream: Http2Stream, size: int) -> None:
         """The app has read `size` bytes: the client may send as many more, and is told so in good time."""
 
+    # Answers
+
+    @abstractmethod
     def send_head(
         self, stream: Http2Stream, status: int, fields: Iterable[tuple[bytes, bytes]], defaults: Headers
     ) -> int | None:
@@ -90,9 +138,11 @@ class Http2Wire(Protocol):
         Raises MisusedByApp for what no response may carry (`response_fields`), before anything has changed.
         """
 
+    @abstractmethod
     def send_informational(self, stream: Http2Stream, status: int, fields: Iterable[tuple[bytes, bytes]]) -> None:
         """Send an interim response (RFC 9113 section 8.1). Raises MisusedByApp."""
 
+    @abstractmethod
     def send_data(
         self,
         stream: Http2Stream,
@@ -109,17 +159,123 @@ class Http2Wire(Protocol):
         """
 
     @property
+    @abstractmethod
     def has_ready(self) -> bool:
-        """Whether `pump` would find something to do. Not where `queued_size` is 0."""
+        """Whether `pump` would find something to do."""
 
+    @abstractmethod
     def pump(self, room: int) -> None:
         """Move up to `room` bytes of queued bodies (and a frame more) to `out`, in the order of their priorities."""
 
+    @abstractmethod
+    def _send_trailers(self, stream: Http2Stream, trailers: Headers) -> None: ...
+
+    def _queue(self, stream: Http2Stream, data: Any) -> None:
+        if stream.queue is None:
+            stream.queue = deque()
+        stream.queue.append(data)
+        stream.queued_size += len(data)
+        self.queued_size += len(data)
+
+    def _on_local_end(self, stream: Http2Stream) -> None:
+        """All of its body is sent."""
+        if stream.breaks_off:
+            self.reset(stream.id, INTERNAL_ERROR)
+            return
+        if stream.trailers:
+            self._send_trailers(stream, stream.trailers)
+        stream.local_open = False
+        if stream.remote_open:
+            # Nobody will read the rest of the request (RFC 9113 section 8.1).
+            self.reset(stream.id, NO_ERROR)
+        else:
+            self._drop(stream)
+
+    # Ends
+
+    @abstractmethod
     def reset(self, stream_id: int, code: int) -> None:
         """End a stream from our side, whatever its state."""
 
     def announce_end(self) -> None:
         """A first GOAWAY: streams that are on their way are still answered (RFC 9113 section 6.8)."""
+        if self._goaway_sent is None:
+            self._goaway_sent = LARGEST_STREAM
+            self.out.append(frames.goaway_frame(LARGEST_STREAM, NO_ERROR))
 
-    def end(self, code: int = 0, reason: str = "") -> None:
+    def end(self, code: int = NO_ERROR, reason: str = "") -> None:
         """The last GOAWAY: it names the last stream that was taken; later ones are not."""
+        last = min(self.last_stream_id, self._ignore_above)
+        if self._goaway_sent != last or code:
+            self._goaway_sent = self._ignore_above = last
+            self.out.append(frames.goaway_frame(last, code, reason))
+
+    def _drop(self, stream: Http2Stream) -> None:
+        """The stream is closed."""
+        del self.streams[stream.id]
+        stream.remote_open = stream.local_open = False
+        stream.head_out = None
+        if stream.queue:
+            self.scheduler.remove(stream)
+            self.queued_size -= stream.queued_size
+            stream.queue = None
+            stream.queued_size = 0
+        if stream.unread:
+            self.consumed(stream, stream.unread)
+
+    # What the client sends
+
+    def _open(self, stream_id: int, head: RequestHead, ended: bool, send_window: int) -> None:
+        """A new stream with a request on it. Raises StreamFault."""
+        if len(self.streams) + self.lingering >= self._limits.concurrent_streams:
+            raise StreamFault(REFUSED_STREAM, "too many streams at a time")
+        if ended and head.content_length:
+            raise StreamFault(PROTOCOL_ERROR, "a Content-Length without content")
+        sink = self._sink
+        stream = sink.stream_class(sink, stream_id, send_window, self._limits.stream_window)
+        stream.body_left = head.content_length
+        stream.urgency, stream.incremental = head.urgency, head.incremental
+        if self._early_priorities and stream_id in self._early_priorities:
+            stream.urgency, stream.incremental = self._early_priorities.pop(stream_id)
+        stream.remote_open = not ended
+        self.streams[stream_id] = stream
+        sink.on_request(stream, head)
+
+    def _on_remote_end(self, stream: Http2Stream) -> None:
+        if stream.body_left:
+            self._fail_stream(stream.id, PROTOCOL_ERROR)  # a body shorter than its Content-Length
+        else:
+            stream.remote_open = False
+            stream.on_end()
+
+    def _on_goaway(self, _flags: int, stream_id: int, payload: bytes) -> None:
+        if stream_id:
+            raise ConnectionFault(PROTOCOL_ERROR, "GOAWAY on a stream")
+        if len(payload) < 8:
+            raise ConnectionFault(FRAME_SIZE_ERROR, "GOAWAY too short")
+        self._sink.on_goaway()
+
+    def _on_priority_update(self, _flags: int, stream_id: int, payload: bytes) -> None:
+        about, urgency, incremental = read_priority_update(stream_id, payload)
+        stream = self.streams.get(about)
+        if stream is not None:
+            self.scheduler.change(stream, urgency, incremental)
+        elif about > self.last_stream_id and len(self._early_priorities) < MAX_REMEMBERED:
+            self._early_priorities[about] = (urgency, incremental)
+
+    def _charge(self, cost: int = 1) -> None:
+        if not self.control.spend(cost):
+            raise ConnectionFault(ENHANCE_YOUR_CALM, "too many frames that bring nothing")
+
+    def _count_reset(self) -> None:
+        """By the client, or provoked by it (CVE-2025-8671)."""
+        if not self.resets.spend():
+            raise ConnectionFault(ENHANCE_YOUR_CALM, "too many streams reset")
+
+    def _fail_stream(self, stream_id: int, code: int) -> None:
+        """Answer a stream's fault."""
+        stream = self.streams.get(stream_id)
+        self.reset(stream_id, code)
+        if stream is not None:
+            self._sink.on_reset(stream)
+        self._count_reset()

@@ -43,8 +43,8 @@ LARGEST_WINDOW = LARGEST_STREAM = 2**31 - 1
 PAYLOAD_SIZES = {PRIORITY: 5, RST_STREAM: 4, PING: 8, WINDOW_UPDATE: 4}
 
 
-class ConnectionFault(Exception):
-    """The peer broke the protocol in a way that ends the connection: GOAWAY with `code` (RFC 9113 section 5.4.1)."""
+class Fault(Exception):
+    """The peer broke the protocol."""
 
     def __init__(self, code: int, reason: str) -> None:
         super().__init__(reason)
@@ -52,13 +52,12 @@ class ConnectionFault(Exception):
         self.reason = reason
 
 
-class StreamFault(Exception):
-    """The peer broke the protocol on one stream: RST_STREAM with `code` (RFC 9113 section 5.4.2)."""
+class ConnectionFault(Fault):
+    """In a way that ends the connection: GOAWAY with `code` (RFC 9113 section 5.4.1)."""
 
-    def __init__(self, code: int, reason: str) -> None:
-        super().__init__(reason)
-        self.code = code
-        self.reason = reason
+
+class StreamFault(Fault):
+    """On one stream: RST_STREAM with `code` (RFC 9113 section 5.4.2)."""
 
 
 def frame_head(size: int, kind: int, flags: int, stream_id: int) -> bytes:

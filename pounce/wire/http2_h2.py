@@ -2,13 +2,12 @@
 
 `h2.connection.H2Connection` has the frames, states, windows and HPACK. It is fed frame by frame, so that what came
 before a broken one counts and each has its price (`Budget`). A few frames are answered here, for which h2 would end the
-connection or keep too much. What a request may say is the same as with the other wire (`http2_requests`). Answers to:
+connection or keep too much. What a request may say is the same as with the other wire (`http2_requests`). Implements
 RFC 9113, RFC 8441 section 3, RFC 9218 section 7.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from h2 import events
@@ -28,10 +27,9 @@ from pounce.wire.http2_frames import (
     ConnectionFault,
     StreamFault,
 )
-from pounce.wire.http2_h2_output import MAX_REMEMBERED, H2Output
+from pounce.wire.http2_h2_output import H2Output
 from pounce.wire.http2_headers import MAX_TABLE_SIZE, merge_table_changes
-from pounce.wire.http2_limits import Budget
-from pounce.wire.http2_requests import check_trailers, read_priority_update, read_request
+from pounce.wire.http2_requests import check_trailers, read_request
 
 #: A client's settings that h2 is shown, and the largest value of each that is made use of. It would keep any other one.
 _SETTINGS = {
@@ -45,18 +43,10 @@ class H2Wire(H2Output):
     """See `Http2Wire`."""
 
     def __init__(self, sink: Http2Sink, limits: Http2, allows_connect_protocol: bool) -> None:
-        super().__init__(limits)
-        self._sink = sink
-        self._allows_connect_protocol = allows_connect_protocol
-        self.lingering = 0
-        self.resets = Budget(limits.resets, limits.resets_per_second)
-
-        self._rest = bytearray()
+        super().__init__(sink, limits, allows_connect_protocol)
         self._preface_left = len(frames.PREFACE)
-        self._settled = False  # the SETTINGS frame that must follow the preface has come
         self._block: list[int] | None = None  # sizes of the frames of a header block that goes on
-        self._early_priorities: dict[int, tuple[int, bool]] = {}
-        self._handlers: dict[type[events.Event], Callable[[Any], None]] = {
+        self._handlers = {
             events.RequestReceived: self._on_request,
             events.DataReceived: self._on_data,
             events.TrailersReceived: self._on_trailers,
@@ -68,17 +58,10 @@ class H2Wire(H2Output):
 
     def start(self) -> None:
         """See `Http2Wire.start`."""
-        limits = self._limits
-        settings: Any = {
-            frames.MAX_CONCURRENT_STREAMS: limits.concurrent_streams,
-            frames.INITIAL_WINDOW_SIZE: limits.stream_window,
-            frames.MAX_HEADER_LIST_SIZE: limits.header_list_size,
-            frames.NO_RFC7540_PRIORITIES: 1,
-            frames.ENABLE_CONNECT_PROTOCOL: int(self._allows_connect_protocol),
-        }
+        settings: Any = self._settings()
         self._h2.local_settings = Settings(client=False, initial_values=settings)
         self._h2.initiate_connection()
-        more = limits.connection_window - frames.DEFAULT_WINDOW_SIZE
+        more = self._limits.connection_window - frames.DEFAULT_WINDOW_SIZE
         if more:
             self._h2.increment_flow_control_window(more)
         # A stream too many is refused by us; h2 would end the connection.
@@ -88,11 +71,8 @@ class H2Wire(H2Output):
 
     def closed(self) -> None:
         """See `Http2Wire.closed`."""
-        self._sink = None  # type: ignore[assignment]
         self._failed = True
-        self._handlers.clear()
-        self.streams.clear()
-        self._rest.clear()
+        super().closed()
 
     # Bytes in
 
@@ -149,10 +129,10 @@ class H2Wire(H2Output):
         elif kind == frames.SETTINGS and not (stream_id or flags & frames.ACK):
             frame = self._shown_settings(payload)
         elif kind == frames.GOAWAY:  # h2 would take it for the end
-            self._on_goaway(stream_id, payload)
+            self._on_goaway(flags, stream_id, payload)
             return
         elif kind == frames.PRIORITY_UPDATE:
-            self._on_priority_update(stream_id, payload)
+            self._on_priority_update(flags, stream_id, payload)
             return
         elif kind > frames.CONTINUATION:
             return
@@ -166,10 +146,6 @@ class H2Wire(H2Output):
             if handler is not None:
                 handler(event)
         self._flush()
-
-    def _charge(self, cost: int = 1) -> None:
-        if not self.control.spend(cost):
-            raise ConnectionFault(ENHANCE_YOUR_CALM, "too many frames that bring nothing")
 
     def _count_block(self, flags: int, size: int) -> None:
         """A frame of a header block."""
@@ -187,46 +163,18 @@ class H2Wire(H2Output):
             {key: min(settings[key], most) for key, most in _SETTINGS.items() if key in settings}
         )
 
-    def _on_goaway(self, stream_id: int, payload: bytes) -> None:
-        if stream_id:
-            raise ConnectionFault(PROTOCOL_ERROR, "GOAWAY on a stream")
-        if len(payload) < 8:
-            raise ConnectionFault(FRAME_SIZE_ERROR, "GOAWAY too short")
-        self._sink.on_goaway()
-
-    def _on_priority_update(self, stream_id: int, payload: bytes) -> None:
-        about, urgency, incremental = read_priority_update(stream_id, payload)
-        stream = self.streams.get(about)
-        if stream is not None:
-            self._scheduler.change(stream, urgency, incremental)
-        elif about > self._last_stream_id and len(self._early_priorities) < MAX_REMEMBERED:
-            self._early_priorities[about] = (urgency, incremental)
-
     # Events of h2
 
     def _on_request(self, event: events.RequestReceived) -> None:
-        stream_id = event.stream_id
-        self._last_stream_id = stream_id
-        limits = self._limits
-        ended = event.stream_ended is not None
+        self.last_stream_id = stream_id = event.stream_id
         try:
             if stream_id > self._ignore_above:
                 raise StreamFault(REFUSED_STREAM, "a stream after the last one")
-            head = read_request(event.headers, limits, self._allows_connect_protocol)
-            if len(self.streams) + self.lingering >= limits.concurrent_streams:
-                raise StreamFault(REFUSED_STREAM, "too many streams at a time")
-            if ended and head.content_length:
-                raise StreamFault(PROTOCOL_ERROR, "a Content-Length without content")
+            head = read_request(event.headers, self._limits, self._allows_connect_protocol)
+            window = self._h2.remote_settings.initial_window_size
+            self._open(stream_id, head, event.stream_ended is not None, window)
         except StreamFault as fault:
             self._fail_stream(stream_id, fault.code)
-            return
-        window = self._h2.remote_settings.initial_window_size
-        stream = self._sink.stream_class(self._sink, stream_id, window, limits.stream_window)
-        stream.body_left = head.content_length
-        stream.remote_open = not ended
-        stream.urgency, stream.incremental = self._early_priorities.pop(stream_id, (head.urgency, head.incremental))
-        self.streams[stream_id] = stream
-        self._sink.on_request(stream, head)
 
     def _on_data(self, event: events.DataReceived) -> None:
         stream = self.streams[event.stream_id]
@@ -237,7 +185,7 @@ class H2Wire(H2Output):
         if data:
             if stream.body_left is not None:
                 stream.body_left -= len(data)  # h2 has seen that they are not too many
-            self._sink.on_body(stream, data)
+            stream.on_body(data)
         elif event.stream_ended is None:
             self._charge()
 
@@ -249,13 +197,8 @@ class H2Wire(H2Output):
 
     def _on_ended(self, event: events.StreamEnded) -> None:
         stream = self.streams.get(event.stream_id)
-        if stream is None or not stream.remote_open:
-            return  # told with its head, refused, or ended by the sink
-        if stream.body_left:
-            self._fail_stream(stream.id, PROTOCOL_ERROR)
-        else:
-            stream.remote_open = False
-            self._sink.on_end(stream)
+        if stream is not None and stream.remote_open:  # not told with its head, refused, or ended by the app
+            self._on_remote_end(stream)
 
     def _on_reset(self, event: events.StreamReset) -> None:
         """By the client; or by h2, because the client broke the protocol."""
@@ -272,17 +215,4 @@ class H2Wire(H2Output):
         stream_id = getattr(event, "stream_id", None)
         for stream in self.streams.values():
             if stream.queue and stream_id in (None, stream.id):
-                self._scheduler.add(stream)
-
-    def _fail_stream(self, stream_id: int, code: int) -> None:
-        """Answer a stream's fault."""
-        stream = self.streams.get(stream_id)
-        self.reset(stream_id, code)
-        if stream is not None:
-            self._sink.on_reset(stream)
-        self._count_reset()
-
-    def _count_reset(self) -> None:
-        """By the client, or provoked by it (CVE-2025-8671)."""
-        if not self.resets.spend():
-            raise ConnectionFault(ENHANCE_YOUR_CALM, "too many streams reset")
+                self.scheduler.add(stream)

@@ -1,14 +1,12 @@
 """The sending half of the wire on the h2 library: answers are queued, and leave as windows and turns allow.
 
-Also what both halves share: h2's connection, the streams, and how one ends. Answers to: RFC 9113 sections 5.2, 6.8, 6.9
-and 8.1. Knows nothing of: what the peer sends (`wire/http2_h2`), transports, apps.
+Also h2's connection, which both halves share. Of it GOAWAY is no part: for h2 there is one, and then nothing.
+Implements RFC 9113 sections 5.2, 6.9 and 8.1.
 """
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterable
-from typing import Any
 
 from h2.config import H2Configuration
 from h2.connection import H2Connection
@@ -16,14 +14,10 @@ from h2.exceptions import StreamClosedError
 
 from pounce.settings import Http2
 from pounce.wire import http2_frames as frames
-from pounce.wire.http2_frames import LARGEST_STREAM, NO_ERROR
+from pounce.wire.http2 import MAX_REMEMBERED, Http2Sink, Http2Wire
 from pounce.wire.http2_headers import BlockDecoder, informational_fields, response_fields, trailer_fields
-from pounce.wire.http2_limits import Budget
-from pounce.wire.http2_scheduler import Http2Stream, Scheduler
+from pounce.wire.http2_scheduler import Http2Stream
 from pounce.wire.response_fields import Headers
-
-#: Streams that have ended, and so may still be spoken of by the peer; and priorities told ahead of their streams.
-MAX_REMEMBERED = 256
 
 
 class _Connection(H2Connection):
@@ -32,20 +26,11 @@ class _Connection(H2Connection):
     MAX_CLOSED_STREAMS = MAX_REMEMBERED
 
 
-class H2Output:
-    """What an `H2Wire` sends, and the state that decides when it may: see `Http2Wire`."""
+class H2Output(Http2Wire):
+    """What an `H2Wire` sends, and the state that decides when it may."""
 
-    def __init__(self, limits: Http2) -> None:
-        self._limits = limits
-        self.out: list[Any] = []
-        self.has_large = False
-        self.out_size = 0
-        self.paused = False
-        self.streams: dict[int, Http2Stream] = {}
-        self.queued_size = 0
-        self.sent_size = 0
-        self.control = Budget(limits.control_frames, limits.control_frames_per_second)
-
+    def __init__(self, sink: Http2Sink, limits: Http2, allows_connect_protocol: bool) -> None:
+        super().__init__(sink, limits, allows_connect_protocol)
         # Fields are checked by us, both ways: h2 would end the connection where one stream's end is asked for.
         self._h2 = _Connection(
             H2Configuration(
@@ -59,16 +44,6 @@ class H2Output:
         )
         self._h2.decoder = BlockDecoder(limits)
         self._failed = False  # h2 takes and gives nothing any more
-        self._scheduler = Scheduler()
-        self._last_stream_id = 0
-        self._ignore_above = LARGEST_STREAM
-        self._goaway_sent: int | None = None
-
-    def take_out(self) -> list[Any]:
-        """See `Http2Wire.take_out`."""
-        out, self.out = self.out, []
-        self.out_size = 0
-        return out
 
     def _flush(self) -> None:
         data = self._h2.data_to_send()
@@ -119,12 +94,8 @@ class H2Output:
         stream.ends, stream.trailers = end, trailers
         stream.breaks_off |= breaks_off
         if data:
-            if stream.queue is None:
-                stream.queue = deque()
-            stream.queue.append(memoryview(data))
-            stream.queued_size += len(data)
-            self.queued_size += len(data)
-            self._scheduler.add(stream)
+            self._queue(stream, memoryview(data))
+            self.scheduler.add(stream)
         elif end and not stream.queue:
             if not (trailers or stream.breaks_off):
                 self._end_stream(stream)
@@ -142,7 +113,7 @@ class H2Output:
     @property
     def has_ready(self) -> bool:
         """See `Http2Wire.has_ready`."""
-        return self._scheduler.count > 0 and not self.paused and self._can_send
+        return bool(self.scheduler.levels) and not self.paused and self._can_send
 
     @property
     def _can_send(self) -> bool:
@@ -151,14 +122,14 @@ class H2Output:
     def pump(self, room: int) -> None:
         """See `Http2Wire.pump`."""
         while room > 0 and self._can_send:
-            stream = self._scheduler.first()
+            stream = self.scheduler.first()
             if stream is None:
                 break
             window = self._h2.local_flow_control_window(stream.id)
             if window > 0:
                 room -= self._send_frame(stream, min(window, frames.DEFAULT_FRAME_SIZE))
             else:
-                self._scheduler.remove(stream)  # until its window is opened
+                self.scheduler.remove(stream)  # until its window is opened
         self._flush()
 
     def _send_frame(self, stream: Http2Stream, most: int) -> int:
@@ -180,27 +151,19 @@ class H2Output:
         self.out_size += size
         self.control.earn(3)  # a client may acknowledge each frame
         if queue:
-            self._scheduler.sent_frame(stream)
+            self.scheduler.sent_frame(stream)
         else:
-            self._scheduler.remove(stream)
+            self.scheduler.remove(stream)
         if last:
             self._on_local_end(stream)
         stream.on_sent()
         return size
 
+    def _send_trailers(self, stream: Http2Stream, trailers: Headers) -> None:
+        self._send_headers(stream, trailer_fields(trailers), end=True)
+
     def _on_local_end(self, stream: Http2Stream) -> None:
-        """All of its body is sent."""
-        if stream.breaks_off:
-            self.reset(stream.id, frames.INTERNAL_ERROR)
-            return
-        if stream.trailers:
-            self._send_headers(stream, trailer_fields(stream.trailers), end=True)
-        stream.local_open = False
-        if stream.remote_open:
-            # Nobody will read the rest of the request (RFC 9113 section 8.1).
-            self.reset(stream.id, NO_ERROR)
-        else:
-            self._drop(stream)
+        super()._on_local_end(stream)
         self._flush()
 
     def reset(self, stream_id: int, code: int) -> None:
@@ -215,29 +178,3 @@ class H2Output:
         if stream is not None:
             self._drop(stream)
         self._flush()
-
-    # GOAWAY, without h2: for it there is one, and then nothing
-
-    def announce_end(self) -> None:
-        """See `Http2Wire.announce_end`."""
-        if self._goaway_sent is None:
-            self._goaway_sent = LARGEST_STREAM
-            self.out.append(frames.goaway_frame(LARGEST_STREAM, NO_ERROR))
-
-    def end(self, code: int = NO_ERROR, reason: str = "") -> None:
-        """See `Http2Wire.end`."""
-        last = min(self._last_stream_id, self._ignore_above)
-        if self._goaway_sent != last or code:
-            self._goaway_sent = self._ignore_above = last
-            self.out.append(frames.goaway_frame(last, code, reason))
-
-    def _drop(self, stream: Http2Stream) -> None:
-        """The stream is closed."""
-        del self.streams[stream.id]
-        stream.remote_open = stream.local_open = False
-        stream.head_out = None
-        self._scheduler.remove(stream)
-        self.queued_size -= stream.queued_size
-        stream.queue = None
-        stream.queued_size = 0
-        self.consumed(stream, stream.unread)

@@ -1,8 +1,8 @@
 """HTTP/2 by ourselves, the fast wire: the receiving half; `Http2Output` is the sending one.
 
 Frames and states of streams are here; header compression is the h2 project's `hpack`. (`wire/http2_h2` has the same
-work done by `h2.H2Connection`; docs/http2.md has the figures.) Answers to: RFC 9113, RFC 8441 section 3, RFC 9218
-section 7.
+work done by `h2.H2Connection`; docs/http2.md has the figures.) Implements RFC 9113, RFC 8441 section 3, RFC
+9218 section 7.
 """
 
 from __future__ import annotations
@@ -23,15 +23,12 @@ from pounce.wire.http2_frames import (
     LARGEST_WINDOW,
     PREFACE,
     PROTOCOL_ERROR,
-    REFUSED_STREAM,
     STREAM_CLOSED,
     ConnectionFault,
     StreamFault,
 )
 from pounce.wire.http2_headers import HeaderReader
-from pounce.wire.http2_limits import Budget
-from pounce.wire.http2_output import MAX_REMEMBERED, Http2Output
-from pounce.wire.http2_requests import read_priority_update
+from pounce.wire.http2_output import Http2Output
 from pounce.wire.http2_scheduler import Http2Stream
 
 
@@ -39,22 +36,14 @@ class NativeWire(Http2Output):
     """See `Http2Wire`."""
 
     def __init__(self, sink: Http2Sink, limits: Http2, allows_connect_protocol: bool) -> None:
-        super().__init__(limits)
-        self._sink = sink
-        self._allows_connect_protocol = allows_connect_protocol
-        self.lingering = 0
-        self.resets = Budget(limits.resets, limits.resets_per_second)
-
+        super().__init__(sink, limits, allows_connect_protocol)
         self._reader = HeaderReader(limits, allows_connect_protocol)
-        self._rest = bytearray()
         self._needed = len(PREFACE)
         self._began = False  # the preface was right
-        self._settled = False  # the SETTINGS frame that must follow it, too
         self._block: bytearray | None = None  # of HEADERS without END_HEADERS, while CONTINUATIONs are awaited
         self._block_stream = 0
         self._block_flags = 0
         self._block_frames = 0
-        self._early_priorities: dict[int, tuple[int, bool]] = {}
         self._initial_window = frames.DEFAULT_WINDOW_SIZE
         self._handlers = {
             frames.PRIORITY: self._on_priority,
@@ -70,25 +59,10 @@ class NativeWire(Http2Output):
 
     def start(self) -> None:
         """See `Http2Wire.start`."""
-        settings = {
-            frames.MAX_CONCURRENT_STREAMS: self._limits.concurrent_streams,
-            frames.INITIAL_WINDOW_SIZE: self._limits.stream_window,
-            frames.MAX_HEADER_LIST_SIZE: self._limits.header_list_size,
-            frames.NO_RFC7540_PRIORITIES: 1,
-        }
-        if self._allows_connect_protocol:
-            settings[frames.ENABLE_CONNECT_PROTOCOL] = 1
-        self.out.append(frames.settings_frame(settings))
+        self.out.append(frames.settings_frame(self._settings()))
         more = self._limits.connection_window - frames.DEFAULT_WINDOW_SIZE
         if more:
             self.out.append(frames.window_frame(0, more))
-
-    def closed(self) -> None:
-        """See `Http2Wire.closed`."""
-        self._sink = None  # type: ignore[assignment]
-        self._handlers.clear()
-        self.streams.clear()
-        self._rest.clear()
 
     # Bytes in
 
@@ -142,8 +116,8 @@ class NativeWire(Http2Output):
             if kind != frames.SETTINGS or flags & frames.ACK:
                 raise ConnectionFault(PROTOCOL_ERROR, "a connection that does not begin with SETTINGS")
             self._settled = True
-        elif not self.control.spend():
-            raise ConnectionFault(ENHANCE_YOUR_CALM, "too many frames that bring nothing")
+        else:
+            self._charge()
         if len(payload) != frames.PAYLOAD_SIZES.get(kind, len(payload)):
             if kind != frames.PRIORITY or stream_id not in self.streams:
                 raise ConnectionFault(FRAME_SIZE_ERROR, "a frame of a wrong size")
@@ -162,11 +136,39 @@ class NativeWire(Http2Output):
             if len(payload) < 5:
                 raise ConnectionFault(FRAME_SIZE_ERROR, "HEADERS too short for their priority")
             payload = payload[5:]
-        if flags & frames.END_HEADERS:
-            self._on_block(flags, stream_id, payload)
-        else:
-            self._block = bytearray(payload)
-            self._block_stream, self._block_flags, self._block_frames = stream_id, flags, 0
+        if not flags & frames.END_HEADERS:
+            self._block, self._block_frames = bytearray(payload), 0
+            self._block_stream, self._block_flags = stream_id, flags & frames.END_STREAM
+            return
+        stream = self.streams.get(stream_id)
+        ended = flags & frames.END_STREAM != 0
+        reader = self._reader
+        try:
+            if stream_id > self._ignore_above and stream_id > self.last_stream_id:
+                reader.skip(payload)
+                self.last_stream_id = stream_id
+            elif stream_id > self.last_stream_id:
+                try:
+                    head = reader.request(payload)
+                except StreamFault:
+                    self.last_stream_id = stream_id
+                    raise
+                self.last_stream_id = stream_id
+                self._open(stream_id, head, ended, self._initial_window)
+            elif stream is None:
+                reader.skip(payload)
+                self._on_late_frame(stream_id)
+            elif not stream.remote_open:
+                reader.skip(payload)
+                raise StreamFault(STREAM_CLOSED, "HEADERS after the end")
+            elif not ended:
+                reader.skip(payload)
+                raise StreamFault(PROTOCOL_ERROR, "trailers that do not end the stream")
+            else:
+                reader.trailers(payload)
+                self._on_remote_end(stream)
+        except StreamFault as fault:
+            self._fail_stream(stream_id, fault.code)
 
     def _on_continuation(self, flags: int, stream_id: int, payload: bytes) -> None:
         block = self._block
@@ -178,52 +180,7 @@ class NativeWire(Http2Output):
             raise ConnectionFault(ENHANCE_YOUR_CALM, "a header block that is too long")
         if flags & frames.END_HEADERS:
             self._block = None
-            self._on_block(self._block_flags, stream_id, bytes(block))
-
-    def _on_block(self, flags: int, stream_id: int, block: bytes) -> None:
-        stream = self.streams.get(stream_id)
-        ended = flags & frames.END_STREAM
-        reader = self._reader
-        try:
-            if stream_id > self.last_stream_id:
-                if stream_id > self._ignore_above:
-                    reader.skip(block)
-                    self.last_stream_id = stream_id
-                    return
-                try:
-                    head = reader.request(block)
-                except StreamFault:
-                    self.last_stream_id = stream_id
-                    raise
-                self.last_stream_id = stream_id
-                if len(self.streams) + self.lingering >= self._limits.concurrent_streams:
-                    raise StreamFault(REFUSED_STREAM, "too many streams at a time")
-                if ended and head.content_length:
-                    raise StreamFault(PROTOCOL_ERROR, "a Content-Length without content")
-                sink = self._sink
-                stream = sink.stream_class(sink, stream_id, self._initial_window, self._limits.stream_window)
-                stream.body_left = head.content_length
-                stream.urgency, stream.incremental = head.urgency, head.incremental
-                if self._early_priorities and stream_id in self._early_priorities:
-                    stream.urgency, stream.incremental = self._early_priorities.pop(stream_id)
-                if ended:
-                    stream.remote_open = False
-                self.streams[stream_id] = stream
-                sink.on_request(stream, head)
-            elif stream is None:
-                reader.skip(block)
-                self._on_late_frame(stream_id)
-            elif not stream.remote_open:
-                reader.skip(block)
-                raise StreamFault(STREAM_CLOSED, "HEADERS after the end")
-            elif not ended:
-                reader.skip(block)
-                raise StreamFault(PROTOCOL_ERROR, "trailers that do not end the stream")
-            else:
-                reader.trailers(block)
-                self._on_remote_end(stream)
-        except StreamFault as fault:
-            self._fail_stream(stream_id, fault.code)
+            self._on_headers(self._block_flags | frames.END_HEADERS, stream_id, bytes(block))
 
     def _on_data(self, flags: int, stream_id: int, payload: bytes) -> None:
         size = len(payload)
@@ -256,20 +213,11 @@ class NativeWire(Http2Output):
                 if stream.body_left < 0:
                     self._fail_stream(stream_id, PROTOCOL_ERROR)
                     return
-            self._sink.on_body(stream, data)
-        elif not ended and not self.control.spend():
-            raise ConnectionFault(ENHANCE_YOUR_CALM, "too many frames that bring nothing")
-        if ended and stream.remote_open:  # the sink may have ended it
-            try:
-                self._on_remote_end(stream)
-            except StreamFault as fault:
-                self._fail_stream(stream_id, fault.code)
-
-    def _on_remote_end(self, stream: Http2Stream) -> None:
-        if stream.body_left:
-            raise StreamFault(PROTOCOL_ERROR, "a body shorter than its Content-Length")
-        stream.remote_open = False
-        self._sink.on_end(stream)
+            stream.on_body(data)
+        elif not ended:
+            self._charge()
+        if ended and stream.remote_open:  # the app may have ended it
+            self._on_remote_end(stream)
 
     def _on_late_frame(self, stream_id: int) -> None:
         """HEADERS or DATA on a stream that is closed (RFC 9113 section 5.1)."""
@@ -280,20 +228,12 @@ class NativeWire(Http2Output):
             raise ConnectionFault(STREAM_CLOSED, "a frame on a stream that has ended")
         if by_peer:
             self._fail_stream(stream_id, STREAM_CLOSED)
-        elif not self.control.spend():
-            raise ConnectionFault(ENHANCE_YOUR_CALM, "too many frames that bring nothing")
+        else:
+            self._charge()
 
     def _on_priority(self, _flags: int, stream_id: int, _payload: bytes) -> None:
         if not stream_id:
             raise ConnectionFault(PROTOCOL_ERROR, "PRIORITY of the connection")
-
-    def _on_priority_update(self, _flags: int, stream_id: int, payload: bytes) -> None:
-        about, urgency, incremental = read_priority_update(stream_id, payload)
-        stream = self.streams.get(about)
-        if stream is not None:
-            self.scheduler.change(stream, urgency, incremental)
-        elif about > self.last_stream_id and len(self._early_priorities) < MAX_REMEMBERED:
-            self._early_priorities[about] = (urgency, incremental)
 
     def _on_rst_stream(self, _flags: int, stream_id: int, _payload: bytes) -> None:
         if not stream_id or stream_id > self.last_stream_id:
@@ -302,8 +242,7 @@ class NativeWire(Http2Output):
         if stream is None:
             return
         self.control.earn(1)  # paid for from the other budget
-        if not self.resets.spend():
-            raise ConnectionFault(ENHANCE_YOUR_CALM, "too many streams reset")
+        self._count_reset()
         self._drop(stream)
         self._remember_reset(stream_id, by_peer=True)
         self._sink.on_reset(stream)
@@ -343,13 +282,6 @@ class NativeWire(Http2Output):
         if not flags & frames.ACK:
             self.out.append(frames.frame_head(8, frames.PING, frames.ACK, 0) + payload)
 
-    def _on_goaway(self, _flags: int, stream_id: int, payload: bytes) -> None:
-        if stream_id:
-            raise ConnectionFault(PROTOCOL_ERROR, "GOAWAY on a stream")
-        if len(payload) < 8:
-            raise ConnectionFault(FRAME_SIZE_ERROR, "GOAWAY too short")
-        self._sink.on_goaway()
-
     def _on_window_update(self, _flags: int, stream_id: int, payload: bytes) -> None:
         increment = frames.read_long(payload) & LARGEST_WINDOW
         if not stream_id:
@@ -377,12 +309,3 @@ class NativeWire(Http2Output):
             self.scheduler.add(stream)
         else:
             self.scheduler.remove(stream)
-
-    def _fail_stream(self, stream_id: int, code: int) -> None:
-        """Answer a stream's fault. The client made us do it, so it counts as a reset of its own (CVE-2025-8671)."""
-        stream = self.streams.get(stream_id)
-        self.reset(stream_id, code)
-        if stream is not None:
-            self._sink.on_reset(stream)
-        if not self.resets.spend():
-            raise ConnectionFault(ENHANCE_YOUR_CALM, "too many streams reset")

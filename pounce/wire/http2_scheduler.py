@@ -10,8 +10,6 @@ from __future__ import annotations
 from collections import deque
 from typing import Any
 
-URGENCIES = 8
-
 #: Frames in one turn of a stream that is not incremental.
 _FRAMES_PER_TURN = 4
 
@@ -68,55 +66,50 @@ class Http2Stream:
         self.head_out: list[Any] | None = None
         self.head_at = 0
 
+    # Told by the wire
+
+    def on_body(self, data: bytes) -> None:
+        """A part of the request's body: call `consumed` when the app has read it."""
+
+    def on_end(self) -> None:
+        """The request is complete."""
+
     def on_sent(self) -> None:
-        """Told by the wire: less of `queued_size` waits than before."""
+        """Less of `queued_size` waits than before."""
 
 
 class Scheduler:
     """The streams that have something to send and are not held up by a window of their own."""
 
-    __slots__ = ("_levels", "count")
+    __slots__ = ("levels",)
 
     def __init__(self) -> None:
-        self._levels: list[deque[Http2Stream] | None] = [None] * URGENCIES
-        self.count = 0
+        #: By urgency; none of them is empty.
+        self.levels: dict[int, deque[Http2Stream]] = {}
 
     def add(self, stream: Http2Stream) -> None:
         """The stream has something to send, and may."""
-        if stream.is_ready:
-            return
-        stream.is_ready = True
-        stream.turn = 0
-        level = self._levels[stream.urgency]
-        if level is None:
-            level = self._levels[stream.urgency] = deque()
-        level.append(stream)
-        self.count += 1
+        if not stream.is_ready:
+            stream.is_ready = True
+            stream.turn = 0
+            self.levels.setdefault(stream.urgency, deque()).append(stream)
 
     def remove(self, stream: Http2Stream) -> None:
         """It has nothing to send any more, or may not."""
         if stream.is_ready:
             stream.is_ready = False
-            level = self._levels[stream.urgency]
-            assert level is not None
-            if level[0] is stream:
-                level.popleft()
-            else:
-                level.remove(stream)
-            self.count -= 1
+            level = self.levels[stream.urgency]
+            level.remove(stream)
+            if not level:
+                del self.levels[stream.urgency]
 
     def first(self) -> Http2Stream | None:
         """Whose turn it is."""
-        if self.count:
-            for level in self._levels:
-                if level:
-                    return level[0]
-        return None
+        return self.levels[min(self.levels)][0] if self.levels else None
 
     def sent_frame(self, stream: Http2Stream) -> None:
         """The first stream has sent a frame and has more."""
-        level = self._levels[stream.urgency]
-        assert level is not None
+        level = self.levels[stream.urgency]
         stream.turn += 1
         if len(level) > 1 and (stream.incremental or stream.turn >= _FRAMES_PER_TURN):
             stream.turn = 0

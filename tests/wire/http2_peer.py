@@ -168,6 +168,21 @@ def joined(words: Iterable[str]) -> list[str]:
     return found
 
 
+class PeerStream(Http2Stream):
+    """A stream that tells its peer what it hears."""
+
+    def __init__(self, peer: Peer, stream_id: int, send_window: int, receive_window: int) -> None:
+        super().__init__(stream_id, send_window, receive_window)
+        self.peer = peer
+        peer.streams[stream_id] = self
+
+    def on_body(self, data: bytes) -> None:
+        self.peer.bodies[self.id] += data
+
+    def on_end(self) -> None:
+        self.peer.events.append(f"end {self.id} {len(self.peer.bodies[self.id])}")
+
+
 class Peer:
     """A wire, the frames it was fed, and what it said: `output` in words, `events` as its sink heard them."""
 
@@ -183,21 +198,12 @@ class Peer:
 
     # The sink
 
-    @staticmethod
-    def stream_class(peer: Peer, stream_id: int, send_window: int, receive_window: int) -> Http2Stream:
-        stream = peer.streams[stream_id] = Http2Stream(stream_id, send_window, receive_window)
-        return stream
+    stream_class = PeerStream
 
     def on_request(self, stream: Any, head: Any) -> None:
         self.heads[stream.id] = head
         self.bodies[stream.id] = b""
         self.events.append(f"request {stream.id}" + (f" {head.refusal}" if head.refusal else ""))
-
-    def on_body(self, stream: Any, data: bytes) -> None:
-        self.bodies[stream.id] += data
-
-    def on_end(self, stream: Any) -> None:
-        self.events.append(f"end {stream.id} {len(self.bodies[stream.id])}")
 
     def on_reset(self, stream: Any) -> None:
         self.events.append(f"reset {stream.id}")
