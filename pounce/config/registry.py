@@ -75,7 +75,7 @@ def with_http2(http1_class: Any, wire: str) -> Any:
     The wire is imported, too; the config says to each connection which one it is.
     """
     require_http2(wire)
-    import_from_string("pounce.connection.pick_http2:http2_wire")(wire)
+    import_from_string("pounce.connection.http2:http2_wire")(wire)
     return import_from_string("pounce.connection.http2_auto:negotiator")(http1_class)
 
 

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import time
+from functools import cache
 from typing import Any, ClassVar
 
 from pounce.connection.base import HttpConnection, Phase
 from pounce.connection.http2_stream import HttpStream
 from pounce.connection.http2_websocket import WebSocketStream, websocket_wire
-from pounce.connection.pick_http2 import http2_wire
 from pounce.connection.state import ServerState
 from pounce.contracts import ConfigView
 from pounce.exchange.extensions import EARLY_HINT, TRAILERS
@@ -25,10 +25,21 @@ from pounce.exchange.ws_cycle import WebSocketCycle
 from pounce.middleware.proxy_headers import FORWARDED_FIELDS
 from pounce.wire.http2 import Http2Wire
 from pounce.wire.http2_frames import ENHANCE_YOUR_CALM, ConnectionFault
+from pounce.wire.http2_native import NativeWire
 from pounce.wire.http2_requests import RequestHead
 
 #: Bytes of queued bodies that are moved to the transport in one turn of the loop.
 _TURN_SIZE = 262144
+
+
+@cache
+def http2_wire(name: str) -> type[Http2Wire]:
+    """`--http2-wire`: the class by its short name; the h2 library is imported where it is asked for."""
+    if name == "h2":
+        from pounce.wire.http2_h2 import H2Wire
+
+        return H2Wire
+    return NativeWire
 
 
 class HTTP2Protocol(HttpConnection):

@@ -1,7 +1,7 @@
 """`--http2`: HTTP/2 or HTTP/1.1 for each new connection, by ALPN over TLS, else by the first bytes.
 
 Runs on the worker's loop, until the choice is made. An HTTP/1.1 `Upgrade: h2c` plays no part in it: RFC 9113 has
-dropped it. Answers to: RFC 9113 sections 3.2 and 3.3, and uvicorn's AutoZttpProtocol.
+dropped it. Implements RFC 9113 sections 3.2 and 3.3; compatible with uvicorn's AutoZttpProtocol.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import asyncio
 from functools import cache
 from typing import Any, ClassVar
 
-from pounce.connection.base import Phase
+from pounce.connection.base import HttpConnection, Phase
 from pounce.connection.http2 import HTTP2Protocol
 from pounce.connection.peer import is_ssl
 from pounce.connection.state import ServerState
@@ -18,7 +18,7 @@ from pounce.contracts import ConfigView
 from pounce.wire.http2_frames import PREFACE
 
 
-class Negotiator(asyncio.Protocol):
+class Negotiator(HttpConnection):
     """A connection whose protocol is not known yet. Subclasses (`negotiator`) name the class for HTTP/1.1."""
 
     alpn_protocols: ClassVar[list[str]] = ["h2", "http/1.1"]
@@ -31,18 +31,8 @@ class Negotiator(asyncio.Protocol):
         app_state: dict[str, Any],
         _loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
-        if not config.loaded:
-            config.load()
-        self.config = config
-        self.server_state = server_state
-        self.app_state = app_state
-        self.loop = _loop or asyncio.get_event_loop()
-        self.connections = server_state.connections
-        self.transport: asyncio.Transport = None  # type: ignore[assignment]
-        self.timeout_task: asyncio.TimerHandle | None = None
-        self.phase = Phase.BUSY
-        self.idle_since = 0.0
-        self.retiring = False
+        """See `HttpConnection`."""
+        super().__init__(config, server_state, app_state, _loop)
         self._first_bytes = b""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -53,17 +43,14 @@ class Negotiator(asyncio.Protocol):
             self._become(ssl_object is not None and ssl_object.selected_alpn_protocol() == "h2")
             return
         self.connections.add(self)
-        if self.server_state.sweeps_idle and self.config.timeout_keep_alive >= 1:
+        if self._sweeps_idle:
             self.phase = Phase.NEWLY_IDLE
         else:
-            self.timeout_task = self.loop.call_later(self.config.timeout_keep_alive, self.timeout_keep_alive_handler)
+            self._start_keepalive()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """It is gone before it said anything."""
         self._leave()
-
-    def eof_received(self) -> None:
-        """asyncio closes the transport."""
 
     def data_received(self, data: bytes) -> None:
         """The first bytes: HTTP/2's preface, a part of it, or something else."""
@@ -88,9 +75,7 @@ class Negotiator(asyncio.Protocol):
 
     def _leave(self) -> None:
         self.connections.discard(self)
-        if self.timeout_task is not None:
-            self.timeout_task.cancel()
-            self.timeout_task = None
+        self._unset_keepalive_if_required()
 
     def _become(self, http2: bool, first_bytes: bytes = b"") -> None:
         self._leave()

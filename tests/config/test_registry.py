@@ -93,7 +93,7 @@ def test_every_implementation_exists(target: str) -> None:
         ("protocols.http.h11_impl:H11Protocol", "h11"),
         ("protocols.http.httptools_impl:HttpToolsProtocol", "httptools"),
         ("protocols.http.zttp_impl:ZttpProtocol", "zttp"),
-        ("protocols.http.auto_zttp_impl:AutoZttpProtocol", "pounce.connection.http2_auto_zttp:AutoZttpProtocol"),
+        ("protocols.http.auto_zttp_impl:AutoZttpProtocol", "pounce.protocols.http.auto_zttp_impl:AutoZttpProtocol"),
         ("protocols.http.zttp_h2_impl:ZttpH2Protocol", "pounce.connection.http2:HTTP2Protocol"),
         ("protocols.websockets.auto:AutoWebSocketsProtocol", "auto"),
         ("protocols.websockets.websockets_impl:WebSocketProtocol", "websockets"),

@@ -2,4 +2,4 @@
 
 from pounce_compat.shim._window import open_onto
 
-open_onto(__name__, "pounce.connection.http2_auto_zttp", "pounce.protocols.http.zttp_h2_impl")
+open_onto(__name__, "pounce.protocols.http.auto_zttp_impl", "pounce.protocols.http.zttp_h2_impl")
