@@ -8,20 +8,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from pounce.connection.flow import HIGH_WATER_LIMIT, FlowControl
+from pounce.connection.http2_stream import StreamConnection
 from pounce.connection.pick_websocket import AutoWebSocketsProtocol
 from pounce.connection.websocket import WebSocketProtocol
+from pounce.contracts import ConfigView
 from pounce.exchange.ws_cycle import Header, WebSocketState
 from pounce.wire.http2_frames import CANCEL
 from pounce.wire.http2_requests import RequestHead
 from pounce.wire.http2_scheduler import Http2Stream
 from pounce.wire.ws import WebSocketWire
-
-if TYPE_CHECKING:
-    from pounce.connection.http2 import HTTP2Protocol
-    from pounce.connection.http2_stream import HttpStream
 
 _LOW_WATER = HIGH_WATER_LIMIT // 4
 
@@ -36,12 +34,24 @@ def websocket_wire(ws_protocol_class: Any) -> type[WebSocketWire] | None:
     return None
 
 
+class WebSocketConnection(StreamConnection, Protocol):
+    """What a WebSocket asks of the connection that its stream is on."""
+
+    config: ConfigView
+    app_state: dict[str, Any]
+    loop: asyncio.AbstractEventLoop
+    server: tuple[str, int | None] | None
+    client: tuple[str, int] | None
+    scheme: str
+    ws_wire_class: type[WebSocketWire] | None
+
+
 class WebSocketStream(Http2Stream):
     """The stream, and to the WebSocket protocol its transport."""
 
     __slots__ = ("_closing", "_lost", "_write_paused", "connection", "protocol", "read_paused", "task")
 
-    def __init__(self, connection: HTTP2Protocol, stream: HttpStream) -> None:
+    def __init__(self, connection: WebSocketConnection, stream: Http2Stream) -> None:
         """Takes the place of `stream`, on which nothing has happened yet."""
         super().__init__(stream.id, stream.send_window, stream.receive_window)
         self.urgency, self.incremental = stream.urgency, stream.incremental
@@ -150,7 +160,7 @@ class WebSocketStream(Http2Stream):
 class Http2WebSocket(WebSocketProtocol):
     """A WebSocket whose handshake is an extended CONNECT. Made, asked and fed by its stream."""
 
-    def __init__(self, connection: HTTP2Protocol, stream: WebSocketStream) -> None:
+    def __init__(self, connection: WebSocketConnection, stream: WebSocketStream) -> None:
         assert connection.ws_wire_class is not None
         self.wire_class = connection.ws_wire_class  # type: ignore[misc]
         super().__init__(connection.config, connection.server_state, connection.app_state, connection.loop)
