@@ -25,6 +25,7 @@ from pounce.wire.http2_frames import (
     ConnectionFault,
     StreamFault,
 )
+from pounce.wire.http2_headers import for_hpack, informational_fields
 from pounce.wire.http2_limits import Budget
 from pounce.wire.http2_requests import RequestHead, read_priority_update
 from pounce.wire.http2_scheduler import Http2Stream, Scheduler
@@ -138,9 +139,12 @@ class Http2Wire(ABC):
         Raises MisusedByApp for what no response may carry (`response_fields`), before anything has changed.
         """
 
-    @abstractmethod
     def send_informational(self, stream: Http2Stream, status: int, fields: Iterable[tuple[bytes, bytes]]) -> None:
         """Send an interim response (RFC 9113 section 8.1). Raises MisusedByApp."""
+        self._send_fields(stream, informational_fields(status, fields))
+
+    @abstractmethod
+    def _send_fields(self, stream: Http2Stream, fields: Headers, ends: bool = False) -> None: ...
 
     @abstractmethod
     def send_data(
@@ -159,16 +163,50 @@ class Http2Wire(ABC):
         """
 
     @property
-    @abstractmethod
     def has_ready(self) -> bool:
         """Whether `pump` would find something to do."""
+        return bool(self.scheduler.levels) and not self.paused and self._can_send()
 
     @abstractmethod
+    def _can_send(self) -> bool:
+        """Whether the connection's window is open."""
+
+    @abstractmethod
+    def _window(self, stream: Http2Stream) -> int:
+        """The most that a frame of the stream may carry now; none where it is not above 0."""
+
+    @abstractmethod
+    def _append_data(self, stream: Http2Stream, data: Any, size: int, ends: bool) -> None:
+        """Send a frame with `size` bytes of body."""
+
     def pump(self, room: int) -> None:
         """Move up to `room` bytes of queued bodies (and a frame more) to `out`, in the order of their priorities."""
-
-    @abstractmethod
-    def _send_trailers(self, stream: Http2Stream, trailers: Headers) -> None: ...
+        scheduler = self.scheduler
+        while room > 0 and self._can_send() and (stream := scheduler.first()) is not None:
+            queue = stream.queue
+            assert queue
+            piece = queue[0]
+            size = min(len(piece), self._window(stream))
+            if size <= 0:
+                scheduler.remove(stream)  # until its window is opened
+                continue
+            if size == len(piece):
+                queue.popleft()
+            else:
+                view = memoryview(piece)
+                piece, queue[0] = view[:size], view[size:]
+            room -= size
+            stream.queued_size -= size
+            self.queued_size -= size
+            last = stream.ends and not queue
+            self._append_data(stream, piece, size, last and not (stream.trailers or stream.breaks_off))
+            if not queue:
+                scheduler.remove(stream)
+            elif stream.is_ready:
+                scheduler.sent_frame(stream)
+            if last:
+                self._on_local_end(stream)
+            stream.on_sent()
 
     def _queue(self, stream: Http2Stream, data: Any) -> None:
         if stream.queue is None:
@@ -183,7 +221,7 @@ class Http2Wire(ABC):
             self.reset(stream.id, INTERNAL_ERROR)
             return
         if stream.trailers:
-            self._send_trailers(stream, stream.trailers)
+            self._send_fields(stream, for_hpack(stream.trailers), True)
         stream.local_open = False
         if stream.remote_open:
             # Nobody will read the rest of the request (RFC 9113 section 8.1).

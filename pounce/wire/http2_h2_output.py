@@ -7,6 +7,7 @@ Implements RFC 9113 sections 5.2, 6.9 and 8.1.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 from h2.config import H2Configuration
 from h2.connection import H2Connection
@@ -15,7 +16,7 @@ from h2.exceptions import StreamClosedError
 from pounce.settings import Http2
 from pounce.wire import http2_frames as frames
 from pounce.wire.http2 import MAX_REMEMBERED, Http2Sink, Http2Wire
-from pounce.wire.http2_headers import BlockDecoder, informational_fields, response_fields, trailer_fields
+from pounce.wire.http2_headers import BlockDecoder, response_fields
 from pounce.wire.http2_scheduler import Http2Stream
 from pounce.wire.response_fields import Headers
 
@@ -68,16 +69,12 @@ class H2Output(Http2Wire):
         encoded, length = response_fields(status, fields, defaults)
         self._flush()
         stream.head_out, stream.head_at = self.out, len(self.out)
-        self._send_headers(stream, encoded)
+        self._send_fields(stream, encoded)
         return length
 
-    def send_informational(self, stream: Http2Stream, status: int, fields: Iterable[tuple[bytes, bytes]]) -> None:
-        """See `Http2Wire.send_informational`."""
-        self._send_headers(stream, informational_fields(status, fields))
-
-    def _send_headers(self, stream: Http2Stream, fields: Headers, end: bool = False) -> None:
+    def _send_fields(self, stream: Http2Stream, fields: Headers, ends: bool = False) -> None:
         if not self._failed:
-            self._h2.send_headers(stream.id, fields, end_stream=end)
+            self._h2.send_headers(stream.id, fields, end_stream=ends)
             self._flush()
 
     def send_data(
@@ -94,7 +91,7 @@ class H2Output(Http2Wire):
         stream.ends, stream.trailers = end, trailers
         stream.breaks_off |= breaks_off
         if data:
-            self._queue(stream, memoryview(data))
+            self._queue(stream, data)
             self.scheduler.add(stream)
         elif end and not stream.queue:
             if not (trailers or stream.breaks_off):
@@ -110,57 +107,19 @@ class H2Output(Http2Wire):
             head = self.out[stream.head_at]
             self.out[stream.head_at] = b"%b%c%b" % (head[:4], head[4] | frames.END_STREAM, head[5:])
 
-    @property
-    def has_ready(self) -> bool:
-        """See `Http2Wire.has_ready`."""
-        return bool(self.scheduler.levels) and not self.paused and self._can_send
-
-    @property
     def _can_send(self) -> bool:
         return not self._failed and self._h2.outbound_flow_control_window > 0
 
-    def pump(self, room: int) -> None:
-        """See `Http2Wire.pump`."""
-        while room > 0 and self._can_send:
-            stream = self.scheduler.first()
-            if stream is None:
-                break
-            window = self._h2.local_flow_control_window(stream.id)
-            if window > 0:
-                room -= self._send_frame(stream, min(window, frames.DEFAULT_FRAME_SIZE))
-            else:
-                self.scheduler.remove(stream)  # until its window is opened
-        self._flush()
+    def _window(self, stream: Http2Stream) -> int:
+        return min(self._h2.local_flow_control_window(stream.id), frames.DEFAULT_FRAME_SIZE)
 
-    def _send_frame(self, stream: Http2Stream, most: int) -> int:
-        """Send a frame of the stream whose turn it is; returns its size."""
-        queue = stream.queue
-        assert queue
-        part = queue[0][:most]
-        size = len(part)
-        if size < len(queue[0]):
-            queue[0] = queue[0][size:]
-        else:
-            queue.popleft()
+    def _append_data(self, stream: Http2Stream, data: Any, size: int, ends: bool) -> None:
         stream.head_out = None  # it is not the last frame any more
-        last = stream.ends and not queue
-        self._h2.send_data(stream.id, part, end_stream=last and not (stream.trailers or stream.breaks_off))
-        stream.queued_size -= size
-        self.queued_size -= size
+        self._h2.send_data(stream.id, data, end_stream=ends)
+        self._flush()
         self.sent_size += size
         self.out_size += size
         self.control.earn(3)  # a client may acknowledge each frame
-        if queue:
-            self.scheduler.sent_frame(stream)
-        else:
-            self.scheduler.remove(stream)
-        if last:
-            self._on_local_end(stream)
-        stream.on_sent()
-        return size
-
-    def _send_trailers(self, stream: Http2Stream, trailers: Headers) -> None:
-        self._send_headers(stream, trailer_fields(trailers), end=True)
 
     def _on_local_end(self, stream: Http2Stream) -> None:
         super()._on_local_end(stream)

@@ -146,13 +146,9 @@ class HeaderWriter:
             self._blocks[key] = (block, length)
         return block, length
 
-    def informational(self, status: int, fields: Iterable[tuple[bytes, bytes]]) -> bytes:
-        """The block of an interim response. Raises MisusedByApp."""
-        return self._encode(informational_fields(status, fields))[0]
-
-    def trailers(self, fields: Iterable[tuple[bytes, bytes]]) -> bytes:
-        """The block of trailers that `checked_trailers` has approved of."""
-        return self._encode(trailer_fields(fields))[0]
+    def block(self, fields: Headers) -> bytes:
+        """The block of an interim response, or of trailers."""
+        return self._encode(fields)[0]
 
     def _encode(self, fields: Headers) -> tuple[bytes, bool]:
         """The block, and whether it leaves the dynamic table as it is."""
@@ -180,20 +176,15 @@ def response_fields(
     """What the block of a response's head has in it, and the Content-Length it declares. Raises MisusedByApp."""
     status = checked_status(status)
     checked, length, _ = checked_head(status, (*defaults, *fields))
-    return _for_hpack([(b":status", b"%d" % status), *_for_http2(checked)]), length
+    return for_hpack([(b":status", b"%d" % status), *_for_http2(checked)]), length
 
 
 def informational_fields(status: int, fields: Iterable[tuple[bytes, bytes]]) -> Headers:
     """The same of an interim response. Raises MisusedByApp."""
-    return _for_hpack([(b":status", b"%d" % status), *_for_http2(checked_fields(fields))])
+    return for_hpack([(b":status", b"%d" % status), *_for_http2(checked_fields(fields))])
 
 
-def trailer_fields(fields: Iterable[tuple[bytes, bytes]]) -> Headers:
-    """The same of trailers that `checked_trailers` has approved of."""
-    return _for_hpack(fields)
-
-
-def _for_hpack(fields: Iterable[tuple[bytes, bytes]]) -> Headers:
+def for_hpack(fields: Iterable[tuple[bytes, bytes]]) -> Headers:
     """The fields, those marked that are kept out of the dynamic table."""
     return [NeverIndexedHeaderTuple(*field) if field[0] in _NEVER_INDEXED else field for field in fields]
 

@@ -66,10 +66,9 @@ class Http2Output(Http2Wire):
         self.out.append(frames.header_frames(stream.id, block, 0, self._frame_size))
         return length
 
-    def send_informational(self, stream: Http2Stream, status: int, fields: Iterable[tuple[bytes, bytes]]) -> None:
-        """See `Http2Wire.send_informational`."""
-        block = self._writer.informational(status, fields)
-        self.out.append(frames.header_frames(stream.id, block, 0, self._frame_size))
+    def _send_fields(self, stream: Http2Stream, fields: Headers, ends: bool = False) -> None:
+        flags = frames.END_STREAM if ends else 0
+        self.out.append(frames.header_frames(stream.id, self._writer.block(fields), flags, self._frame_size))
 
     def send_data(
         self,
@@ -98,65 +97,31 @@ class Http2Output(Http2Wire):
                 if stream.send_window > 0:
                     self.scheduler.add(stream)
             return
-        last = frames.END_STREAM if end and not (trailers or breaks_off) else 0
+        last = end and not (trailers or breaks_off)
         if size:
-            stream.send_window -= size
-            self.send_window -= size
-            stream.head_out = None  # it is not the last frame any more
-            self._append_data(stream.id, last, data, size)
+            self._append_data(stream, data, size, last)
         elif last:
             if stream.head_out is self.out:
                 head = self.out[stream.head_at]
-                self.out[stream.head_at] = b"%b%c%b" % (head[:4], head[4] | last, head[5:])
+                self.out[stream.head_at] = b"%b%c%b" % (head[:4], head[4] | frames.END_STREAM, head[5:])
             else:
-                self.out.append(frames.frame_head(0, DATA, last, stream.id))
+                self.out.append(frames.frame_head(0, DATA, frames.END_STREAM, stream.id))
         if end:
             self._on_local_end(stream)
 
-    @property
-    def has_ready(self) -> bool:
-        """See `Http2Wire.has_ready`."""
-        return bool(self.scheduler.levels) and not self.paused and self.send_window > 0
+    def _can_send(self) -> bool:
+        return self.send_window > 0
 
-    def pump(self, room: int) -> None:
-        """See `Http2Wire.pump`."""
-        scheduler = self.scheduler
-        while room > 0 and self.send_window > 0:
-            stream = scheduler.first()
-            if stream is None:
-                return
-            queue = stream.queue
-            assert queue
-            piece = queue[0]
-            size = min(len(piece), self._frame_size, self.send_window, stream.send_window)
-            if size == len(piece):
-                queue.popleft()
-                part = piece
-            else:
-                view = piece if type(piece) is memoryview else memoryview(piece)
-                part = view[:size]
-                queue[0] = view[size:]
-            room -= size
-            stream.send_window -= size
-            self.send_window -= size
-            stream.queued_size -= size
-            self.queued_size -= size
-            if queue:
-                self._append_data(stream.id, 0, part, size)
-                if stream.send_window > 0:
-                    scheduler.sent_frame(stream)
-                else:
-                    scheduler.remove(stream)
-            else:
-                scheduler.remove(stream)
-                last = frames.END_STREAM if stream.ends and not (stream.trailers or stream.breaks_off) else 0
-                self._append_data(stream.id, last, part, size)
-                if stream.ends:
-                    self._on_local_end(stream)
-            stream.on_sent()
+    def _window(self, stream: Http2Stream) -> int:
+        return min(self._frame_size, self.send_window, stream.send_window)
 
-    def _append_data(self, stream_id: int, flags: int, data: Any, size: int) -> None:
-        head = HEADER.pack(0, size, DATA, flags, stream_id)
+    def _append_data(self, stream: Http2Stream, data: Any, size: int, ends: bool) -> None:
+        stream.send_window -= size
+        self.send_window -= size
+        if stream.send_window <= 0:
+            self.scheduler.remove(stream)
+        stream.head_out = None  # it is not the last frame any more
+        head = HEADER.pack(0, size, DATA, frames.END_STREAM if ends else 0, stream.id)
         if size <= _COPIED_SIZE:
             self.out.append(head + data)
         else:
@@ -166,10 +131,6 @@ class Http2Output(Http2Wire):
         self.out_size += size
         if self.control.spent:
             self.control.earn(3)  # a client may acknowledge each frame
-
-    def _send_trailers(self, stream: Http2Stream, trailers: Headers) -> None:
-        block = self._writer.trailers(trailers)
-        self.out.append(frames.header_frames(stream.id, block, frames.END_STREAM, self._frame_size))
 
     def reset(self, stream_id: int, code: int) -> None:
         """See `Http2Wire.reset`."""

@@ -12,7 +12,7 @@ from hpack import Decoder
 
 from pounce.errors import MisusedByApp
 from pounce.wire.http1_writer import HeaderCache
-from pounce.wire.http2_headers import HeaderWriter, checked_trailers
+from pounce.wire.http2_headers import HeaderWriter, checked_trailers, informational_fields
 from pounce.wire.response_fields import body_bytes
 from pounce.wire.ws import WebSocketWire
 from pounce.wire.ws_websockets import WebsocketsWire
@@ -272,7 +272,7 @@ def test_trailers_and_early_hints_are_checked_likewise(fields: Fields) -> None:
     with pytest.raises(MisusedByApp):
         checked_trailers(fields)
     with pytest.raises(MisusedByApp):
-        HeaderWriter().informational(103, fields)
+        informational_fields(103, fields)
 
 
 def test_trailers_may_be_of_any_kind_of_buffer() -> None:
