@@ -206,7 +206,7 @@ class Generation:
         if self.worker_class == "thread":
             self.config.workers += 1
             logger.info(f"Received SIGTTIN, increasing the number of worker threads to {self.config.workers}.")
-            self.replace_all(Reason.RESIZE)
+            self.replace_all()
             return
         logger.info("Received SIGTTIN, increasing the number of processes.")
         try:
@@ -232,14 +232,14 @@ class Generation:
         else:
             self.config.workers -= 1
             logger.info(f"Received SIGTTOU, decreasing the number of worker threads to {self.config.workers}.")
-            self.replace_all(Reason.RESIZE)
+            self.replace_all()
 
     # Successions: new first, then the old
 
-    def replace_all(self, reason: Reason) -> None:
+    def replace_all(self) -> None:
         """Begin to replace every process. A second call starts anew, since the code may have changed in between."""
         self.discard_succession()
-        self._waiting = deque((process, reason) for process in self.processes)
+        self._waiting = deque((process, Reason.RESTART) for process in self.processes)
         now = time.monotonic()
         for process in self.processes:
             if process.respawn_at is not None:

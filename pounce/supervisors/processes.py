@@ -23,7 +23,7 @@ from pounce.names import LOGGER_ERROR
 from pounce.supervisors.generation import Generation
 from pounce.supervisors.retirement import ended_as_told
 from pounce.supervisors.signals import SIGNALS, SignalInbox
-from pounce.supervisors.succession import SIGNAL_ECHO, TIMEOUT_FORCED, Reason
+from pounce.supervisors.succession import SIGNAL_ECHO, TIMEOUT_FORCED
 
 #: The longest sleep of the loop, in seconds, and the one while a process is starting.
 TICK = 0.25
@@ -109,7 +109,7 @@ class Multiprocess:
         Returns at once; `run` carries on. A second call starts anew, since the code may have changed in between.
         """
         if not self.should_exit.is_set():
-            self.generation.replace_all(Reason.RESTART)
+            self.generation.replace_all()
 
     def keep_subprocess_alive(self) -> None:
         """Look after every process once, and carry on what has begun: successions, and the ends of the retired."""

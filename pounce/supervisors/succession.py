@@ -42,16 +42,16 @@ RESPAWN_INTERVAL = 0.5
 class Reason(enum.Enum):
     """Why a process that works is replaced."""
 
+    #: Somebody's command: another start, or another number of threads.
     RESTART = "restart"
-    RESIZE = "resize"
     RECYCLE = "recycle"
     STUCK = "stuck"
     NEEDS_PROCESSES = "needs processes"
 
     @property
     def tries_again(self) -> bool:
-        """Whether a failed attempt is repeated by itself; the others were somebody's command and are reported."""
-        return self in (Reason.RECYCLE, Reason.STUCK, Reason.NEEDS_PROCESSES)
+        """Whether a failed attempt is repeated by itself; that of a command is reported."""
+        return self is not Reason.RESTART
 
 
 def backoff(failures: int) -> float:

@@ -24,4 +24,4 @@ def test_only_healthy_processes_may_take_for_ever(timeout: int | None, is_fit: b
 
 def test_commands_are_not_repeated() -> None:
     """A restart or resize that failed is the operator's to repeat; what the process itself needs is tried again."""
-    assert {reason for reason in Reason if not reason.tries_again} == {Reason.RESTART, Reason.RESIZE}
+    assert {reason for reason in Reason if not reason.tries_again} == {Reason.RESTART}
