@@ -160,9 +160,7 @@ class WebSocketProtocol(Keepalive, Connection):
         self.tasks.add(task)
         task.add_done_callback(self.tasks.discard)
 
-    def make_cycle(
-        self, http: HttpConnection | None, raw_path: bytes, query: bytes, http_version: str, headers: Headers
-    ) -> None:
+    def make_cycle(self, http: Any, raw_path: bytes, query: bytes, http_version: str, headers: Headers) -> None:
         """The handshake is valid."""
         scope = http_scope(self, "", raw_path, query, http_version, headers)
         del scope["method"]
