@@ -1,8 +1,8 @@
 """One HTTP/2 connection: transport, streams and their apps, output in turns, keep-alive, limits, GOAWAY.
 
 Runs on the worker's loop. Knows no frames: the wire does. Apps are started when the whole segment is parsed, as with
-HTTP/1.1, and what they send before they first wait leaves in one write. Answers to: RFC 9113 sections 5, 6.8 and 10.5;
-uvicorn's ZttpH2Protocol for attributes, log lines and what a shutdown does.
+HTTP/1.1, and what they send before they first wait leaves in one write. Implements RFC 9113 sections 5, 6.8 and 10.5;
+compatible with uvicorn's ZttpH2Protocol in attributes, log lines and what a shutdown does.
 """
 
 from __future__ import annotations

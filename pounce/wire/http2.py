@@ -27,7 +27,7 @@ from pounce.wire.http2_frames import (
 )
 from pounce.wire.http2_headers import for_hpack, informational_fields
 from pounce.wire.http2_limits import Budget
-from pounce.wire.http2_requests import RequestHead, read_priority_update
+from pounce.wire.http2_requests import RequestHead, read_priority
 from pounce.wire.http2_scheduler import Http2Stream, Scheduler
 from pounce.wire.response_fields import Headers
 
@@ -294,7 +294,14 @@ class Http2Wire(ABC):
         self._sink.on_goaway()
 
     def _on_priority_update(self, _flags: int, stream_id: int, payload: bytes) -> None:
-        about, urgency, incremental = read_priority_update(stream_id, payload)
+        if stream_id:
+            raise ConnectionFault(PROTOCOL_ERROR, "PRIORITY_UPDATE on a stream")
+        if len(payload) < 4:
+            raise ConnectionFault(FRAME_SIZE_ERROR, "PRIORITY_UPDATE without a stream")
+        about = frames.read_long(payload) & LARGEST_STREAM
+        if not about & 1:
+            raise ConnectionFault(PROTOCOL_ERROR, "PRIORITY_UPDATE of a stream that no client can open")
+        urgency, incremental = read_priority(payload[4:])
         stream = self.streams.get(about)
         if stream is not None:
             self.scheduler.change(stream, urgency, incremental)

@@ -1,6 +1,6 @@
 """HTTP/2 frames: numbers, layouts, and the two kinds of errors. Bytes only; no state.
 
-Answers to: RFC 9113 sections 4, 6 and 7, RFC 8441 section 3, RFC 9218 sections 2.1 and 7.1.
+Implements RFC 9113 sections 4, 6 and 7, RFC 8441 section 3, RFC 9218 sections 2.1 and 7.1.
 """
 
 from __future__ import annotations

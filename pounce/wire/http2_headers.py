@@ -2,7 +2,7 @@
 
 What a client sends again and again is decoded and checked once per connection, what the apps answer is encoded once:
 a block that changes no dynamic table means the same as long as the table stays as it is. HPACK itself is the `hpack`
-library's (of the h2 project). Answers to: RFC 9113 section 8, RFC 7541, RFC 8441 section 4, RFC 9218 section 4.
+library's (of the h2 project). Implements RFC 9113 section 8, RFC 7541, RFC 8441 section 4, RFC 9218 section 4.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from hpack.exceptions import OversizedHeaderListError
 from pounce.errors import MisusedByApp
 from pounce.settings import Http2
 from pounce.wire.http2_frames import COMPRESSION_ERROR, ENHANCE_YOUR_CALM, ConnectionFault
-from pounce.wire.http2_requests import CONNECTION_FIELDS, RequestHead, check_trailers, read_request
+from pounce.wire.http2_requests import CONNECTION_FIELDS, RequestHead, read_request
 from pounce.wire.response_fields import Headers, as_bytes, checked_fields, checked_head, checked_status
 
 #: The most that is used of the header table a client offers: the usual size (RFC 9113 section 6.5.2).
@@ -86,10 +86,6 @@ class HeaderReader(BlockDecoder):
         if not self.was_pure:
             self._requests.clear()
         return fields
-
-    def trailers(self, block: bytes) -> None:
-        """Take the trailers of a request (ASGI has no place for them). Raises both kinds of faults."""
-        check_trailers(self.skip(block))
 
 
 def _leading_updates(block: bytes) -> int:

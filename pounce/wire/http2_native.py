@@ -29,6 +29,7 @@ from pounce.wire.http2_frames import (
 )
 from pounce.wire.http2_headers import HeaderReader
 from pounce.wire.http2_output import Http2Output
+from pounce.wire.http2_requests import check_trailers
 from pounce.wire.http2_scheduler import Http2Stream
 
 
@@ -165,7 +166,7 @@ class NativeWire(Http2Output):
                 reader.skip(payload)
                 raise StreamFault(PROTOCOL_ERROR, "trailers that do not end the stream")
             else:
-                reader.trailers(payload)
+                check_trailers(reader.skip(payload))
                 self._on_remote_end(stream)
         except StreamFault as fault:
             self._fail_stream(stream_id, fault.code)

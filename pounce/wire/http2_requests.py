@@ -1,6 +1,6 @@
 """What a request over HTTP/2 may say: from the fields of its block to a request that is checked.
 
-Answers to: RFC 9113 section 8, RFC 8441 section 4, RFC 9218 sections 4 and 7.1. Knows nothing of: HPACK, streams.
+Implements RFC 9113 section 8, RFC 8441 section 4, RFC 9218 section 4.
 """
 
 from __future__ import annotations
@@ -10,14 +10,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from pounce.settings import Http2
-from pounce.wire.http2_frames import (
-    FRAME_SIZE_ERROR,
-    LARGEST_STREAM,
-    PROTOCOL_ERROR,
-    ConnectionFault,
-    StreamFault,
-    read_long,
-)
+from pounce.wire.http2_frames import PROTOCOL_ERROR, StreamFault
 from pounce.wire.response_fields import Headers, bad_in_value
 
 #: Fields that belong to a connection and have no place in HTTP/2 (RFC 9113 section 8.2.2).
@@ -171,18 +164,3 @@ def read_priority(value: bytes) -> tuple[int, bool]:
         elif key.partition(b";")[0] == b"i":
             incremental = given in (b"", b"?1")
     return urgency, incremental
-
-
-def read_priority_update(stream_id: int, payload: bytes) -> tuple[int, int, bool]:
-    """The stream that a PRIORITY_UPDATE frame is about, its urgency and incremental (RFC 9218 section 7.1).
-
-    Raises ConnectionFault.
-    """
-    if stream_id:
-        raise ConnectionFault(PROTOCOL_ERROR, "PRIORITY_UPDATE on a stream")
-    if len(payload) < 4:
-        raise ConnectionFault(FRAME_SIZE_ERROR, "PRIORITY_UPDATE without a stream")
-    about = read_long(payload) & LARGEST_STREAM
-    if not about & 1:
-        raise ConnectionFault(PROTOCOL_ERROR, "PRIORITY_UPDATE of a stream that no client can open")
-    return about, *read_priority(payload[4:])

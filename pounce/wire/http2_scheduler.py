@@ -2,7 +2,7 @@
 
 A turn of a stream that asked for increments is one frame; of any other it is a few, since its client can do little
 with a part. So no download, however large, keeps a small answer of the same urgency waiting for longer than that.
-Answers to: RFC 9218 sections 4 and 10.
+Implements RFC 9218 sections 4 and 10.
 """
 
 from __future__ import annotations
