@@ -29,8 +29,10 @@ from pounce.wire.http1_writer import Http1Writer
 #: Pipelined requests that are answered in a row before other connections have their turn.
 _REQUESTS_PER_TURN = 64
 
-# At hand, for every read
-_OPEN, _BUSY, _NEWLY_IDLE = Input.OPEN, Phase.BUSY, Phase.NEWLY_IDLE
+# At hand: a member of an enum is looked up slowly (Python 3.11).
+_OPEN, _HALF_CLOSED, _ENDED = Input
+_BUSY, _NEWLY_IDLE, _ = Phase
+_NOTHING, _ALL = ResponseState.NOTHING, ResponseState.ALL
 
 # Numbers, since `b"#" in target` raises and drops an exception inside of Python first (3.14).
 _HASH, _SLASH, _QUESTION_MARK = b"#/?"
@@ -63,7 +65,7 @@ class HTTP1Protocol(HttpConnection):
             self.wire.encoder, server_state, self.loop.call_soon if self._holds_heads else None, self._writes_vectors
         )
 
-        self._input = Input.OPEN
+        self._input = _OPEN
         #: What follows behind the requests in hand, and ends them.
         self._behind: Upgrade | BadRequest | None = None
 
@@ -93,7 +95,7 @@ class HTTP1Protocol(HttpConnection):
         self._unset_keepalive_if_required()
         self.pipeline.clear()
         self._behind = None
-        self._input = Input.ENDED
+        self._input = _ENDED
         active, latest = self._active, self.cycle
         if active is not None and active is not latest:
             active.on_disconnect()
@@ -107,15 +109,15 @@ class HTTP1Protocol(HttpConnection):
         """The client sends no more. Returns True where it may still wait for answers (RFC 9112 section 9.6), which TLS
         does not allow: asyncio closes the transport otherwise.
         """
-        if self._input is Input.HALF_CLOSED:
+        if self._input is _HALF_CLOSED:
             return True
         latest = self.cycle
-        if self.scheme != "http" or latest is None or latest.more_body or self._input is Input.ENDED:
+        if self.scheme != "http" or latest is None or latest.more_body or self._input is _ENDED:
             self.writer.flush()
             return False
         if self._active is None and not self.pipeline:
             return False
-        self._input = Input.HALF_CLOSED
+        self._input = _HALF_CLOSED
         for cycle in (self._active, *self.pipeline):
             if cycle is not None:
                 cycle.on_client_done()
@@ -197,7 +199,7 @@ class HTTP1Protocol(HttpConnection):
             has_body,
             self.observers,
         )
-        if self._input is Input.HALF_CLOSED and not has_body:
+        if self._input is _HALF_CLOSED and not has_body:
             cycle.on_client_done()
         self.pipeline.append(cycle)
         return False
@@ -205,7 +207,7 @@ class HTTP1Protocol(HttpConnection):
     def on_body(self, data: bytes) -> None:
         """See `Http1Sink.on_body`."""
         cycle = self.cycle
-        if self._behind is not None or cycle is None or cycle.state is ResponseState.ALL:
+        if self._behind is not None or cycle is None or cycle.state is _ALL:
             return  # answered early: the rest of the request is read and dropped
         cycle.on_body(data)
         if len(cycle.body) > HIGH_WATER_LIMIT:
@@ -216,16 +218,16 @@ class HTTP1Protocol(HttpConnection):
         cycle = self.cycle
         if self._behind is None and cycle is not None and cycle.more_body:
             cycle.on_end()
-            if self._input is Input.HALF_CLOSED:
+            if self._input is _HALF_CLOSED:
                 cycle.on_client_done()
-            if cycle.state is ResponseState.ALL and self._holds_heads:
+            if cycle.state is _ALL and self._holds_heads:
                 # Answered early: the connection is idle only now, unless the next request is here already.
                 self.loop.call_soon(self._go_on)
 
     def on_pause(self) -> None:
         """See `Http1Sink.on_pause`."""
         if (
-            self._input is not Input.HALF_CLOSED
+            self._input is not _HALF_CLOSED
         ):  # there is no more to read, and reading on would tell the end once more
             self.flow.pause_reading()
 
@@ -273,7 +275,7 @@ class HTTP1Protocol(HttpConnection):
             self.handle_websocket_upgrade(behind)
         elif behind is not None:
             self._refuse(behind)
-        elif self._input is Input.HALF_CLOSED:
+        elif self._input is _HALF_CLOSED:
             self.close()
         else:
             self.flow.resume_reading()
@@ -308,7 +310,7 @@ class HTTP1Protocol(HttpConnection):
             self.wire.start_next()
         except BadRequest as exc:
             self._on_bad_request(exc)
-        if self._input is Input.HALF_CLOSED and self.cycle is not None and self.cycle.more_body:
+        if self._input is _HALF_CLOSED and self.cycle is not None and self.cycle.more_body:
             self.close()  # a further request that will never be complete
             return
         if self.writer.in_step:
@@ -325,14 +327,14 @@ class HTTP1Protocol(HttpConnection):
         """Close the transport behind what was sent, once."""
         if not self.transport.is_closing():
             self.writer.flush()
-            self._input = Input.ENDED
+            self._input = _ENDED
             self.pipeline.clear()
             self.transport.close()
 
     def _end_input(self) -> None:
         """No further request is read. A client that has closed its side has ended it before."""
         if self._input is _OPEN:
-            self._input = Input.ENDED
+            self._input = _ENDED
 
     def _let_go(self) -> None:
         """Break the reference cycles: this connection shall be freed at once, not by the garbage collector."""
@@ -346,10 +348,10 @@ class HTTP1Protocol(HttpConnection):
         self.logger.warning(bad_request.reason)
         self._end_input()
         broken = self.cycle
-        if broken is not None and broken.more_body and broken.state is not ResponseState.ALL:
+        if broken is not None and broken.more_body and broken.state is not _ALL:
             if broken is self._active:
                 broken.on_disconnect()
-                if broken.state is not ResponseState.NOTHING:
+                if broken.state is not _NOTHING:
                     self.close()
                 else:
                     self._refuse(bad_request)
@@ -389,13 +391,13 @@ class HTTP1Protocol(HttpConnection):
 
     def shutdown(self) -> None:
         """Asked by the server: end the connection after the request in hand, or now."""
-        if self.cycle is None or self.cycle.state is ResponseState.ALL:
+        if self.cycle is None or self.cycle.state is _ALL:
             self.close()
         else:
             self.cycle.keep_alive = False
 
     def shutdown_when_idle(self) -> None:
         """Asked by a worker that is replaced: end with the next response, for which an idle client gets some time."""
-        if self.cycle is not None and self.cycle.state is not ResponseState.ALL:
+        if self.cycle is not None and self.cycle.state is not _ALL:
             self.cycle.keep_alive = False
         self.retiring = True

@@ -115,6 +115,7 @@ class Http2Wire(ABC):
         self._handlers.clear()
         self.streams.clear()
         self._rest.clear()
+        self.queued_size = 0  # an output step may still be due
 
     def take_out(self) -> list[Any]:
         """The pieces to write, which are then no longer in `out`."""
