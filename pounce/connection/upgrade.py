@@ -29,7 +29,7 @@ class Upgrade:
         )
         rest = b"".join(self.behind)
         if isinstance(protocol, WebSocketProtocol):
-            protocol.upgrade(connection, self.method, self.target, self.headers, rest)
+            protocol.open(connection, self.method, self.target, self.headers, rest)
         else:
             head = [b"%b %b HTTP/1.1\r\n" % (self.method.encode("ascii"), self.target)]
             head += [b"%b: %b\r\n" % field for field in self.headers]

@@ -127,17 +127,14 @@ class WebSocketProtocol(Keepalive, Connection):
 
     # The handshake
 
-    def upgrade(self, http: HttpConnection, method: str, target: bytes, headers: Headers, behind: bytes) -> None:
-        """Take over from HTTP/1.1, with the request that asks for it and the bytes that came behind."""
-        self.flow, self.server, self.client = http.flow, http.server, http.client
-        self.scheme = "wss" if http.scheme == "https" else "ws"
-        self.connection_made(http.transport)
-        self.open(http, method, target, headers)
-        if behind:
-            self._hold(behind)
-
-    def open(self, http: HttpConnection | None, method: str, target: bytes, headers: Headers) -> None:
-        """Check the request for an upgrade, and start the app or refuse it."""
+    def open(
+        self, http: HttpConnection | None, method: str, target: bytes, headers: Headers, behind: bytes = b""
+    ) -> None:
+        """Start the app, or refuse the request that asks for it. Takes over from `http`, if that is ours, too."""
+        if http is not None:
+            self.flow, self.server, self.client = http.flow, http.server, http.client
+            self.scheme = "wss" if http.scheme == "https" else "ws"
+            self.connection_made(http.transport)
         fields = dict(headers)
         if not target.isascii() or b"transfer-encoding" in fields or fields.get(b"content-length", b"0") != b"0":
             refusal = self.wire.refuse(400, "")
@@ -159,6 +156,8 @@ class WebSocketProtocol(Keepalive, Connection):
             task = self.loop.create_task(run)
         self.tasks.add(task)
         task.add_done_callback(self.tasks.discard)
+        if behind:
+            self._hold(behind)
 
     def make_cycle(self, http: Any, raw_path: bytes, query: bytes, http_version: str, headers: Headers) -> None:
         """The handshake is valid."""

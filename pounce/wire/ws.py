@@ -38,6 +38,9 @@ _CLOSE_CODES = frozenset((*range(1000, 1004), *range(1007, 1015), *range(3000, 5
 #: RFC 6455, section 1.3.
 _ACCEPT_GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 
+_FIELD_LINE = b"%b: %b\r\n".__mod__
+_SWITCHING = STATUS_LINE[101] + b"Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: "
+
 #: From this size on, a view of bytes costs less than a copy of them.
 _WORTH_A_VIEW = 4096
 
@@ -123,10 +126,7 @@ class WebSocketWire:
         """The 101 response."""
         fields = self.agree(subprotocol, headers)
         key = b64encode(sha1(self.key + _ACCEPT_GUID).digest())
-        return response_head(
-            101,
-            [(b"Upgrade", b"websocket"), (b"Connection", b"Upgrade"), (b"Sec-WebSocket-Accept", key), *fields],
-        )
+        return b"".join([_SWITCHING, key, b"\r\n", *map(_FIELD_LINE, fields), b"\r\n"])
 
     def agree(self, subprotocol: str | None, headers: Iterable[Header]) -> Headers:
         """The WebSocket is open. Returns the fields of the answer that HTTP/1.1 and HTTP/2 have in common."""
@@ -271,7 +271,7 @@ class WebSocketWire:
 
 def response_head(status: int, fields: Headers) -> bytes:
     """The head of a response over HTTP/1.1."""
-    return b"".join([STATUS_LINE[status], *map(b"%b: %b\r\n".__mod__, fields), b"\r\n"])
+    return b"".join([STATUS_LINE[status], *map(_FIELD_LINE, fields), b"\r\n"])
 
 
 def listed(headers: Headers, name: bytes) -> list[str]:

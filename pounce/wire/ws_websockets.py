@@ -69,7 +69,11 @@ class WebsocketsWire(WebSocketWire):
     # The handshake
 
     def open(self, method: str, headers: response_fields.Headers) -> bytes:
-        response = self.conn.accept(Request("", _headers(headers), method))
+        request = Request("", _headers(headers))
+        if method != "GET" and not hasattr(request, "method"):
+            return self.refuse(405, "")  # versions before 17 look at the method only where they parse it
+        request.method = method
+        response = self.conn.accept(request)
         if response.status_code != 101:
             return self._respond(response)
         self._extensions = response.headers.get("Sec-WebSocket-Extensions")

@@ -214,7 +214,7 @@ class WsprotoWire(WebSocketWire):
             elif is_text:
                 self.sink.on_text(data)
             else:
-                self.sink.on_bytes(data)
+                self.sink.on_bytes(bytes(data))
 
     def _fail_parsing(self, code: int, reason: str) -> None:
         if code == MESSAGE_TOO_BIG:
