@@ -121,3 +121,39 @@ def test_going_down_is_allowed() -> None:
     """What the layering is for passes."""
     source = "from pounce import names\nfrom pounce.wire import http1\nimport asyncio\n"
     assert violations("pounce.connection.x", source) == []
+
+
+#: Private names of others that nothing public stands for; the reason is where they are used.
+FOREIGN = {
+    "asyncio._get_running_loop",
+    "os._exit",
+    "resource_tracker._resource_tracker",
+    "shared._fd",
+    "subprocess._args_from_interpreter_flags",
+    "sys._current_frames",
+    "sys._getframe",
+    "sys._xoptions",
+}
+
+
+def private_names(tree: ast.Module) -> tuple[set[str], list[tuple[int, str, str]]]:
+    """The underscore names that a module defines, and its uses of such attributes: line, expression, name."""
+    defined: set[str] = set()
+    used = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            defined.add(node.name)
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            defined.add(node.id)
+        elif isinstance(node, ast.Attribute) and node.attr.startswith("_") and not node.attr.startswith("__"):
+            used.append((node.lineno, ast.unparse(node), node.attr))
+            if isinstance(node.ctx, ast.Store) and ast.unparse(node.value) == "self":
+                defined.add(node.attr)
+    return defined, used
+
+
+@pytest.mark.parametrize("module", sorted(MODULES))
+def test_underscore_names_are_used_where_they_are_defined(module: str) -> None:
+    """Nobody reaches into another module's classes, not even into those that it inherits from."""
+    defined, used = private_names(ast.parse(MODULES[module].read_text()))
+    assert [(line, text) for line, text, name in used if name not in defined and text not in FOREIGN] == []

@@ -61,6 +61,7 @@ class Connection(asyncio.Protocol):
         "scheme",
         "server",
         "tasks",
+        "traces",
         "transport",
     )
 
@@ -78,6 +79,8 @@ class Connection(asyncio.Protocol):
         self.app: ASGI3Application = config.loaded_app
         self.loop = _loop or asyncio.get_event_loop()
         self.logger = _error_logger
+        #: Whether `trace` is to be called.
+        self.traces = _error_logger.level <= TRACE_LOG_LEVEL
         self.root_path = config.root_path
         self.asgi_version = config.asgi_version
         self.app_state = app_state
@@ -111,24 +114,21 @@ class Connection(asyncio.Protocol):
         """The transport's write buffer has room again."""
         self.flow.resume_writing()
 
-    def _trace(self, event: str) -> None:
-        if self.logger.level <= TRACE_LOG_LEVEL:
-            prefix = f"{self.client[0]}:{self.client[1]} - " if self.client else ""
-            self.logger.log(TRACE_LOG_LEVEL, "%s%s", prefix, event)
+    def trace(self, event: str) -> None:
+        prefix = f"{self.client[0]}:{self.client[1]} - " if self.client else ""
+        self.logger.log(TRACE_LOG_LEVEL, "%s%s", prefix, event)
 
 
 class HttpConnection(Connection):
     """A connection that speaks HTTP, of any version."""
 
     __slots__ = (
-        "_context",
-        "_eager",
-        "_holds_heads",
         "_start_task",
-        "_sweeps_idle",
-        "_writes_vectors",
         "access_log",
         "access_logger",
+        "context",
+        "eager",
+        "holds_heads",
         "idle_since",
         "limit_concurrency",
         "observers",
@@ -136,9 +136,11 @@ class HttpConnection(Connection):
         "proxy",
         "retiring",
         "server_state",
+        "sweeps_idle",
         "timeout_keep_alive",
         "timeout_keep_alive_task",
         "trusts_peer",
+        "writes_vectors",
     )
 
     def __init__(
@@ -162,11 +164,11 @@ class HttpConnection(Connection):
         self.retiring = False
         self.server_state = server_state
         self.observers = server_state.observers
-        self._sweeps_idle = server_state.sweeps_idle and config.timeout_keep_alive >= 1
+        self.sweeps_idle = server_state.sweeps_idle and config.timeout_keep_alive >= 1
 
         traits = server_state.loop_traits(self.loop)
-        self._eager, self._start_task, self._holds_heads, self._writes_vectors = traits
-        self._context: contextvars.Context | None = None
+        self.eager, self._start_task, self.holds_heads, self.writes_vectors = traits
+        self.context: contextvars.Context | None = None
 
         # A trusted peer is trusted for the whole connection, so the middleware need not be awaited through.
         self.proxy: Any = self.app if type(self.app) is ProxyHeadersMiddleware else None
@@ -179,7 +181,7 @@ class HttpConnection(Connection):
             self.scheme = "https"
         if not self.config.reset_contextvars:
             # Every request starts from the server's own context, never from that of the request before it.
-            self._context = contextvars.copy_context()
+            self.context = contextvars.copy_context()
         if self.proxy is not None:
             self.trusts_peer = self.proxy.trusts(self.client[0] if self.client else None)
 
@@ -187,7 +189,7 @@ class HttpConnection(Connection):
         """See `HttpChannel.server_stops`."""
         return self.server_state.stopping
 
-    def _is_over_limit(self, limit: int) -> bool:
+    def is_over_limit(self, limit: int) -> bool:
         """Whether a request that has come is refused, because of `limit_concurrency`."""
         if not self.server_state.is_at_limit(limit):
             return False
@@ -198,31 +200,31 @@ class HttpConnection(Connection):
         """End the connection at once."""
         self.transport.abort()
 
-    def _start_app(self, coro: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+    def start_app(self, coro: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Run an exchange in a task of its own, as far as it gets now where tasks start eagerly."""
-        context = self._context
+        context = self.context
         if context is None:
             # uvicorn: asyncio lets context variables leak from one task into the next (CPython issue 140947).
             task = self._start_task(coro, contextvars.Context())
-        elif self._eager:
+        elif self.eager:
             task = self._start_task(coro, context.copy())
         else:
             # Not through the `context` argument, which a task factory or loop of the user's may not know. A copy, since
             # what the loop calls may run in the original.
             task = context.copy().run(self.loop.create_task, coro)
-        if not (self._eager and task.done()):
+        if not (self.eager and task.done()):
             self.tasks.add(task)
             task.add_done_callback(self.tasks.discard)
         return task
 
-    def _start_keepalive(self) -> None:
+    def start_keepalive(self) -> None:
         """The idle time begins, where no sweeper looks after it."""
         if self.timeout_keep_alive_task is None:
             self.timeout_keep_alive_task = self.loop.call_later(
                 self.timeout_keep_alive, self.timeout_keep_alive_handler
             )
 
-    def _unset_keepalive_if_required(self) -> None:
+    def unset_keepalive(self) -> None:
         if self.timeout_keep_alive_task is not None:
             self.timeout_keep_alive_task.cancel()
             self.timeout_keep_alive_task = None

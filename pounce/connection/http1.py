@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 from pounce.connection.base import HttpConnection, Input, Phase
 from pounce.connection.flow import HIGH_WATER_LIMIT
 from pounce.connection.state import ServerState
-from pounce.connection.upgrade import Upgrade, warn_unsupported
+from pounce.connection.upgrade import Upgrade, hand_over, warn_unsupported
 from pounce.contracts import ConfigView
 from pounce.errors import BadRequest
 from pounce.exchange.http_cycle import MESSAGES, RequestResponseCycle, ResponseState
@@ -62,7 +62,7 @@ class HTTP1Protocol(HttpConnection):
         self.wire: Http1Wire = self.wire_class(self, server_state.header_cache, config.h11_max_incomplete_event_size)
         #: What its cycles send goes through this.
         self.writer = Http1Writer(
-            self.wire.encoder, server_state, self.loop.call_soon if self._holds_heads else None, self._writes_vectors
+            self.wire.encoder, server_state, self.loop.call_soon if self.holds_heads else None, self.writes_vectors
         )
 
         self._input = _OPEN
@@ -86,15 +86,16 @@ class HTTP1Protocol(HttpConnection):
         """A client has connected."""
         super().connection_made(transport)
         self.writer.transport = transport
-        self._trace("HTTP connection made")
+        if self.traces:
+            self.trace("HTTP connection made")
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is gone, whoever ended it."""
         self.connections.discard(self)
-        self._trace("HTTP connection lost")
-        self._unset_keepalive_if_required()
+        if self.traces:
+            self.trace("HTTP connection lost")
+        self.unset_keepalive()
         self.pipeline.clear()
-        self._behind = None
         self._input = _ENDED
         active, latest = self._active, self.cycle
         if active is not None and active is not latest:
@@ -103,7 +104,7 @@ class HTTP1Protocol(HttpConnection):
             latest.on_disconnect()
         if self.flow is not None:
             self.flow.resume_writing()
-        self._let_go()
+        self.let_go()
 
     def eof_received(self) -> bool:
         """The client sends no more. Returns True where it may still wait for answers (RFC 9112 section 9.6), which TLS
@@ -127,7 +128,7 @@ class HTTP1Protocol(HttpConnection):
         """Bytes from the client."""
         self.phase = _BUSY
         if self.timeout_keep_alive_task is not None:
-            self._unset_keepalive_if_required()
+            self.unset_keepalive()
         if self._input is not _OPEN:
             if isinstance(self._behind, Upgrade):  # perhaps the first frames
                 self._behind.behind.append(data)
@@ -143,7 +144,7 @@ class HTTP1Protocol(HttpConnection):
             if self.pipeline:
                 self.flow.pause_reading()
         elif isinstance(self._behind, Upgrade) and self._active is None and not self.transport.is_closing():
-            self.handle_websocket_upgrade(self._behind)
+            hand_over(self, self._behind)
 
     # Told by the wire
 
@@ -161,8 +162,9 @@ class HTTP1Protocol(HttpConnection):
         """See `Http1Sink.on_request`."""
         if upgrade is not None:
             if upgrade == b"websocket" and self.ws_protocol_class is not None:
-                self._behind = Upgrade(method, target, headers)
-                self._end_input()
+                self._behind = Upgrade(method, target, headers, [])
+                if self._input is _OPEN:
+                    self._input = _ENDED
                 return True
             warn_unsupported(self.logger, self.ws_protocol_class)
         if target[0] != _SLASH or _HASH in target:  # not in origin form (RFC 9112 section 3.2)
@@ -180,7 +182,7 @@ class HTTP1Protocol(HttpConnection):
             if self.trusts_peer and not FORWARDED_FIELDS.isdisjoint(dict(headers)):
                 app.rewrite(scope)
             app = app.app
-        if self.limit_concurrency is not None and self._is_over_limit(self.limit_concurrency):
+        if self.limit_concurrency is not None and self.is_over_limit(self.limit_concurrency):
             app = service_unavailable
         if self.retiring or self.timeout_keep_alive <= 0:
             keep_alive = False  # and the client is told, rather than cut off in the middle of its next request
@@ -220,15 +222,13 @@ class HTTP1Protocol(HttpConnection):
             cycle.on_end()
             if self._input is _HALF_CLOSED:
                 cycle.on_client_done()
-            if cycle.state is _ALL and self._holds_heads:
+            if cycle.state is _ALL and self.holds_heads:
                 # Answered early: the connection is idle only now, unless the next request is here already.
                 self.loop.call_soon(self._go_on)
 
     def on_pause(self) -> None:
         """See `Http1Sink.on_pause`."""
-        if (
-            self._input is not _HALF_CLOSED
-        ):  # there is no more to read, and reading on would tell the end once more
+        if self._input is not _HALF_CLOSED:  # there is no more to read, and reading on would tell the end once more
             self.flow.pause_reading()
 
     # The order of requests
@@ -241,7 +241,7 @@ class HTTP1Protocol(HttpConnection):
         left = _REQUESTS_PER_TURN
         while True:
             self._active = cycle = pipeline.popleft()
-            self._start_app(cycle.run())
+            self.start_app(cycle.run())
             if not pipeline or not left or self._active is not None:
                 break
             left -= 1  # type: ignore[unreachable]  # the app may have run and answered meanwhile
@@ -250,7 +250,7 @@ class HTTP1Protocol(HttpConnection):
             writer.flush()
         if self._active is None:
             if pipeline:  # type: ignore[unreachable]
-                self.loop.call_soon(self._go_on, context=self._context)
+                self.loop.call_soon(self._go_on, context=self.context)
             else:
                 self._on_drained()
 
@@ -263,7 +263,7 @@ class HTTP1Protocol(HttpConnection):
 
     def _on_drained(self) -> None:
         """Every request that was parsed is answered: what waited for that, or the idle time."""
-        if self._sweeps_idle and self._input is _OPEN:
+        if self.sweeps_idle and self._input is _OPEN:
             self.phase = _NEWLY_IDLE
             if self.flow.read_paused:
                 self.flow.resume_reading()
@@ -272,14 +272,14 @@ class HTTP1Protocol(HttpConnection):
             return
         behind = self._behind
         if isinstance(behind, Upgrade):
-            self.handle_websocket_upgrade(behind)
+            hand_over(self, behind)
         elif behind is not None:
             self._refuse(behind)
         elif self._input is _HALF_CLOSED:
             self.close()
         else:
             self.flow.resume_reading()
-            self._start_keepalive()
+            self.start_keepalive()
 
     # Told by the cycle, besides what is sent (`Http1Output`)
 
@@ -317,9 +317,9 @@ class HTTP1Protocol(HttpConnection):
             return  # the loop there goes on with the next request
         if not self.pipeline:
             self._on_drained()
-        elif self._eager:
+        elif self.eager:
             # Not in here: the next app must not run inside this one's `send`.
-            self.loop.call_soon(self._go_on, context=self._context)
+            self.loop.call_soon(self._go_on, context=self.context)
         else:
             self._advance()
 
@@ -331,14 +331,9 @@ class HTTP1Protocol(HttpConnection):
             self.pipeline.clear()
             self.transport.close()
 
-    def _end_input(self) -> None:
-        """No further request is read. A client that has closed its side has ended it before."""
-        if self._input is _OPEN:
-            self._input = _ENDED
-
-    def _let_go(self) -> None:
+    def let_go(self) -> None:
         """Break the reference cycles: this connection shall be freed at once, not by the garbage collector."""
-        self.cycle = self._active = self.scope = None
+        self.cycle = self._active = self.scope = self._behind = None
         self.wire.closed()
 
     # Errors and limits
@@ -346,7 +341,8 @@ class HTTP1Protocol(HttpConnection):
     def _on_bad_request(self, bad_request: BadRequest) -> None:
         """Answer requests that came before the broken one, then refuse, and read no more (RFC 9112 section 2.2)."""
         self.logger.warning(bad_request.reason)
-        self._end_input()
+        if self._input is _OPEN:
+            self._input = _ENDED
         broken = self.cycle
         if broken is not None and broken.more_body and broken.state is not _ALL:
             if broken is self._active:
@@ -373,21 +369,6 @@ class HTTP1Protocol(HttpConnection):
             self.close()
 
     # Keep-alive, upgrade, shutdown
-
-    def handle_websocket_upgrade(self, upgrade: Upgrade) -> None:
-        """Hand the connection to the WebSocket class."""
-        self._behind = None
-        if self.timeout_keep_alive_task is not None:
-            self._unset_keepalive_if_required()
-        if self.writer.head:
-            self.writer.flush()
-        if self.flow.read_paused:
-            self.flow.resume_reading()
-        self._trace("Upgrading to WebSocket")
-        self.connections.discard(self)
-        upgrade.behind.insert(0, self.wire.trailing_data())
-        upgrade.hand_over(self, self.ws_protocol_class)
-        self._let_go()
 
     def shutdown(self) -> None:
         """Asked by the server: end the connection after the request in hand, or now."""

@@ -90,14 +90,16 @@ class HTTP2Protocol(HttpConnection):
         self.wire.start()
         if self.retiring:
             self.wire.announce_end()
-        self._trace("HTTP/2 connection made")
+        if self.traces:
+            self.trace("HTTP/2 connection made")
         self._finish_step()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is gone, whoever ended it."""
         self.connections.discard(self)
-        self._trace("HTTP/2 connection lost")
-        self._unset_keepalive_if_required()
+        if self.traces:
+            self.trace("HTTP/2 connection lost")
+        self.unset_keepalive()
         if self._stall_timer is not None:
             self._stall_timer.cancel()
             self._stall_timer = None
@@ -118,7 +120,7 @@ class HTTP2Protocol(HttpConnection):
             return
         self.phase = Phase.BUSY
         if self.timeout_keep_alive_task is not None:
-            self._unset_keepalive_if_required()
+            self.unset_keepalive()
         wire = self.wire
         if wire.control.spent or wire.resets.spent:
             now = time.monotonic()
@@ -135,7 +137,7 @@ class HTTP2Protocol(HttpConnection):
             fresh, self._fresh = self._fresh, []
             for stream, exchange in fresh:
                 if stream.local_open:  # and not reset in the same segment
-                    stream.task = self._start_app(exchange.run())
+                    stream.task = self.start_app(exchange.run())
         self._finish_step()
 
     def pause_writing(self) -> None:
@@ -168,7 +170,7 @@ class HTTP2Protocol(HttpConnection):
         if head.refusal:
             app = header_fields_too_large if head.refusal == 431 else bad_request
         elif self.shutdown_requested or (
-            self.limit_concurrency is not None and self._is_over_limit(self.limit_concurrency)
+            self.limit_concurrency is not None and self.is_over_limit(self.limit_concurrency)
         ):
             app = service_unavailable
         access_logger = self.access_logger if self.access_log else None
@@ -220,7 +222,7 @@ class HTTP2Protocol(HttpConnection):
         if self.write_is_due:
             return
         self.write_is_due = True
-        if self._holds_heads:
+        if self.holds_heads:
             self.loop.call_soon(self._finish_step)
         else:
             self._finish_step()
@@ -240,10 +242,10 @@ class HTTP2Protocol(HttpConnection):
         if not wire.streams:
             if self.shutdown_requested:
                 self.close()
-            elif self._sweeps_idle:
+            elif self.sweeps_idle:
                 self.phase = Phase.NEWLY_IDLE
             elif not self.transport.is_closing():
-                self._start_keepalive()
+                self.start_keepalive()
 
     def _write(self) -> None:
         wire = self.wire
@@ -256,7 +258,7 @@ class HTTP2Protocol(HttpConnection):
             self._unread_frames += sum(map(len, out))
             if self._unread_frames > self.limits.unread_size:
                 self.flow.pause_reading()  # until the client has read some of our answers
-        if has_large and self._writes_vectors:
+        if has_large and self.writes_vectors:
             transport.writelines([piece for piece in out if piece])  # asyncio 3.14 spins on an empty one
         else:
             transport.write(out[0] if len(out) == 1 else b"".join(out))
@@ -289,7 +291,7 @@ class HTTP2Protocol(HttpConnection):
         """Say the last stream that was taken, and close."""
         if not self.transport.is_closing():
             self._ended = True
-            self._unset_keepalive_if_required()
+            self.unset_keepalive()
             self.wire.end(code, reason)
             self._write()
             self.transport.close()

@@ -43,10 +43,10 @@ class Negotiator(HttpConnection):
             self._become(ssl_object is not None and ssl_object.selected_alpn_protocol() == "h2")
             return
         self.connections.add(self)
-        if self._sweeps_idle:
+        if self.sweeps_idle:
             self.phase = Phase.NEWLY_IDLE
         else:
-            self._start_keepalive()
+            self.start_keepalive()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """It is gone before it said anything."""
@@ -75,7 +75,7 @@ class Negotiator(HttpConnection):
 
     def _leave(self) -> None:
         self.connections.discard(self)
-        self._unset_keepalive_if_required()
+        self.unset_keepalive()
 
     def _become(self, http2: bool, first_bytes: bytes = b"") -> None:
         self._leave()

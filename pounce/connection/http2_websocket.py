@@ -186,7 +186,7 @@ class Http2WebSocket(WebSocketProtocol):
         self._stream.send_head(200, self.wire.agree(subprotocol, headers))
 
     def refuse(self, status: int, text: str) -> None:
-        self._end()
+        self.finish()
         body = text.encode()
         headers = [(b"content-type", b"text/plain; charset=utf-8")] if body else []
         self._stream.send_head(status, [*headers, (b"content-length", b"%d" % len(body))])
@@ -203,7 +203,7 @@ class Http2WebSocket(WebSocketProtocol):
         if body:
             self.transport.write(body)
         if not more:
-            self._end()
+            self.finish()
             self.transport.close()
 
     def break_off_response(self) -> None:

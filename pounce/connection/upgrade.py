@@ -3,39 +3,48 @@
 from __future__ import annotations
 
 import logging
-from typing import Any
+from typing import Any, NamedTuple
 
-from pounce.connection.base import HttpConnection
 from pounce.connection.websocket import WebSocketProtocol
 from pounce.names import distribution
 from pounce.wire.http1 import Headers
 
 
-class Upgrade:
+class Upgrade(NamedTuple):
     """A request for a WebSocket, and what came behind its head."""
 
-    __slots__ = ("behind", "headers", "method", "target")
+    method: str
+    target: bytes
+    headers: Headers
+    behind: list[bytes]
 
-    def __init__(self, method: str, target: bytes, headers: Headers) -> None:
-        self.method = method
-        self.target = target
-        self.headers = headers
-        self.behind: list[bytes] = []
 
-    def hand_over(self, connection: HttpConnection, protocol_class: Any) -> None:
-        """Give the transport to such a protocol: ours gets the request, any other of uvicorn's kind its bytes."""
-        protocol: Any = protocol_class(
-            config=connection.config, server_state=connection.server_state, app_state=connection.app_state
-        )
-        rest = b"".join(self.behind)
-        if isinstance(protocol, WebSocketProtocol):
-            protocol.open(connection, self.method, self.target, self.headers, rest)
-        else:
-            head = [b"%b %b HTTP/1.1\r\n" % (self.method.encode("ascii"), self.target)]
-            head += [b"%b: %b\r\n" % field for field in self.headers]
-            protocol.connection_made(connection.transport)
-            protocol.data_received(b"".join((*head, b"\r\n", rest)))
-        connection.transport.set_protocol(protocol)
+def hand_over(connection: Any, upgrade: Upgrade) -> None:
+    """Give a connection to the WebSocket class: ours gets the request, any other of uvicorn's kind its bytes."""
+    if connection.timeout_keep_alive_task is not None:
+        connection.unset_keepalive()
+    if connection.writer.head:
+        connection.writer.flush()
+    if connection.flow.read_paused:
+        connection.flow.resume_reading()
+    if connection.traces:
+        connection.trace("Upgrading to WebSocket")
+    connection.connections.discard(connection)
+    protocol: Any = connection.ws_protocol_class(
+        config=connection.config, server_state=connection.server_state, app_state=connection.app_state
+    )
+    method, target, headers, behind = upgrade
+    rest = b"".join((connection.wire.trailing_data, *behind))
+    if isinstance(protocol, WebSocketProtocol):
+        protocol.open(connection, method, target, headers, rest)
+    else:
+        head = [b"%b %b HTTP/1.1\r\n" % (method.encode("ascii"), target)]
+        head += [b"%b: %b\r\n" % field for field in headers]
+        protocol.connection_made(connection.transport)
+        protocol.data_received(b"".join((*head, b"\r\n", rest)))
+    connection.transport.set_protocol(protocol)
+    connection.cycle = connection.scope = None
+    connection.wire.closed()
 
 
 def warn_unsupported(logger: logging.Logger, protocol_class: Any) -> None:

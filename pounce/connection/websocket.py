@@ -88,18 +88,16 @@ class WebSocketProtocol(Keepalive, Connection):
     # asyncio.Protocol
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        if not self.scheme:
-            super().connection_made(transport)
-            self.scheme = "wss" if is_ssl(transport) else "ws"
-        else:  # known from the HTTP connection
-            self.connections.add(self)
-            self.transport = transport
-        self._trace("WebSocket connection made")
+        super().connection_made(transport)
+        self.scheme = "wss" if is_ssl(transport) else "ws"
+        if self.traces:
+            self.trace("WebSocket connection made")
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.connections.discard(self)
-        self._trace("WebSocket connection lost")
-        self._end()
+        if self.traces:
+            self.trace("WebSocket connection lost")
+        self.finish()
         self.disconnected = True
         if self.cycle is not None:
             self.cycle.on_lost(NO_STATUS_RECEIVED if self.handshake_complete else ABNORMAL_CLOSURE)
@@ -134,14 +132,17 @@ class WebSocketProtocol(Keepalive, Connection):
         if http is not None:
             self.flow, self.server, self.client = http.flow, http.server, http.client
             self.scheme = "wss" if http.scheme == "https" else "ws"
-            self.connection_made(http.transport)
+            self.connections.add(self)
+            self.transport = http.transport
+            if self.traces:
+                self.trace("WebSocket connection made")
         fields = dict(headers)
         if not target.isascii() or b"transfer-encoding" in fields or fields.get(b"content-length", b"0") != b"0":
             refusal = self.wire.refuse(400, "")
         else:
             refusal = self.wire.open(method, headers)
         if refusal:
-            self._end()
+            self.finish()
             self.transport.write(refusal)
             self.transport.close()
             return
@@ -187,7 +188,7 @@ class WebSocketProtocol(Keepalive, Connection):
         except BadRequest as exc:
             self.refuse(exc.status, "")
         if self.cycle is not None:
-            self._hold(self._head.trailing_data())
+            self._hold(self._head.trailing_data)
 
     def _hold(self, data: bytes) -> None:
         # Neither library may see it before the answer: the extensions that it depends on are agreed on there.
@@ -217,7 +218,7 @@ class WebSocketProtocol(Keepalive, Connection):
             self.refuse(503, "Service Unavailable")
         else:
             self._answer_for_app()
-            self._end()
+            self.finish()
         self.transport.close()
 
     # Told by the wire
@@ -239,7 +240,7 @@ class WebSocketProtocol(Keepalive, Connection):
 
     def on_close(self, code: int, reason: str, reply: bytes) -> None:
         is_open = self.state is OPEN
-        self._end()
+        self.finish()
         if is_open:
             self.cycle.on_disconnect(code, reason)
             self._write_last(reply)
@@ -249,7 +250,7 @@ class WebSocketProtocol(Keepalive, Connection):
 
     def accept(self, subprotocol: str | None, headers: Iterable[Header]) -> None:
         if self.transport.is_closing():
-            self._end()
+            self.finish()
             return
         self.send_acceptance(subprotocol, headers)
         self.state = OPEN
@@ -269,7 +270,7 @@ class WebSocketProtocol(Keepalive, Connection):
 
     def refuse(self, status: int, text: str) -> None:
         output = self.wire.refuse(status, text)
-        self._end()
+        self.finish()
         self.transport.write(output)
         self.transport.close()
 
@@ -284,7 +285,7 @@ class WebSocketProtocol(Keepalive, Connection):
         if output:
             self.transport.write(output)
         if not more:
-            self._end()
+            self.finish()
             self.transport.close()
 
     def send_message(self, message: str | bytes) -> None:
@@ -315,7 +316,7 @@ class WebSocketProtocol(Keepalive, Connection):
         ):
             self.refuse(500, "Internal Server Error")
         elif self.state is WebSocketState.DENYING:
-            self._end()
+            self.finish()
             self.break_off_response()
 
     def break_off_response(self) -> None:
@@ -335,7 +336,8 @@ class WebSocketProtocol(Keepalive, Connection):
             # The app does not take what there is: an answer may be lying there unread. Ask again.
             self.start_pings()
             return
-        self._trace("WebSocket keepalive ping timeout")
+        if self.traces:
+            self.trace("WebSocket keepalive ping timeout")
         self._fail(INTERNAL_ERROR, "keepalive ping timeout", NO_STATUS_RECEIVED)
 
     # Pieces
@@ -343,12 +345,12 @@ class WebSocketProtocol(Keepalive, Connection):
     def _fail(self, code: int, reason: str, told: int) -> None:
         """End an open WebSocket; the app is told another code than the client."""
         output = self.wire.fail(code, reason)
-        self._end()
+        self.finish()
         self.cycle.on_disconnect(told)
         self.transport.write(output)
         self.transport.close()
 
-    def _end(self) -> None:
+    def finish(self) -> None:
         """Nothing more is sent or expected: no timers, no parsing."""
         self.state = WebSocketState.CLOSED
         self.stop_pings()

@@ -23,8 +23,11 @@ from pounce.exchange.record import ExchangeRecord, Observer
 from pounce.exchange.server_responses import CLOSE_HEADER, INTERNAL_SERVER_ERROR
 from pounce.exchange.turns import AppGivenUp, Turns
 
-#: Messages of an app to a client that is gone, which it is not told of: the rest of most responses is not more.
-_FREE_VAIN_CALLS = 16
+
+class HttpTurns(Turns):
+    """Messages to a client that is gone are free at first: the app is not told, and the rest of most responses is short."""
+
+    free = 16
 
 
 class ResponseState(enum.IntEnum):
@@ -289,7 +292,7 @@ class RequestResponseCycle:
         if handler(self, message):
             turns = self._turns
             if turns is None:
-                turns = self._turns = Turns(_FREE_VAIN_CALLS)
+                turns = self._turns = HttpTurns()
             if self.client_done and not message.get("body"):
                 await self._give_in_vain()  # whether the client still reads, only bytes can tell
             elif monotonic() > turns.end:
@@ -344,7 +347,7 @@ class RequestResponseCycle:
     async def _give_in_vain(self) -> None:
         """There is nobody to talk to: an app that goes on must not keep the loop from everybody else."""
         if self._turns is None:
-            self._turns = Turns(_FREE_VAIN_CALLS)
+            self._turns = HttpTurns()
         await self._turns.give_in_vain(self.channel.server_stops)
 
     async def receive(self) -> ASGIReceiveEvent:

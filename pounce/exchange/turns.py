@@ -28,19 +28,16 @@ class AppGivenUp(asyncio.CancelledError):
 class Turns:
     """When one exchange has last waited, and what it has tried in vain since."""
 
-    __slots__ = ("_free", "_vain", "end")
-
-    def __init__(self, free: int = 0) -> None:
-        """`free`: vain calls that cost no more than a turn each, before the pauses begin."""
-        self._free = free
-        self.end = 0.0
-        self._vain = -free
+    #: When this one is over (by `time.monotonic`): the first message behind it calls `take`. 0: it has not begun.
+    end = 0.0
+    #: Vain calls that cost no more than a turn each, before the pauses begin.
+    free = 0
+    _vain = 0
 
     def taken(self) -> None:
         """The app has waited for something: others had their turn."""
-        #: When this one is over (by `time.monotonic`): the first message behind it calls `take`. 0: it has not begun.
         self.end = 0.0
-        self._vain = -self._free
+        self._vain = 0
 
     async def take(self) -> None:
         """A message was sent behind `end`: begin a turn, or wait for one where the app has sent for so long on end."""
@@ -59,8 +56,8 @@ class Turns:
 
         Raises AppGivenUp where the server stops: an app that has heard so often that it is over holds nobody up.
         """
-        vain = self._vain
-        self._vain = min(vain + 1, len(_PAUSES) - 1)
-        await asyncio.sleep(_PAUSES[max(vain, 0)])
-        if server_stops() and vain == len(_PAUSES) - 1:
+        vain, last = self._vain, self.free + len(_PAUSES) - 1
+        self._vain = min(vain + 1, last)
+        await asyncio.sleep(_PAUSES[max(vain - self.free, 0)])
+        if server_stops() and vain == last:
             raise AppGivenUp("the client is gone and the server stops")

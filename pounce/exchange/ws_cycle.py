@@ -184,7 +184,8 @@ class WebSocketCycle:
             turns.taken()
         try:
             if channel.state is not OPEN:
-                self._send_unopened(message)
+                if self._send_unopened(message):
+                    return
             elif message["type"] == "websocket.send":
                 data = message.get("bytes")
                 if data is None:
@@ -209,8 +210,8 @@ class WebSocketCycle:
     def _server_stops(self) -> bool:
         return self.channel.server_state.stopping  # type: ignore[no-any-return]
 
-    def _send_unopened(self, message: Any) -> None:
-        """Before the WebSocket is open, or when it is so no more."""
+    def _send_unopened(self, message: Any) -> bool:
+        """Before the WebSocket is open, or when it is so no more. Returns whether it is open now."""
         channel, kind = self.channel, message["type"]
         if self._lost:
             raise ClientDisconnected
@@ -221,10 +222,13 @@ class WebSocketCycle:
                 raise MisusedByApp(f"Unexpected ASGI message '{kind}', after sending 'websocket.close'.")
             raise ClientDisconnected
         elif kind == "websocket.accept":
-            self._log("[accepted]")
+            if self.logger.isEnabledFor(logging.INFO):
+                self._log("[accepted]")
             channel.accept(message.get("subprotocol"), message.get("headers", ()))
+            return True
         elif kind == "websocket.close":
-            self._log("403")
+            if self.logger.isEnabledFor(logging.INFO):
+                self._log("403")
             self._closed_by_app = True
             self.on_disconnect(1006)
             channel.refuse(403, "")
@@ -232,13 +236,15 @@ class WebSocketCycle:
             status = message["status"]
             if not 100 <= status < 600:
                 raise MisusedByApp(f"Invalid HTTP status code '{status:d}' in response.")
-            self._log("%d", status)
+            if self.logger.isEnabledFor(logging.INFO):
+                self._log("%d", status)
             channel.start_response(status, message.get("headers", ()))
         else:
             raise MisusedByApp(
                 "Expected ASGI message 'websocket.accept', 'websocket.close' "
                 f"or 'websocket.http.response.start' but got '{kind}'."
             )
+        return False
 
     def _continue_response(self, message: Any) -> None:
         kind = message["type"]
@@ -259,6 +265,5 @@ class WebSocketCycle:
         self.on_disconnect(1005 if code is None else code, reason)
 
     def _log(self, outcome: str, *status: int) -> None:
-        if self.logger.isEnabledFor(logging.INFO):
-            client, path = get_client_addr(self.scope), get_path_with_query_string(self.scope)
-            self.logger.info(f'%s - "WebSocket %s" {outcome}', client, path, *status)
+        client, path = get_client_addr(self.scope), get_path_with_query_string(self.scope)
+        self.logger.info(f'%s - "WebSocket %s" {outcome}', client, path, *status)

@@ -66,7 +66,7 @@ class Http1Sink(Protocol):
         With `has_body`, `on_body` and `on_end` follow (it may turn out to be empty); else the request is complete.
 
         Returns True where the connection leaves HTTP/1.1 with this request (a WebSocket upgrade that is taken): the
-        wire then stops parsing, and what followed the head is in `trailing_data()`.
+        wire then stops parsing, and what followed the head is in `trailing_data`.
         """
 
     def on_body(self, data: bytes) -> None:
@@ -127,6 +127,7 @@ class Http1Wire(Protocol):
     def split_target(self, target: bytes) -> tuple[bytes, bytes]:
         """Path and query of a request target that is not in origin form. Raises BadRequest."""
 
+    @property
     def trailing_data(self) -> bytes:
         """After a taken upgrade: the bytes behind its request head."""
 

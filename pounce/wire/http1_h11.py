@@ -82,6 +82,7 @@ class H11Wire(LibraryWire):
             _upgrade_of(headers),
         )
 
+    @property
     def trailing_data(self) -> bytes:
         """See `Http1Wire.trailing_data`."""
         return bytes(self.conn.trailing_data[0])

@@ -50,11 +50,11 @@ class HttpToolsWire:
         "_skips_head",
         "_taken",
         "_target",
-        "_trailing",
         "_upgrade",
         "encoder",
         "headers",
         "parser",
+        "trailing_data",
     )
 
     def __init__(self, sink: Http1Sink, header_cache: HeaderCache, max_incomplete_size: int | None = None) -> None:
@@ -72,7 +72,7 @@ class HttpToolsWire:
 
         # Upgrades: one that is taken ends parsing, one that is not is no upgrade
         self._taken = False
-        self._trailing = b""
+        self.trailing_data = b""
         self._ignored_upgrade: Headers | None = None  # the framing of a request that asks for it, and has a body
         self._end_is_due = False  # of that request
         self._skips_head = False
@@ -117,7 +117,7 @@ class HttpToolsWire:
             raise cause if isinstance(cause, BadRequest) else BadRequest(INVALID_REQUEST) from exc
         rest = data[exc.args[0] :]
         if self._taken:
-            self._trailing = rest
+            self.trailing_data = rest
             return b""
         self._ignore_upgrade()
         return rest
@@ -264,10 +264,6 @@ class HttpToolsWire:
         if url.path is None:
             raise BadRequest(INVALID_REQUEST)
         return url.path, url.query or b""
-
-    def trailing_data(self) -> bytes:
-        """See `Http1Wire.trailing_data`."""
-        return self._trailing
 
     def start_next(self) -> None:
         """See `Http1Wire.start_next`. Nothing is held back: the connection queues what was parsed ahead."""

@@ -80,6 +80,7 @@ class ZttpWire(LibraryWire):
                     self.conn.start_next_cycle()
             event = next_event()
 
+    @property
     def trailing_data(self) -> bytes:
         """See `Http1Wire.trailing_data`. zttp does not tell, so the head is looked for in what was fed last."""
         head = self._recent.rfind(self._upgrade_line)

@@ -57,9 +57,9 @@ class Http2Wire(ABC):
 
     def __init__(self, sink: Http2Sink, limits: Http2, allows_connect_protocol: bool) -> None:
         """`allows_connect_protocol`: extended CONNECT (RFC 8441) is announced and taken."""
-        self._sink = sink
-        self._limits = limits
-        self._allows_connect_protocol = allows_connect_protocol
+        self.sink = sink
+        self.limits = limits
+        self.allows_connect_protocol = allows_connect_protocol
         #: What is to be written, in pieces; `has_large` says that joining them would copy much.
         self.out: list[Any] = []
         self.has_large = False
@@ -80,10 +80,10 @@ class Http2Wire(ABC):
         self.resets = Budget(limits.resets, limits.resets_per_second)
 
         self.last_stream_id = 0
-        self._ignore_above = LARGEST_STREAM
+        self.ignore_above = LARGEST_STREAM
         self._goaway_sent: int | None = None
         self._early_priorities: dict[int, tuple[int, bool]] = {}
-        self._rest = bytearray()  # of a frame that is not complete
+        self.rest = bytearray()  # of a frame that is not complete
         self._settled = False  # the SETTINGS frame that must follow the preface has come
         self._handlers: dict[Any, Callable[..., None]] = {}
 
@@ -91,14 +91,14 @@ class Http2Wire(ABC):
     def start(self) -> None:
         """The server's preface: its settings (RFC 9113 section 3.4)."""
 
-    def _settings(self) -> dict[int, int]:
+    def own_settings(self) -> dict[int, int]:
         settings = {
-            frames.MAX_CONCURRENT_STREAMS: self._limits.concurrent_streams,
-            frames.INITIAL_WINDOW_SIZE: self._limits.stream_window,
-            frames.MAX_HEADER_LIST_SIZE: self._limits.header_list_size,
+            frames.MAX_CONCURRENT_STREAMS: self.limits.concurrent_streams,
+            frames.INITIAL_WINDOW_SIZE: self.limits.stream_window,
+            frames.MAX_HEADER_LIST_SIZE: self.limits.header_list_size,
             frames.NO_RFC7540_PRIORITIES: 1,
         }
-        if self._allows_connect_protocol:
+        if self.allows_connect_protocol:
             settings[frames.ENABLE_CONNECT_PROTOCOL] = 1
         return settings
 
@@ -111,10 +111,10 @@ class Http2Wire(ABC):
 
     def closed(self) -> None:
         """The connection is gone. Breaks the cycles of references that would keep it in memory."""
-        self._sink = None  # type: ignore[assignment]
+        self.sink = None  # type: ignore[assignment]
         self._handlers.clear()
         self.streams.clear()
-        self._rest.clear()
+        self.rest.clear()
         self.queued_size = 0  # an output step may still be due
 
     def take_out(self) -> list[Any]:
@@ -206,17 +206,17 @@ class Http2Wire(ABC):
             elif stream.is_ready:
                 scheduler.sent_frame(stream)
             if last:
-                self._on_local_end(stream)
+                self.on_local_end(stream)
             stream.on_sent()
 
-    def _queue(self, stream: Http2Stream, data: Any) -> None:
+    def queue_data(self, stream: Http2Stream, data: Any) -> None:
         if stream.queue is None:
             stream.queue = deque()
         stream.queue.append(data)
         stream.queued_size += len(data)
         self.queued_size += len(data)
 
-    def _on_local_end(self, stream: Http2Stream) -> None:
+    def on_local_end(self, stream: Http2Stream) -> None:
         """All of its body is sent."""
         if stream.breaks_off:
             self.reset(stream.id, INTERNAL_ERROR)
@@ -228,7 +228,7 @@ class Http2Wire(ABC):
             # Nobody will read the rest of the request (RFC 9113 section 8.1).
             self.reset(stream.id, NO_ERROR)
         else:
-            self._drop(stream)
+            self.drop(stream)
 
     # Ends
 
@@ -244,12 +244,12 @@ class Http2Wire(ABC):
 
     def end(self, code: int = NO_ERROR, reason: str = "") -> None:
         """The last GOAWAY: it names the last stream that was taken; later ones are not."""
-        last = min(self.last_stream_id, self._ignore_above)
+        last = min(self.last_stream_id, self.ignore_above)
         if self._goaway_sent != last or code:
-            self._goaway_sent = self._ignore_above = last
+            self._goaway_sent = self.ignore_above = last
             self.out.append(frames.goaway_frame(last, code, reason))
 
-    def _drop(self, stream: Http2Stream) -> None:
+    def drop(self, stream: Http2Stream) -> None:
         """The stream is closed."""
         del self.streams[stream.id]
         stream.remote_open = stream.local_open = False
@@ -264,14 +264,14 @@ class Http2Wire(ABC):
 
     # What the client sends
 
-    def _open(self, stream_id: int, head: RequestHead, ended: bool, send_window: int) -> None:
+    def open_stream(self, stream_id: int, head: RequestHead, ended: bool, send_window: int) -> None:
         """A new stream with a request on it. Raises StreamFault."""
-        if len(self.streams) + self.lingering >= self._limits.concurrent_streams:
+        if len(self.streams) + self.lingering >= self.limits.concurrent_streams:
             raise StreamFault(REFUSED_STREAM, "too many streams at a time")
         if ended and head.content_length:
             raise StreamFault(PROTOCOL_ERROR, "a Content-Length without content")
-        sink = self._sink
-        stream = sink.stream_class(sink, stream_id, send_window, self._limits.stream_window)
+        sink = self.sink
+        stream = sink.stream_class(sink, stream_id, send_window, self.limits.stream_window)
         stream.body_left = head.content_length
         stream.urgency, stream.incremental = head.urgency, head.incremental
         if self._early_priorities and stream_id in self._early_priorities:
@@ -280,21 +280,21 @@ class Http2Wire(ABC):
         self.streams[stream_id] = stream
         sink.on_request(stream, head)
 
-    def _on_remote_end(self, stream: Http2Stream) -> None:
+    def on_remote_end(self, stream: Http2Stream) -> None:
         if stream.body_left:
-            self._fail_stream(stream.id, PROTOCOL_ERROR)  # a body shorter than its Content-Length
+            self.fail_stream(stream.id, PROTOCOL_ERROR)  # a body shorter than its Content-Length
         else:
             stream.remote_open = False
             stream.on_end()
 
-    def _on_goaway(self, _flags: int, stream_id: int, payload: bytes) -> None:
+    def take_goaway(self, _flags: int, stream_id: int, payload: bytes) -> None:
         if stream_id:
             raise ConnectionFault(PROTOCOL_ERROR, "GOAWAY on a stream")
         if len(payload) < 8:
             raise ConnectionFault(FRAME_SIZE_ERROR, "GOAWAY too short")
-        self._sink.on_goaway()
+        self.sink.on_goaway()
 
-    def _on_priority_update(self, _flags: int, stream_id: int, payload: bytes) -> None:
+    def on_priority_update(self, _flags: int, stream_id: int, payload: bytes) -> None:
         if stream_id:
             raise ConnectionFault(PROTOCOL_ERROR, "PRIORITY_UPDATE on a stream")
         if len(payload) < 4:
@@ -309,19 +309,19 @@ class Http2Wire(ABC):
         elif about > self.last_stream_id and len(self._early_priorities) < MAX_REMEMBERED:
             self._early_priorities[about] = (urgency, incremental)
 
-    def _charge(self, cost: int = 1) -> None:
+    def charge(self, cost: int = 1) -> None:
         if not self.control.spend(cost):
             raise ConnectionFault(ENHANCE_YOUR_CALM, "too many frames that bring nothing")
 
-    def _count_reset(self) -> None:
+    def count_reset(self) -> None:
         """By the client, or provoked by it (CVE-2025-8671)."""
         if not self.resets.spend():
             raise ConnectionFault(ENHANCE_YOUR_CALM, "too many streams reset")
 
-    def _fail_stream(self, stream_id: int, code: int) -> None:
+    def fail_stream(self, stream_id: int, code: int) -> None:
         """Answer a stream's fault."""
         stream = self.streams.get(stream_id)
         self.reset(stream_id, code)
         if stream is not None:
-            self._sink.on_reset(stream)
-        self._count_reset()
+            self.sink.on_reset(stream)
+        self.count_reset()

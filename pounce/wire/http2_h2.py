@@ -58,16 +58,16 @@ class H2Wire(H2Output):
 
     def start(self) -> None:
         """See `Http2Wire.start`."""
-        settings: Any = self._settings()
-        self._h2.local_settings = Settings(client=False, initial_values=settings)
-        self._h2.initiate_connection()
-        more = self._limits.connection_window - frames.DEFAULT_WINDOW_SIZE
+        settings: Any = self.own_settings()
+        self.h2.local_settings = Settings(client=False, initial_values=settings)
+        self.h2.initiate_connection()
+        more = self.limits.connection_window - frames.DEFAULT_WINDOW_SIZE
         if more:
-            self._h2.increment_flow_control_window(more)
+            self.h2.increment_flow_control_window(more)
         # A stream too many is refused by us; h2 would end the connection.
         settings[frames.MAX_CONCURRENT_STREAMS] = LARGEST_STREAM
-        self._h2.local_settings = Settings(client=False, initial_values=settings)
-        self._flush()
+        self.h2.local_settings = Settings(client=False, initial_values=settings)
+        self.flush()
 
     def closed(self) -> None:
         """See `Http2Wire.closed`."""
@@ -78,7 +78,7 @@ class H2Wire(H2Output):
 
     def feed(self, data: bytes) -> None:
         """See `Http2Wire.feed`."""
-        rest = self._rest
+        rest = self.rest
         rest += data
         try:
             if self._preface_left:
@@ -100,13 +100,13 @@ class H2Wire(H2Output):
             del rest[:at]
         except ConnectionFault:
             self._failed = True
-            self._h2.clear_outbound_data_buffer()  # h2's own GOAWAY
+            self.h2.clear_outbound_data_buffer()  # h2's own GOAWAY
             raise
 
     def _receive(self, data: bytes) -> list[events.Event]:
         """What h2 says to these bytes. Raises ConnectionFault."""
         try:
-            return self._h2.receive_data(data)
+            return self.h2.receive_data(data)
         except ProtocolError as exc:
             raise ConnectionFault(int(exc.error_code), str(exc)[:100]) from exc
         except ConnectionFault:  # of the decoder
@@ -121,7 +121,7 @@ class H2Wire(H2Output):
                 raise ConnectionFault(PROTOCOL_ERROR, "a connection that does not begin with SETTINGS")
             self._settled = True
         elif kind not in (frames.HEADERS, frames.DATA):
-            self._charge()
+            self.charge()
         if (kind == frames.CONTINUATION) != (self._block is not None):
             raise ConnectionFault(PROTOCOL_ERROR, "a header block that is interrupted, or has no beginning")
         if kind in (frames.HEADERS, frames.CONTINUATION):
@@ -129,35 +129,35 @@ class H2Wire(H2Output):
         elif kind == frames.SETTINGS and not (stream_id or flags & frames.ACK):
             frame = self._shown_settings(payload)
         elif kind == frames.GOAWAY:  # h2 would take it for the end
-            self._on_goaway(flags, stream_id, payload)
+            self.take_goaway(flags, stream_id, payload)
             return
         elif kind == frames.PRIORITY_UPDATE:
-            self._on_priority_update(flags, stream_id, payload)
+            self.on_priority_update(flags, stream_id, payload)
             return
         elif kind > frames.CONTINUATION:
             return
         told = self._receive(frame)
         if kind == frames.SETTINGS:
-            merge_table_changes(self._h2.encoder)
+            merge_table_changes(self.h2.encoder)
         elif not told and kind in (frames.DATA, frames.HEADERS) and self._block is None:
-            self._charge()  # it came too late for its stream
+            self.charge()  # it came too late for its stream
         for event in told:
             handler = self._handlers.get(type(event))
             if handler is not None:
                 handler(event)
-        self._flush()
+        self.flush()
 
     def _count_block(self, flags: int, size: int) -> None:
         """A frame of a header block."""
         block = self._block or []
         block.append(size)
-        if len(block) > 1 + self._limits.continuations or sum(block) > 2 * self._limits.header_list_size:
+        if len(block) > 1 + self.limits.continuations or sum(block) > 2 * self.limits.header_list_size:
             raise ConnectionFault(ENHANCE_YOUR_CALM, "a header block that is too long")
         self._block = None if flags & frames.END_HEADERS else block
 
     def _shown_settings(self, payload: bytes) -> bytes:
         """The frame that h2 gets for a client's SETTINGS. Raises ConnectionFault."""
-        self._charge(len(payload) // 64)
+        self.charge(len(payload) // 64)
         settings = frames.read_settings(payload)
         return frames.settings_frame(
             {key: min(settings[key], most) for key, most in _SETTINGS.items() if key in settings}
@@ -168,13 +168,13 @@ class H2Wire(H2Output):
     def _on_request(self, event: events.RequestReceived) -> None:
         self.last_stream_id = stream_id = event.stream_id
         try:
-            if stream_id > self._ignore_above:
+            if stream_id > self.ignore_above:
                 raise StreamFault(REFUSED_STREAM, "a stream after the last one")
-            head = read_request(event.headers, self._limits, self._allows_connect_protocol)
-            window = self._h2.remote_settings.initial_window_size
-            self._open(stream_id, head, event.stream_ended is not None, window)
+            head = read_request(event.headers, self.limits, self.allows_connect_protocol)
+            window = self.h2.remote_settings.initial_window_size
+            self.open_stream(stream_id, head, event.stream_ended is not None, window)
         except StreamFault as fault:
-            self._fail_stream(stream_id, fault.code)
+            self.fail_stream(stream_id, fault.code)
 
     def _on_data(self, event: events.DataReceived) -> None:
         stream = self.streams[event.stream_id]
@@ -187,18 +187,18 @@ class H2Wire(H2Output):
                 stream.body_left -= len(data)  # h2 has seen that they are not too many
             stream.on_body(data)
         elif event.stream_ended is None:
-            self._charge()
+            self.charge()
 
     def _on_trailers(self, event: events.TrailersReceived) -> None:
         try:
             check_trailers(event.headers)
         except StreamFault as fault:
-            self._fail_stream(event.stream_id, fault.code)
+            self.fail_stream(event.stream_id, fault.code)
 
     def _on_ended(self, event: events.StreamEnded) -> None:
         stream = self.streams.get(event.stream_id)
         if stream is not None and stream.remote_open:  # not told with its head, refused, or ended by the app
-            self._on_remote_end(stream)
+            self.on_remote_end(stream)
 
     def _on_reset(self, event: events.StreamReset) -> None:
         """By the client; or by h2, because the client broke the protocol."""
@@ -206,9 +206,9 @@ class H2Wire(H2Output):
             self.control.earn(1)  # paid for from the other budget
         stream = self.streams.get(event.stream_id)
         if stream is not None:
-            self._drop(stream)
-            self._sink.on_reset(stream)
-        self._count_reset()
+            self.drop(stream)
+            self.sink.on_reset(stream)
+        self.count_reset()
 
     def _on_window(self, event: events.WindowUpdated | events.RemoteSettingsChanged) -> None:
         """A window is larger than before; of those that wait `pump` will find out who may send."""

@@ -33,7 +33,7 @@ class H2Output(Http2Wire):
     def __init__(self, sink: Http2Sink, limits: Http2, allows_connect_protocol: bool) -> None:
         super().__init__(sink, limits, allows_connect_protocol)
         # Fields are checked by us, both ways: h2 would end the connection where one stream's end is asked for.
-        self._h2 = _Connection(
+        self.h2 = _Connection(
             H2Configuration(
                 client_side=False,
                 header_encoding=None,
@@ -43,11 +43,11 @@ class H2Output(Http2Wire):
                 normalize_outbound_headers=False,
             )
         )
-        self._h2.decoder = BlockDecoder(limits)
+        self.h2.decoder = BlockDecoder(limits)
         self._failed = False  # h2 takes and gives nothing any more
 
-    def _flush(self) -> None:
-        data = self._h2.data_to_send()
+    def flush(self) -> None:
+        data = self.h2.data_to_send()
         if data:
             self.out.append(data)
 
@@ -57,8 +57,8 @@ class H2Output(Http2Wire):
         """See `Http2Wire.consumed`."""
         if size and not self._failed:
             stream.unread -= size
-            self._h2.acknowledge_received_data(size, stream.id)
-            self._flush()
+            self.h2.acknowledge_received_data(size, stream.id)
+            self.flush()
 
     # Answers out
 
@@ -67,15 +67,15 @@ class H2Output(Http2Wire):
     ) -> int | None:
         """See `Http2Wire.send_head`."""
         encoded, length = response_fields(status, fields, defaults)
-        self._flush()
+        self.flush()
         stream.head_out, stream.head_at = self.out, len(self.out)
         self._send_fields(stream, encoded)
         return length
 
     def _send_fields(self, stream: Http2Stream, fields: Headers, ends: bool = False) -> None:
         if not self._failed:
-            self._h2.send_headers(stream.id, fields, end_stream=ends)
-            self._flush()
+            self.h2.send_headers(stream.id, fields, end_stream=ends)
+            self.flush()
 
     def send_data(
         self,
@@ -91,49 +91,49 @@ class H2Output(Http2Wire):
         stream.ends, stream.trailers = end, trailers
         stream.breaks_off |= breaks_off
         if data:
-            self._queue(stream, data)
+            self.queue_data(stream, data)
             self.scheduler.add(stream)
         elif end and not stream.queue:
             if not (trailers or stream.breaks_off):
                 self._end_stream(stream)
-            self._on_local_end(stream)
+            self.on_local_end(stream)
 
     def _end_stream(self, stream: Http2Stream) -> None:
         """END_STREAM without a body: in the head's frame where that is not written yet, else in one of its own."""
-        self._flush()
-        self._h2.end_stream(stream.id)
+        self.flush()
+        self.h2.end_stream(stream.id)
         if stream.head_out is self.out:
-            self._h2.clear_outbound_data_buffer()
+            self.h2.clear_outbound_data_buffer()
             head = self.out[stream.head_at]
             self.out[stream.head_at] = b"%b%c%b" % (head[:4], head[4] | frames.END_STREAM, head[5:])
 
     def _can_send(self) -> bool:
-        return not self._failed and self._h2.outbound_flow_control_window > 0
+        return not self._failed and self.h2.outbound_flow_control_window > 0
 
     def _window(self, stream: Http2Stream) -> int:
-        return min(self._h2.local_flow_control_window(stream.id), frames.DEFAULT_FRAME_SIZE)
+        return min(self.h2.local_flow_control_window(stream.id), frames.DEFAULT_FRAME_SIZE)
 
     def _append_data(self, stream: Http2Stream, data: Any, size: int, ends: bool) -> None:
         stream.head_out = None  # it is not the last frame any more
-        self._h2.send_data(stream.id, data, end_stream=ends)
-        self._flush()
+        self.h2.send_data(stream.id, data, end_stream=ends)
+        self.flush()
         self.sent_size += size
         self.out_size += size
         self.control.earn(3)  # a client may acknowledge each frame
 
-    def _on_local_end(self, stream: Http2Stream) -> None:
-        super()._on_local_end(stream)
-        self._flush()
+    def on_local_end(self, stream: Http2Stream) -> None:
+        super().on_local_end(stream)
+        self.flush()
 
     def reset(self, stream_id: int, code: int) -> None:
         """See `Http2Wire.reset`."""
         if self._failed:
             return
         try:
-            self._h2.reset_stream(stream_id, code)
+            self.h2.reset_stream(stream_id, code)
         except StreamClosedError:
             return
         stream = self.streams.get(stream_id)
         if stream is not None:
-            self._drop(stream)
-        self._flush()
+            self.drop(stream)
+        self.flush()

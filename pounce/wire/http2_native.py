@@ -52,16 +52,16 @@ class NativeWire(Http2Output):
             frames.SETTINGS: self._on_settings,
             frames.PUSH_PROMISE: self._on_push_promise,
             frames.PING: self._on_ping,
-            frames.GOAWAY: self._on_goaway,
+            frames.GOAWAY: self.take_goaway,
             frames.WINDOW_UPDATE: self._on_window_update,
             frames.CONTINUATION: self._on_continuation,
-            frames.PRIORITY_UPDATE: self._on_priority_update,
+            frames.PRIORITY_UPDATE: self.on_priority_update,
         }
 
     def start(self) -> None:
         """See `Http2Wire.start`."""
-        self.out.append(frames.settings_frame(self._settings()))
-        more = self._limits.connection_window - frames.DEFAULT_WINDOW_SIZE
+        self.out.append(frames.settings_frame(self.own_settings()))
+        more = self.limits.connection_window - frames.DEFAULT_WINDOW_SIZE
         if more:
             self.out.append(frames.window_frame(0, more))
 
@@ -69,7 +69,7 @@ class NativeWire(Http2Output):
 
     def feed(self, data: bytes) -> None:
         """See `Http2Wire.feed`."""
-        rest = self._rest
+        rest = self.rest
         if rest:
             rest += data
             if len(rest) < self._needed:
@@ -118,11 +118,11 @@ class NativeWire(Http2Output):
                 raise ConnectionFault(PROTOCOL_ERROR, "a connection that does not begin with SETTINGS")
             self._settled = True
         else:
-            self._charge()
+            self.charge()
         if len(payload) != frames.PAYLOAD_SIZES.get(kind, len(payload)):
             if kind != frames.PRIORITY or stream_id not in self.streams:
                 raise ConnectionFault(FRAME_SIZE_ERROR, "a frame of a wrong size")
-            self._fail_stream(stream_id, FRAME_SIZE_ERROR)
+            self.fail_stream(stream_id, FRAME_SIZE_ERROR)
             return
         handler = self._handlers.get(kind)
         if handler is not None:  # frames of other types are ignored (RFC 9113 section 5.5)
@@ -145,7 +145,7 @@ class NativeWire(Http2Output):
         ended = flags & frames.END_STREAM != 0
         reader = self._reader
         try:
-            if stream_id > self._ignore_above and stream_id > self.last_stream_id:
+            if stream_id > self.ignore_above and stream_id > self.last_stream_id:
                 reader.skip(payload)
                 self.last_stream_id = stream_id
             elif stream_id > self.last_stream_id:
@@ -155,7 +155,7 @@ class NativeWire(Http2Output):
                     self.last_stream_id = stream_id
                     raise
                 self.last_stream_id = stream_id
-                self._open(stream_id, head, ended, self._initial_window)
+                self.open_stream(stream_id, head, ended, self._initial_window)
             elif stream is None:
                 reader.skip(payload)
                 self._on_late_frame(stream_id)
@@ -167,9 +167,9 @@ class NativeWire(Http2Output):
                 raise StreamFault(PROTOCOL_ERROR, "trailers that do not end the stream")
             else:
                 check_trailers(reader.skip(payload))
-                self._on_remote_end(stream)
+                self.on_remote_end(stream)
         except StreamFault as fault:
-            self._fail_stream(stream_id, fault.code)
+            self.fail_stream(stream_id, fault.code)
 
     def _on_continuation(self, flags: int, stream_id: int, payload: bytes) -> None:
         block = self._block
@@ -177,7 +177,7 @@ class NativeWire(Http2Output):
             raise ConnectionFault(PROTOCOL_ERROR, "CONTINUATION without HEADERS")
         block += payload
         self._block_frames += 1
-        if self._block_frames > self._limits.continuations or len(block) > 2 * self._limits.header_list_size:
+        if self._block_frames > self.limits.continuations or len(block) > 2 * self.limits.header_list_size:
             raise ConnectionFault(ENHANCE_YOUR_CALM, "a header block that is too long")
         if flags & frames.END_HEADERS:
             self._block = None
@@ -193,18 +193,18 @@ class NativeWire(Http2Output):
         if stream is None or not stream.remote_open:
             if stream_id > self.last_stream_id or not stream_id & 1:
                 raise ConnectionFault(PROTOCOL_ERROR, "DATA on a stream that was not opened")
-            self._give_back(size)
+            self.give_back(size)
             if stream is None:
                 self._on_late_frame(stream_id)
             else:
-                self._fail_stream(stream_id, STREAM_CLOSED)
+                self.fail_stream(stream_id, STREAM_CLOSED)
             return
         length = len(data)
         ended = flags & frames.END_STREAM
         stream.receive_window -= size
         stream.unread += size
         if stream.receive_window < 0:
-            self._fail_stream(stream_id, FLOW_CONTROL_ERROR)
+            self.fail_stream(stream_id, FLOW_CONTROL_ERROR)
             return
         if size != length:
             self.consumed(stream, size - length)
@@ -212,25 +212,25 @@ class NativeWire(Http2Output):
             if stream.body_left is not None:
                 stream.body_left -= length
                 if stream.body_left < 0:
-                    self._fail_stream(stream_id, PROTOCOL_ERROR)
+                    self.fail_stream(stream_id, PROTOCOL_ERROR)
                     return
             stream.on_body(data)
         elif not ended:
-            self._charge()
+            self.charge()
         if ended and stream.remote_open:  # the app may have ended it
-            self._on_remote_end(stream)
+            self.on_remote_end(stream)
 
     def _on_late_frame(self, stream_id: int) -> None:
         """HEADERS or DATA on a stream that is closed (RFC 9113 section 5.1)."""
-        if stream_id > self._ignore_above:
+        if stream_id > self.ignore_above:
             return
-        by_peer = self._closed_by_reset.get(stream_id)
+        by_peer = self.closed_by_reset.get(stream_id)
         if by_peer is None:
             raise ConnectionFault(STREAM_CLOSED, "a frame on a stream that has ended")
         if by_peer:
-            self._fail_stream(stream_id, STREAM_CLOSED)
+            self.fail_stream(stream_id, STREAM_CLOSED)
         else:
-            self._charge()
+            self.charge()
 
     def _on_priority(self, _flags: int, stream_id: int, _payload: bytes) -> None:
         if not stream_id:
@@ -243,10 +243,10 @@ class NativeWire(Http2Output):
         if stream is None:
             return
         self.control.earn(1)  # paid for from the other budget
-        self._count_reset()
-        self._drop(stream)
-        self._remember_reset(stream_id, by_peer=True)
-        self._sink.on_reset(stream)
+        self.count_reset()
+        self.drop(stream)
+        self.remember_reset(stream_id, by_peer=True)
+        self.sink.on_reset(stream)
 
     def _on_settings(self, flags: int, stream_id: int, payload: bytes) -> None:
         if stream_id:
@@ -259,7 +259,7 @@ class NativeWire(Http2Output):
         settings = frames.read_settings(payload)
         table_size = settings.get(frames.HEADER_TABLE_SIZE)
         if table_size is not None:
-            self._writer.limit_table(table_size)
+            self.writer.limit_table(table_size)
         window = settings.get(frames.INITIAL_WINDOW_SIZE)
         if window is not None and window != self._initial_window:
             more = window - self._initial_window
@@ -297,9 +297,9 @@ class NativeWire(Http2Output):
             if stream_id > self.last_stream_id or not stream_id & 1:
                 raise ConnectionFault(PROTOCOL_ERROR, "WINDOW_UPDATE of a stream that was not opened")
         elif not increment:
-            self._fail_stream(stream_id, PROTOCOL_ERROR)
+            self.fail_stream(stream_id, PROTOCOL_ERROR)
         elif stream.send_window + increment > LARGEST_WINDOW:
-            self._fail_stream(stream_id, FLOW_CONTROL_ERROR)
+            self.fail_stream(stream_id, FLOW_CONTROL_ERROR)
         else:
             self._widen(stream, increment)
 

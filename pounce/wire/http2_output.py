@@ -29,11 +29,11 @@ class Http2Output(Http2Wire):
     def __init__(self, sink: Http2Sink, limits: Http2, allows_connect_protocol: bool) -> None:
         super().__init__(sink, limits, allows_connect_protocol)
         self.send_window = frames.DEFAULT_WINDOW_SIZE
-        self._writer = HeaderWriter()
+        self.writer = HeaderWriter()
         self._frame_size = DEFAULT_FRAME_SIZE
         self._receive_window = limits.connection_window
         self._consumed = 0
-        self._closed_by_reset: dict[int, bool] = {}  # stream id -> whether it was the peer who reset it
+        self.closed_by_reset: dict[int, bool] = {}  # stream id -> whether it was the peer who reset it
 
     # What was read
 
@@ -42,15 +42,15 @@ class Http2Output(Http2Wire):
         stream.unread -= size
         if stream.remote_open:
             stream.consumed += size
-            if stream.consumed * 2 >= self._limits.stream_window:
+            if stream.consumed * 2 >= self.limits.stream_window:
                 self.out.append(frames.window_frame(stream.id, stream.consumed))
                 stream.receive_window += stream.consumed
                 stream.consumed = 0
-        self._give_back(size)
+        self.give_back(size)
 
-    def _give_back(self, size: int) -> None:
+    def give_back(self, size: int) -> None:
         self._consumed += size
-        if self._consumed * 2 >= self._limits.connection_window:
+        if self._consumed * 2 >= self.limits.connection_window:
             self.out.append(frames.window_frame(0, self._consumed))
             self._receive_window += self._consumed
             self._consumed = 0
@@ -61,14 +61,14 @@ class Http2Output(Http2Wire):
         self, stream: Http2Stream, status: int, fields: Iterable[tuple[bytes, bytes]], defaults: Headers
     ) -> int | None:
         """See `Http2Wire.send_head`."""
-        block, length = self._writer.response(status, fields, defaults)
+        block, length = self.writer.response(status, fields, defaults)
         stream.head_out, stream.head_at = self.out, len(self.out)
         self.out.append(frames.header_frames(stream.id, block, 0, self._frame_size))
         return length
 
     def _send_fields(self, stream: Http2Stream, fields: Headers, ends: bool = False) -> None:
         flags = frames.END_STREAM if ends else 0
-        self.out.append(frames.header_frames(stream.id, self._writer.block(fields), flags, self._frame_size))
+        self.out.append(frames.header_frames(stream.id, self.writer.block(fields), flags, self._frame_size))
 
     def send_data(
         self,
@@ -93,7 +93,7 @@ class Http2Output(Http2Wire):
             )
         ):
             if size:
-                self._queue(stream, data)
+                self.queue_data(stream, data)
                 if stream.send_window > 0:
                     self.scheduler.add(stream)
             return
@@ -107,7 +107,7 @@ class Http2Output(Http2Wire):
             else:
                 self.out.append(frames.frame_head(0, DATA, frames.END_STREAM, stream.id))
         if end:
-            self._on_local_end(stream)
+            self.on_local_end(stream)
 
     def _can_send(self) -> bool:
         return self.send_window > 0
@@ -137,11 +137,11 @@ class Http2Output(Http2Wire):
         self.out.append(frames.reset_frame(stream_id, code))
         stream = self.streams.get(stream_id)
         if stream is not None:
-            self._drop(stream)
-        self._remember_reset(stream_id, by_peer=False)
+            self.drop(stream)
+        self.remember_reset(stream_id, by_peer=False)
 
-    def _remember_reset(self, stream_id: int, by_peer: bool) -> None:
-        remembered = self._closed_by_reset
+    def remember_reset(self, stream_id: int, by_peer: bool) -> None:
+        remembered = self.closed_by_reset
         remembered[stream_id] = by_peer
         if len(remembered) > MAX_REMEMBERED:
             del remembered[next(iter(remembered))]

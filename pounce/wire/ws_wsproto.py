@@ -33,7 +33,7 @@ _LARGE_PAYLOAD_SIZE = 4096
 _EMPTY = (b"content-length", b"0")
 
 #: Fields of a handshake that the library takes out of the list.
-_TAKEN = (b"host", b"sec-websocket-protocol", b"sec-websocket-extensions")
+_TAKEN = frozenset((b"sec-websocket-protocol", b"sec-websocket-extensions"))
 
 
 class BoundedDeflate(PerMessageDeflate):
@@ -137,7 +137,10 @@ class WsprotoWire(WebSocketWire):
             return response_head(400, [_EMPTY])
         self.key = fields[b"sec-websocket-key"]
         # Host first, and without the lists of subprotocols and extensions: so the library has them.
-        self.scope_headers = [(b"host", fields[b"host"]), *[field for field in headers if field[0] not in _TAKEN]]
+        self.scope_headers = headers
+        if headers[0][0] != b"host" or not _TAKEN.isdisjoint(fields):
+            rest = [field for field in headers if field[0] not in _TAKEN and field[0] != b"host"]
+            self.scope_headers = [(b"host", fields[b"host"]), *rest]
         return b""
 
     def connect(self, headers: Headers) -> None:

@@ -604,8 +604,8 @@ async def test_under_a_worker_the_sweeper_is_told() -> None:
     """Busy while a stream is open, newly idle after it; no timer per connection."""
     held = Held()
     async with Connection(held) as connection:
-        connection.protocol._sweeps_idle = True
-        connection.protocol._unset_keepalive_if_required()
+        connection.protocol.sweeps_idle = True
+        connection.protocol.unset_keepalive()
         connection.request()
         await connection.exchange()
         assert connection.protocol.phase is Phase.BUSY

@@ -55,7 +55,8 @@ async def test_a_turn_is_given(pauses: list[float]) -> None:
 
 async def test_some_vain_calls_may_be_free(pauses: list[float]) -> None:
     """They cost a turn each, as the first one always does."""
-    one = Turns(free=3)
+    one = Turns()
+    one.free = 3
     for _ in range(6):
         await one.give_in_vain(lambda: False)
     assert pauses == [0, 0, 0, 0, 0.001, 0.002]

@@ -160,14 +160,14 @@ UPGRADE = get("/ws", "Connection: Upgrade", "Upgrade: WebSocket")
 
 
 def test_bytes_behind_a_taken_upgrade_are_kept(parser: str) -> None:
-    """What follows the head of an upgrade that is taken, in the same segment, is in `trailing_data()`."""
+    """What follows the head of an upgrade that is taken, in the same segment, is in `trailing_data`."""
     for split in range(len(UPGRADE)):
         wire, sink = make(parser, takes_upgrade=True)
         for part in (UPGRADE[:split], UPGRADE[split:] + b"\x81\x01a\r\n\r\nb"):
             if part:
                 feed_wire(wire, part)
         assert sink.details[0][2] == b"websocket"
-        assert wire.trailing_data() == b"\x81\x01a\r\n\r\nb", split
+        assert wire.trailing_data == b"\x81\x01a\r\n\r\nb", split
 
 
 def test_bytes_behind_a_pipelined_upgrade_are_kept(parser: str) -> None:
@@ -180,7 +180,7 @@ def test_bytes_behind_a_pipelined_upgrade_are_kept(parser: str) -> None:
         respond(wire)
         wire.start_next()
         assert [request[1] for request in sink.requests] == [b"/first", b"/ws"]
-        assert wire.trailing_data() == b"\x81\x01a\r\n\r\nb", split
+        assert wire.trailing_data == b"\x81\x01a\r\n\r\nb", split
 
 
 def test_a_wire_that_holds_back_says_so() -> None:
