@@ -25,7 +25,7 @@ from pounce.exchange.turns import AppGivenUp, Turns
 
 
 class HttpTurns(Turns):
-    """Messages to a client that is gone are free at first: the app is not told, and the rest of most responses is short."""
+    """Messages to a client that is gone are free at first: the app is not told, and most of them are few."""
 
     free = 16
 
