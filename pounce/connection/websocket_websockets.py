@@ -1,6 +1,6 @@
 """The WebSocket protocol class on `websockets`' sans-IO protocol. Importing it needs that library.
 
-Answers to: uvicorn's `--ws websockets-sansio`.
+It is what `--ws websockets-sansio` means, as with uvicorn.
 """
 
 from __future__ import annotations

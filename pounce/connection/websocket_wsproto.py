@@ -1,4 +1,4 @@
-"""The WebSocket protocol class on `wsproto`. Importing it needs that library. Answers to: uvicorn's `--ws wsproto`."""
+"""The WebSocket protocol class on `wsproto`, which importing it needs: `--ws wsproto`, as with uvicorn."""
 
 from __future__ import annotations
 

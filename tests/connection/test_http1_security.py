@@ -1,8 +1,8 @@
 """Requests that smuggle, split or confuse: what each parser refuses, in one segment and byte by byte.
 
 Behind each vector comes a second request. Where the vector is refused there is one 400 (or nothing), the connection
-ends, and the second request is not answered. Answers to: RFC 9112 sections 2.2, 3, 5, 6 and 7; the advisories of
-servers before this one. `ACCEPTED` names the vectors that a parser lets through, each for a reason.
+ends, and the second request is not answered. The vectors are of RFC 9112 sections 2.2, 3, 5, 6 and 7, and of the
+advisories of servers before this one. `ACCEPTED` names the vectors that a parser lets through, each for a reason.
 """
 
 from __future__ import annotations
