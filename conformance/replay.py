@@ -163,7 +163,7 @@ def run_tests(
         command += ["-o", "addopts=", "-q", "--tb=short", "--timeout=60", "-n", "2"]
         # A test that fails before it runs the tasks of its mock loop leaves them behind: their warning, an error here,
         # would hit whichever test runs when they are collected: on free-threaded builds, a later one.
-        command += ["-W", "ignore:coroutine 'RequestResponseCycle.run_asgi' was never awaited:RuntimeWarning"]
+        command += ["-W", "ignore:coroutine 'RequestResponseCycle.run' was never awaited:RuntimeWarning"]
         command += request.pytest_args or ["tests"]
         started = time.monotonic()
         code = subprocess.run(command, cwd=root, env=variables).returncode
