@@ -71,7 +71,7 @@ def balance(peer: Peer) -> None:
         assert bool(stream.queue) == stream.is_ready or stream.send_window <= 0
     assert sum(map(len, wire.scheduler.levels.values())) == sum(stream.is_ready for stream in open_streams)
     unread = sum(stream.unread for stream in open_streams)
-    assert wire._receive_window + wire._consumed + unread == wire._limits.connection_window
+    assert wire._receive_window + wire._consumed + unread == wire.limits.connection_window
 
 
 @pytest.mark.parametrize("seed", range(300))
