@@ -6,8 +6,10 @@ from __future__ import annotations
 def main() -> None:
     """The `pounce` command."""
     # Here, because multiprocessing runs the `pounce` script in every server process, up to `if __name__ ...`.
-    from pounce.cli import main as command
-
+    try:
+        from pounce.cli import main as command
+    except KeyboardInterrupt:  # What a shell shows for it; where is nobody's business.
+        raise SystemExit(130) from None
     command()
 
 

@@ -88,6 +88,7 @@ def serve_app(app: str, **values: Any) -> None:
     values["headers"] = list(values["headers"])
     if values["log_config"] is None:
         values["log_config"] = LOGGING_CONFIG
+    listen_once(click.get_current_context(), values)
     gather_groups(click.get_current_context(), values)
     watchdog.ends_with_server = True
     try:
@@ -101,6 +102,15 @@ def serve_app(app: str, **values: Any) -> None:
         raise start_error(exc) from exc
     finally:
         watchdog.ends_with_server = False
+
+
+def listen_once(ctx: click.Context, values: dict[str, Any]) -> None:
+    """Where to listen is one choice: what was given nearer than the file makes a path or descriptor there void."""
+    sources = {name: ctx.get_parameter_source(name) for name in ("host", "port", "uds", "fd")}
+    if {ParameterSource.COMMANDLINE, ParameterSource.ENVIRONMENT}.intersection(sources.values()):
+        for name in ("uds", "fd"):
+            if sources[name] is ParameterSource.DEFAULT_MAP:
+                values[name] = None
 
 
 def gather_groups(ctx: click.Context, values: dict[str, Any]) -> None:

@@ -56,7 +56,7 @@ def _header(value: Any) -> Any:
     """`Name:Value`, split at the first colon into a list of two."""
     if isinstance(value, list):
         return value
-    name, colon, content = value.partition(":")
+    name, colon, content = value.partition(":") if isinstance(value, str) else ("", "", "")
     if not (name and colon):
         raise ValueError(f"{value!r} is not of the form Name:Value")
     check_header(name, content)
@@ -165,15 +165,27 @@ HEADINGS = list(dict.fromkeys(option.heading for option in make_options()))
 OPTIONS = sorted(make_options(), key=lambda option: HEADINGS.index(option.heading))
 
 
+def _check_type(kind: Kind, value: Any, called: str) -> None:
+    """Raise `ValueError` for what TOML has types for and the command line has not; the string of a value may be any."""
+    if isinstance(kind, Flag):
+        fits = isinstance(value, bool | str)
+    else:
+        fits = isinstance(value, str) or (not isinstance(value, bool) and not isinstance(kind, Text))
+    if not fits:
+        raise ValueError(f"{called} must be {kind.words or 'a string'}, not {value!r}")
+
+
 def from_file() -> dict[str, Any]:
     """What the settings file says, by the parameters of options. Raises explained errors for what makes no sense."""
-    known = {option.parameter: option.kind for option in OPTIONS} | {"app": Kind()}
+    known = {option.parameter: option.kind for option in OPTIONS} | {"app": Text()}
     found: dict[str, Any] = {}
     for key, value in settings_file.read_table().items():
         name = key.replace("-", "_")
         try:
             if name in GROUPS and isinstance(value, dict):
                 fields = {field.replace("-", "_"): one for field, one in value.items()}
+                for field, one in fields.items():
+                    _check_type(known.get(f"{name}_{field}", Kind()), one, f"{name}.{field}")
                 group = GROUPS[name].of(fields)
                 found |= {f"{name}_{field}": one for field, one in fields.items()}
                 found |= {name: getattr(group, group.lead)} if group.lead else {}
@@ -182,6 +194,8 @@ def from_file() -> dict[str, Any]:
             elif isinstance(value, dict) or (isinstance(value, list) and not known[name].several):
                 raise ValueError(f"The setting '{key}' must not be a {'table' if isinstance(value, dict) else 'list'}")
             else:
+                for one in value if isinstance(value, list) else [value]:
+                    _check_type(known[name], one, f"The setting '{key}'")
                 found[name] = [value] if known[name].several and isinstance(value, str) else value
         except ValueError as exc:
             raise explain(exc, f"{exc}, in '{settings_file.path}'", 2)

@@ -357,3 +357,20 @@ def test_one_worker_needs_no_supervisor() -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=UNMEASURED, cwd=ROOT
     )
     assert shown.stdout == "False\n"
+
+
+def test_ctrl_c_while_the_command_is_imported_is_silent() -> None:
+    """Most of the time until the first line of the log is this import."""
+    code = (
+        "import signal, sys\n"
+        "class Finder:\n"
+        "    def find_spec(self, name, *_):\n"
+        "        if name == 'pounce.cli':\n"
+        "            signal.raise_signal(signal.SIGINT)\n"
+        "sys.meta_path.insert(0, Finder())\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "from pounce.__main__ import main\n"
+        "main()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")

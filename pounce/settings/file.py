@@ -6,9 +6,13 @@ Looked for in the working directory, and nowhere above it. The first of the two 
 from __future__ import annotations
 
 import os
+import re
 from typing import Any
 
 from pounce.errors import explain
+
+#: What is in each pyproject.toml with a table for pounce, and not in one that merely depends on it.
+_MENTION = re.compile(r"""tool\.pounce|\bpounce["']?\s*[].=]""")
 
 #: The file that the command has its settings from, for the log.
 path: str | None = None
@@ -30,7 +34,7 @@ def _table_of(name: str) -> dict[str, Any]:
     try:
         with open(name, encoding="utf-8") as file:
             text = file.read()
-        if name == "pyproject.toml" and "tool.pounce" not in text:
+        if name == "pyproject.toml" and not _MENTION.search(text):
             return {}
         import tomllib  # few have such a file
 

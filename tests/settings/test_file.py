@@ -110,6 +110,28 @@ def test_the_nearer_word_wins() -> None:
     }
 
 
+@pytest.mark.parametrize("args,uds,fd", [([], "s", None), (["--port", "1"], None, None), (["--fd", "3"], None, 3)])
+def test_where_to_listen_is_one_choice(args: list[str], uds: str | None, fd: int | None) -> None:
+    """A path in the file does not silence the port of the command line."""
+    write("uds = 's'\n")
+    found = passed(APP, *args)
+    assert (found["uds"], found["fd"]) == (uds, fd)
+
+
+def test_a_port_of_the_environment_makes_a_descriptor_of_the_file_void() -> None:
+    """It is nearer, too."""
+    write("fd = 3\n")
+    found = passed(APP, UVICORN_PORT="2")
+    assert (found["fd"], found["port"]) == (None, 2)
+
+
+@pytest.mark.parametrize("text", ["[tool]\npounce.port = 1\n", "[ tool . 'pounce' ]\nport = 1\n"])
+def test_the_table_may_be_spelled_as_toml_allows(text: str) -> None:
+    """Looked for is what the file means."""
+    write(text, "pyproject.toml")
+    assert passed(APP)["port"] == 1
+
+
 def test_what_the_config_finds_in_the_environment_wins_too() -> None:
     """Variables that are not of the command."""
     write('workers = 4\nforwarded_allow_ips = "*"\n')
@@ -127,6 +149,13 @@ def test_what_the_config_finds_in_the_environment_wins_too() -> None:
         ("[http2]\nresets = 0", "http2.resets must be an integer from 1 to 2147483647, not 0, in '{file}'"),
         ("[port]\nx = 1", "The setting 'port' must not be a table, in '{file}'"),
         ("port = [1]", "The setting 'port' must not be a list, in '{file}'"),
+        ("port = true", "The setting 'port' must be an integer from 0 to 65535, not True, in '{file}'"),
+        ("host = 5", "The setting 'host' must be a string, not 5, in '{file}'"),
+        ("app = 5", "The setting 'app' must be a string, not 5, in '{file}'"),
+        ("reload = 2", "The setting 'reload' must be true or false, not 2, in '{file}'"),
+        ("reload-dirs = [1]", "The setting 'reload-dirs' must be a string, not 1, in '{file}'"),
+        ("[http2]\nresets = true", "http2.resets must be an integer from 1 to 2147483647, not True, in '{file}'"),
+        ("headers = [1]", "Invalid value for '--header' ({file}): 1 is not of the form Name:Value."),
         ("port =", "Cannot read the settings in '{file}': Invalid value (at end of document)"),
         ("port = 'http'", "Invalid value for '--port' ({file}): must be an integer from 0 to 65535, not 'http'."),
         ("http2_resets = 0", "Invalid value for '--http2-resets' ({file}): must be an integer from 1 to "),
