@@ -12,6 +12,7 @@ import contextlib
 import logging
 import multiprocessing
 import os
+import signal
 import sys
 from collections.abc import Callable
 from socket import socket
@@ -44,10 +45,12 @@ def get_subprocess(config: ConfigView, target: Callable[..., None], sockets: lis
     stdin_fileno: int | None = None
     with contextlib.suppress(AttributeError, OSError):  # No stdin at all (pythonw, a daemon), or one that is no file.
         stdin_fileno = sys.stdin.fileno()
-    return spawn.Process(
+    process = spawn.Process(
         target=subprocess_started,
         kwargs={"config": config, "target": target, "sockets": sockets, "stdin_fileno": stdin_fileno},
     )
+    process.starts_uninterrupted = True
+    return process
 
 
 def subprocess_started(
@@ -60,6 +63,8 @@ def subprocess_started(
     Child side. `stdin_fileno` is the parent's stdin, for debuggers that read from it.
     """
     try:
+        if sys.platform != "win32":
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGINT,))
         if stdin_fileno is not None:
             with contextlib.suppress(OSError):  # A descriptor that was not handed down; only 0, 1 and 2 are.
                 sys.stdin = os.fdopen(stdin_fileno, closefd=False)

@@ -31,6 +31,9 @@ else:
     class SpawnProcess(context.SpawnProcess):
         """A process of the spawn method. Its class's name is part of its own name, which people log."""
 
+        #: Whether its target lets SIGINT in. Until then it waits: a traceback of `multiprocessing` tells nobody much.
+        starts_uninterrupted = False
+
         @staticmethod
         def _Popen(process_obj: Any) -> Any:
             return _Launched(process_obj)
@@ -46,10 +49,13 @@ else:
         def _launch(self, process_obj: Any) -> None:
             getfd = resource_tracker.getfd
             resource_tracker.getfd = _tracker_pipe
+            blocked = (signal.SIGINT,) if process_obj.starts_uninterrupted else ()
+            mask = signal.pthread_sigmask(signal.SIG_BLOCK, blocked)
             try:
                 super()._launch(process_obj)  # type: ignore[misc]
             finally:
                 resource_tracker.getfd = getfd
+                signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
     def _tracker_pipe() -> int:
         """The pipe to the tracker that all children share, and this process with them."""

@@ -54,6 +54,18 @@ def test_ctrl_c_is_silent() -> None:
     subprocess_started(Config(app=app), interrupted, [], None)
 
 
+def test_ctrl_c_before_the_child_is_ours_is_silent_too(capfd: pytest.CaptureFixture[str]) -> None:
+    """Else `multiprocessing`, which is imported first, is what a traceback tells of."""
+    process = get_subprocess(Config(app=app), target, [])
+    process.start()
+    assert process.pid
+    os.kill(process.pid, signal.SIGINT)
+    process.join(20)
+    assert process.exitcode == 0
+    assert "Traceback" not in capfd.readouterr().err
+    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
+
+
 def test_a_mistake_that_shows_in_the_child_is_one_line(caplog: pytest.LogCaptureFixture) -> None:
     """What is explained ends the child with its exit code and no traceback: a parent that reloads imports no app."""
 
