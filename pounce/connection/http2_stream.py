@@ -133,6 +133,7 @@ class HttpStream(Http2Stream):
         """See `HttpWriter.send_head`."""
         connection = self.connection
         if not self.local_open or connection.transport.is_closing():
+            self._body = ResponseBody(status, is_head)
             return
         length = connection.wire.send_head(self, status, headers, connection.server_state.default_headers)
         self._body = ResponseBody(status, is_head, length)

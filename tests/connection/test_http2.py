@@ -665,6 +665,26 @@ async def test_a_finished_request_leaves_nothing_behind() -> None:
         gc.enable()
 
 
+async def test_a_response_to_a_connection_that_is_closing_is_dropped(caplog: pytest.LogCaptureFixture) -> None:
+    """Until the loop has told so, the app sends it as ever: whole, without an error."""
+    gate, finished = asyncio.Event(), asyncio.Event()
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await gate.wait()
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
+        await send({"type": "http.response.body", "body": b"o", "more_body": True})
+        await send({"type": "http.response.body", "body": b"k"})
+        finished.set()
+
+    async with Connection(app) as connection:
+        connection.request()
+        await connection.exchange()
+        connection.protocol.close()
+        gate.set()
+        await finished.wait()
+    assert caplog.records == []
+
+
 @pytest.mark.parametrize("takes", [False, True])
 async def test_responses_that_nobody_takes_end_the_connection(takes: bool, caplog: pytest.LogCaptureFixture) -> None:
     """A window that stays shut, with much waiting behind it; one byte taken in the meantime is a sign of life."""
