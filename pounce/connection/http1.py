@@ -113,7 +113,8 @@ class HTTP1Protocol(HttpConnection):
         if self._input is _HALF_CLOSED:
             return True
         latest = self.cycle
-        if self.scheme != "http" or latest is None or latest.more_body or self._input is _ENDED:
+        ended = self._input is _ENDED and not isinstance(self._behind, Upgrade)
+        if self.scheme != "http" or latest is None or latest.more_body or ended:
             self.writer.flush()
             return False
         if self._active is None and not self.pipeline:
@@ -255,7 +256,8 @@ class HTTP1Protocol(HttpConnection):
                 self._on_drained()
 
     def _go_on(self) -> None:
-        if self._active is None and not self.transport.is_closing():
+        # In the turn between, the connection may have ended, or been handed over.
+        if self._active is None and self in self.connections and not self.transport.is_closing():
             if self.pipeline:
                 self._advance()
             else:
@@ -271,12 +273,12 @@ class HTTP1Protocol(HttpConnection):
         if self.transport.is_closing():
             return
         behind = self._behind
-        if isinstance(behind, Upgrade):
-            hand_over(self, behind)
-        elif behind is not None:
+        if isinstance(behind, BadRequest):
             self._refuse(behind)
         elif self._input is _HALF_CLOSED:
-            self.close()
+            self.close()  # whatever is behind: no frame of a WebSocket can come any more
+        elif behind is not None:
+            hand_over(self, behind)
         else:
             self.flow.resume_reading()
             self.start_keepalive()

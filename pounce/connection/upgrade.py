@@ -35,7 +35,13 @@ def hand_over(connection: Any, upgrade: Upgrade) -> None:
     )
     method, target, headers, behind = upgrade
     rest = b"".join((connection.wire.trailing_data, *behind))
-    if isinstance(protocol, WebSocketProtocol):
+    # A class of the user's that overrides what asyncio calls expects to be called.
+    kind = type(protocol)
+    if (
+        isinstance(protocol, WebSocketProtocol)
+        and kind.connection_made is WebSocketProtocol.connection_made
+        and kind.data_received is WebSocketProtocol.data_received
+    ):
         protocol.open(connection, method, target, headers, rest)
     else:
         head = [b"%b %b HTTP/1.1\r\n" % (method.encode("ascii"), target)]

@@ -153,6 +153,9 @@ class WebSocketProtocol(Keepalive, Connection):
         run = self.cycle.run()
         if self.config.reset_contextvars:
             task = self.loop.create_task(run, context=contextvars.Context())
+        elif http is not None and http.context is not None:
+            # Not that of the request before, whose app may be what runs here.
+            task = http.context.copy().run(self.loop.create_task, run)
         else:
             task = self.loop.create_task(run)
         self.tasks.add(task)

@@ -119,7 +119,11 @@ class WsprotoWire(WebSocketWire):
 
     def open(self, method: str, headers: Headers) -> bytes:
         fields = dict(headers)
-        version, tokens = fields.get(b"sec-websocket-version"), fields.get(b"connection", b"").lower()
+        version = fields.get(b"sec-websocket-version")
+        tokens = b""
+        for name, value in headers:
+            if name == b"connection":
+                tokens += value.lower() + b","
         if b"sec-websocket-protocol" in fields or b"sec-websocket-extensions" in fields:
             try:
                 self.connect(headers)
