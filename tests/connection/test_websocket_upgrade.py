@@ -108,3 +108,47 @@ async def test_a_bad_handshake_is_refused(parser: str, ws: Any) -> None:
         assert connection.take().startswith((b"HTTP/1.1 400 ", b"HTTP/1.1 426 "))
         assert connection.transport.closed
     assert app.scope == {}
+
+
+async def test_a_subclass_of_the_users_is_called_as_asyncio_calls(parser: str, ws: Any) -> None:
+    """What it overrides runs: it gets the connection, and the request as bytes."""
+    calls: list[Any] = []
+
+    class Own(ws["ws_protocol_class"]):  # type: ignore[misc]
+        def connection_made(self, transport: Any) -> None:
+            calls.append("made")
+            super().connection_made(transport)
+
+        def data_received(self, data: bytes) -> None:
+            calls.append(data[:4])
+            super().data_received(data)
+
+    app = App()
+    async with Connection(parser, app, **{**ws, "ws_protocol_class": Own}) as connection:
+        connection.transport.feed(handshake())
+        await settle()
+    assert calls == ["made", b"GET "]
+    assert app.scope["type"] == "websocket"
+
+
+async def test_a_request_before_the_upgrade_leaves_nothing_to_do(parser: str, ws: Any) -> None:
+    """No keep-alive timer of HTTP/1.1 runs for a connection that is a WebSocket now."""
+    kinds: list[str] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        kinds.append(scope["type"])
+        if scope["type"] == "websocket":
+            await receive()
+            await send({"type": "websocket.accept"})
+            await receive()
+        else:
+            await send({"type": "http.response.start", "status": 204, "headers": []})
+            await send({"type": "http.response.body"})
+
+    async with Connection(parser, app, **ws) as connection:
+        http = connection.transport.protocol
+        connection.transport.feed(b"GET / HTTP/1.1\r\nHost: a.example\r\n\r\n" + handshake())
+        await settle()
+        assert isinstance(connection.transport.protocol, WebSocketProtocol)
+        assert http.timeout_keep_alive_task is None
+    assert kinds == ["http", "websocket"]
