@@ -331,7 +331,7 @@ class RequestResponseCycle:
         more_body: bool = message.get("more_body", False)
         self.writer.send_body(body, more_body)
         if self.record is not None:
-            self.record.bytes_out += len(body)
+            self.record.bytes_out += len(body or b"")
         if not more_body:
             self.state = _ALL
             if self.record is not None:

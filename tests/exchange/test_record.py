@@ -40,6 +40,15 @@ async def test_a_record_of_a_whole_exchange() -> None:
     assert record.head_at <= record.first_byte_at <= record.end_at
 
 
+async def test_a_record_of_a_body_that_is_none() -> None:
+    """An app may send it for an empty one, observed or not."""
+    cycle, records = await observe()
+    await cycle.send(START)
+    await cycle.send({**BODY, "body": None})
+    (record,) = records
+    assert (record.bytes_out, record.is_complete) == (0, True)
+
+
 async def test_a_record_of_an_exchange_that_breaks_off() -> None:
     """A client that leaves ends it; what there was of it counts."""
     cycle, records = await observe()
