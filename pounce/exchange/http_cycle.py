@@ -124,7 +124,6 @@ class RequestResponseCycle:
         "keep_alive",
         "logger",
         "more_body",
-        "observers",
         "record",
         "scope",
         "state",
@@ -169,8 +168,7 @@ class RequestResponseCycle:
         self.state: ResponseState = _NOTHING
         #: Those of the app so far, where it has promised some.
         self.trailers: list[tuple[bytes, bytes]] = []
-        self.observers = observers
-        self.record = ExchangeRecord(scope) if observers else None
+        self.record = ExchangeRecord(scope, observers) if observers else None
         self.body: bytes | bytearray = b""
         self.more_body = has_body
         self._request_read = False  # all of it, by the app
@@ -342,7 +340,7 @@ class RequestResponseCycle:
     def finish_record(self) -> None:
         """Tell the observers of the worker how it went, where there are any."""
         if self.record is not None:
-            self.record.finish(self.state is _ALL, self.observers or [])
+            self.record.finish(self.state is _ALL)
 
     async def _give_in_vain(self) -> None:
         """There is nobody to talk to: an app that goes on must not keep the loop from everybody else."""

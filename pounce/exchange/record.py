@@ -16,9 +16,20 @@ from pounce.exchange.app_errors import report_failed_log
 class ExchangeRecord:
     """One request and its response. Times are those of `time.monotonic`, in seconds; sizes are bytes of bodies."""
 
-    __slots__ = ("bytes_in", "bytes_out", "end_at", "first_byte_at", "head_at", "is_complete", "scope", "status")
+    __slots__ = (
+        "_observers",
+        "bytes_in",
+        "bytes_out",
+        "end_at",
+        "first_byte_at",
+        "head_at",
+        "is_complete",
+        "scope",
+        "status",
+    )
 
-    def __init__(self, scope: Any) -> None:
+    def __init__(self, scope: Any, observers: list[Observer]) -> None:
+        self._observers = observers
         #: The app's: it may have changed it.
         self.scope = scope
         #: 0 until the response starts.
@@ -38,12 +49,12 @@ class ExchangeRecord:
         self.status = status
         self.first_byte_at = monotonic()
 
-    def finish(self, is_complete: bool, observers: list[Observer]) -> None:
+    def finish(self, is_complete: bool) -> None:
         """The exchange is over. What is told after the first time changes nothing."""
         if self.end_at is None:
             self.end_at = monotonic()
             self.is_complete = is_complete
-            for observer in observers:
+            for observer in self._observers:
                 try:
                     observer(self)
                 except Exception as failure:  # it must not keep the exchange from ending
