@@ -209,6 +209,14 @@ class Http2Wire(ABC):
                 self.on_local_end(stream)
             stream.on_sent()
 
+    def end_with_head(self, stream: Http2Stream) -> bool:
+        """Put END_STREAM into the head's frame, where that is not written yet. Whether it was done."""
+        if stream.head_out is not self.out:
+            return False
+        head = self.out[stream.head_at]
+        self.out[stream.head_at] = b"%b%c%b" % (head[:4], head[4] | frames.END_STREAM, head[5:])
+        return True
+
     def queue_data(self, stream: Http2Stream, data: Any) -> None:
         if stream.queue is None:
             stream.queue = deque()

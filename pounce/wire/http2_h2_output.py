@@ -102,10 +102,8 @@ class H2Output(Http2Wire):
         """END_STREAM without a body: in the head's frame where that is not written yet, else in one of its own."""
         self.flush()
         self.h2.end_stream(stream.id)
-        if stream.head_out is self.out:
+        if self.end_with_head(stream):
             self.h2.clear_outbound_data_buffer()
-            head = self.out[stream.head_at]
-            self.out[stream.head_at] = b"%b%c%b" % (head[:4], head[4] | frames.END_STREAM, head[5:])
 
     def _can_send(self) -> bool:
         return not self._failed and self.h2.outbound_flow_control_window > 0

@@ -100,12 +100,8 @@ class Http2Output(Http2Wire):
         last = end and not (trailers or breaks_off)
         if size:
             self._append_data(stream, data, size, last)
-        elif last:
-            if stream.head_out is self.out:
-                head = self.out[stream.head_at]
-                self.out[stream.head_at] = b"%b%c%b" % (head[:4], head[4] | frames.END_STREAM, head[5:])
-            else:
-                self.out.append(frames.frame_head(0, DATA, frames.END_STREAM, stream.id))
+        elif last and not self.end_with_head(stream):
+            self.out.append(frames.frame_head(0, DATA, frames.END_STREAM, stream.id))
         if end:
             self.on_local_end(stream)
 
