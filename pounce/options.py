@@ -160,9 +160,11 @@ def make_options() -> Iterator[Option]:
             yield Option(name, row, **said, group=group.name, field=field.name)
 
 
+OPTIONS = list(make_options())
+
 #: The headings of `--help`, in order.
-HEADINGS = list(dict.fromkeys(option.heading for option in make_options()))
-OPTIONS = sorted(make_options(), key=lambda option: HEADINGS.index(option.heading))
+HEADINGS = list(dict.fromkeys(option.heading for option in OPTIONS))
+OPTIONS.sort(key=lambda option: HEADINGS.index(option.heading))
 
 
 def _check_type(kind: Kind, value: Any, called: str) -> None:
