@@ -283,7 +283,7 @@ class HTTP1Protocol(HttpConnection):
             self.flow.resume_reading()
             self.start_keepalive()
 
-    # Told by the cycle, besides what is sent (`Http1Output`)
+    # Told by the cycle, besides what is sent (`Http1Writer`)
 
     def abandon(self, cycle: RequestResponseCycle) -> None:
         """See `HttpChannel.abandon`. What a child task of the app may still send is dropped."""
@@ -370,7 +370,7 @@ class HTTP1Protocol(HttpConnection):
             )
             self.close()
 
-    # Keep-alive, upgrade, shutdown
+    # Told by the server
 
     def shutdown(self) -> None:
         """Asked by the server: end the connection after the request in hand, or now."""

@@ -60,14 +60,14 @@ class Negotiator(HttpConnection):
             return
         self._become(_is_http2(first), first)
 
-    def timeout_keep_alive_handler(self) -> None:
-        """It has said nothing for `timeout_keep_alive` seconds."""
-        self.shutdown()
-
-    def shutdown(self) -> None:
-        """Asked by the server: there is nothing to finish."""
+    def close(self) -> None:
+        """There is nothing to finish."""
         if not self.transport.is_closing():
             self.transport.close()
+
+    def shutdown(self) -> None:
+        """Asked by the server."""
+        self.close()
 
     def shutdown_when_idle(self) -> None:
         """Asked by a worker that is replaced: the first request may be on its way, and ends the connection."""

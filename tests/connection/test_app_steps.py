@@ -41,6 +41,18 @@ async def act(plan: Plan, receive: Any, send: Any) -> None:
         broken.append(exc)
 
 
+def follows(plan: Plan) -> Any:
+    """An app that does what the plan says for `/plan`, and answers everything else."""
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        if scope["path"] == "/plan":
+            await act(plan, receive, send)
+        else:
+            await answer(send, b"next")
+
+    return app
+
+
 HTTP_PLANS = plans(starts("http.response.start"), bodies("http.response.body"), st.just({"type": "websocket.accept"}))
 REQUESTS = st.sampled_from([
     get("/plan"), get("/plan", method="HEAD"), post(b"hello", "/plan"), post(b"hello", "/plan", "Expect: 100-continue"),
@@ -63,14 +75,8 @@ NO_HEAD = Plan(
 def test_http1(parser: str, plan: Plan, request_bytes: bytes, pipelined: bool) -> None:
     """Over HTTP/1.1: a response that is well-formed, or broken off by the connection's end; then the next request's."""
 
-    async def app(scope: Any, receive: Any, send: Any) -> None:
-        if scope["path"] == "/plan":
-            await act(plan, receive, send)
-        else:
-            await answer(send, b"next")
-
     async def main() -> None:
-        async with Connection(parser, app) as connection:
+        async with Connection(parser, follows(plan)) as connection:
             await connection.feed(*([request_bytes + get("/next")] if pipelined else [request_bytes, get("/next")]))
             await connection.apps_done() if connection.closed else None
             heads = (0,) if request_bytes.startswith(b"HEAD") else ()
@@ -95,14 +101,8 @@ def test_http1(parser: str, plan: Plan, request_bytes: bytes, pipelined: bool) -
 def test_http2(http2_wire: str, plan: Plan, posts: bool) -> None:
     """Over HTTP/2: a response that is well-formed, or a reset of its stream; the connection is none the worse."""
 
-    async def app(scope: Any, receive: Any, send: Any) -> None:
-        if scope["path"] == "/plan":
-            await act(plan, receive, send)
-        else:
-            await answer(send, b"next")
-
     async def main() -> None:
-        async with http2_client.Connection(app) as connection:
+        async with http2_client.Connection(follows(plan)) as connection:
             connection.request([*http2_client.GET[:3], (":path", "/plan")], b"hello" if posts else None)
             second = await connection.get("/next")
             assert second.body == b"next"
