@@ -286,8 +286,14 @@ class RequestResponseCycle:
         kind = message["type"]
         handler = self._messages[self.state].get(kind)
         if handler is None:
+            await self._give_in_vain()  # an app that ignores this and goes on must not keep the loop
             raise self._unexpected(kind)
-        if handler(self, message):
+        try:
+            goes_on = handler(self, message)
+        except Exception:
+            await self._give_in_vain()
+            raise
+        if goes_on:
             turns = self._turns
             if turns is None:
                 turns = self._turns = HttpTurns()

@@ -235,3 +235,28 @@ async def test_a_half_closed_client_gets_all_answers_of_apps_that_ask(parser: st
         await connection.apps_done()
         await settle()
         assert [response.body for response in connection.responses()] == [b"/a", b"/b", b"/c", b"/d"]
+
+
+async def test_an_app_that_ignores_every_error_leaves_the_loop_to_others() -> None:
+    """What it sends out of order, or beyond its Content-Length, fails in a turn of its own, later from time to time."""
+    failures = 0
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        nonlocal failures
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"1")]})
+        if scope["path"] == "/order":
+            await send({"type": "http.response.body", "body": b"k"})
+        while failures < 100_000:
+            try:
+                await send({"type": "http.response.body", "body": b"too much", "more_body": True})
+            except RuntimeError:
+                failures += 1
+
+    for path in ("/order", "/length"):
+        failures = 0
+        async with Connection("httptools", app) as connection:
+            await connection.feed(get(path))
+            await asyncio.sleep(0.05)
+            assert 0 < failures < 100
+            failures = 100_000
+            await asyncio.sleep(0.15)
