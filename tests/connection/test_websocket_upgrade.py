@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextvars
 from typing import Any
 
 import pytest
@@ -152,3 +154,81 @@ async def test_a_request_before_the_upgrade_leaves_nothing_to_do(parser: str, ws
         assert isinstance(connection.transport.protocol, WebSocketProtocol)
         assert http.timeout_keep_alive_task is None
     assert kinds == ["http", "websocket"]
+
+
+NAME: contextvars.ContextVar[str] = contextvars.ContextVar("NAME", default="")
+
+
+class Both:
+    """Answers a request when it is let, without reading it; a WebSocket is accepted, and counted."""
+
+    def __init__(self) -> None:
+        self.open = asyncio.Event()
+        self.accepted = 0
+        self.names: list[str] = []
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "websocket":
+            self.names.append(NAME.get())
+            await receive()
+            await send({"type": "websocket.accept"})
+            self.accepted += 1
+            await receive()
+            return
+        NAME.set("of the request")
+        await self.open.wait()
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
+        await send({"type": "http.response.body", "body": b"ok"})
+
+
+GET = b"GET / HTTP/1.1\r\nHost: example.org\r\n\r\n"
+
+
+async def test_behind_a_request_that_was_answered_early(parser: str, ws: Any) -> None:
+    """The rest of its body and the upgrade come in one segment: there is one WebSocket, and its app runs once."""
+    app = Both()
+    app.open.set()
+    async with Connection(parser, app, **ws) as connection:
+        connection.transport.feed(b"POST / HTTP/1.1\r\nHost: example.org\r\nContent-Length: 5\r\n\r\nab")
+        await settle()
+        assert connection.take().endswith(b"ok")
+        connection.transport.feed(b"cde" + handshake())
+        await settle()
+        assert connection.take().count(b" 101 ") == app.accepted == 1
+        assert connection.state.connections == {connection.transport.protocol}
+
+
+async def test_its_app_has_the_context_of_the_server(parser: str, ws: Any) -> None:
+    """And not that of the request before it, whose last message lets it begin."""
+    app = Both()
+    async with Connection(parser, app, **ws) as connection:
+        connection.transport.feed(GET + handshake())
+        await settle()
+        app.open.set()
+        await settle()
+        assert (app.accepted, app.names) == (1, [""])
+
+
+async def test_a_client_that_has_closed_its_side_before(parser: str, ws: Any) -> None:
+    """It gets the answer that it waits for; a WebSocket that can say nothing is not begun."""
+    app = Both()
+    async with Connection(parser, app, **ws) as connection:
+        connection.transport.feed(GET + handshake())
+        await settle()
+        assert connection.protocol.eof_received()
+        app.open.set()
+        await settle()
+        sent = connection.take()
+        assert sent.endswith(b"ok")
+        assert b" 101 " not in sent
+        assert connection.transport.closed
+        assert app.accepted == 0
+
+
+async def test_connection_in_several_fields(parser: str, ws: Any) -> None:
+    """They are one list (RFC 9110 section 5.3)."""
+    app = Both()
+    async with Connection(parser, app, **ws) as connection:
+        connection.transport.feed(handshake(b"Connection: keep-alive"))
+        await settle()
+        assert app.accepted == 1
