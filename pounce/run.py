@@ -12,7 +12,7 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import FrameType
 from typing import IO, TYPE_CHECKING, Any
 
@@ -24,7 +24,7 @@ from pounce.config.config import Config
 from pounce.errors import STARTUP_FAILURE
 from pounce.importer import on_demand
 from pounce.logs import LOGGING_CONFIG
-from pounce.settings import Http2, WorkerClass, file as settings_file
+from pounce.settings import Asgi, Compression, Http2, ServerTiming, Static, WorkerClass, file as settings_file
 from pounce.settings.worker_class import WorkerClassType
 from pounce.supervisors.deferred_server import DeferredServer
 from pounce.watchdog import watchdog
@@ -95,6 +95,10 @@ def run(
     h11_max_incomplete_event_size: int | None = None,
     reset_contextvars: bool = False,
     worker_class: WorkerClassType | WorkerClass | Mapping[str, Any] | None = None,
+    asgi: Asgi | Mapping[str, Any] | None = None,
+    compression: str | Sequence[str] | Compression | Mapping[str, Any] = "off",
+    server_timing: bool | ServerTiming | Mapping[str, Any] = False,
+    static: Sequence[str] | Static | Mapping[str, Any] = (),
 ) -> None:
     """Serve `app` until a signal ends it. The parameters are those of `Config`; `app_dir` goes first on `sys.path`.
 

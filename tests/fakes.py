@@ -19,6 +19,7 @@ from pounce.connection.http1_h11 import H11Protocol
 from pounce.connection.http1_httptools import HttpToolsProtocol
 from pounce.connection.http1_zttp import ZttpProtocol
 from pounce.connection.state import ServerState
+from pounce.settings import Settings
 from pounce.wire.http1 import Headers
 
 PROTOCOLS: dict[str, type[HTTP1Protocol]] = {
@@ -282,6 +283,7 @@ def plain_config(app: Any, **settings: Any) -> Any:
         timeout_keep_alive=5,
         h11_max_incomplete_event_size=None,
         reset_contextvars=False,
+        settings=Settings.of({}),
     )
     vars(config).update(settings)
     return config

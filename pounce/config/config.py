@@ -14,7 +14,7 @@ import logging
 import os
 import socket
 import sys
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Self
 
@@ -29,7 +29,7 @@ from pounce.contracts import PARAMETERS, ConfigView
 from pounce.errors import ImportFromStringError, StartupFailed
 from pounce.importer import import_from_string
 from pounce.logs import LOGGING_CONFIG
-from pounce.settings import Http2, Settings, WorkerClass
+from pounce.settings import Asgi, Compression, Http2, ServerTiming, Settings, Static, WorkerClass
 from pounce.settings.worker_class import KIND, WorkerClassType
 
 if TYPE_CHECKING:
@@ -104,6 +104,10 @@ class Config(ConfigView):
         h11_max_incomplete_event_size: int | None = None,
         reset_contextvars: bool = False,
         worker_class: WorkerClassType | WorkerClass | Mapping[str, Any] | None = None,
+        asgi: Asgi | Mapping[str, Any] | None = None,
+        compression: str | Sequence[str] | Compression | Mapping[str, Any] = "off",
+        server_timing: bool | ServerTiming | Mapping[str, Any] = False,
+        static: Sequence[str] | Static | Mapping[str, Any] = (),
     ) -> None:
         given = {name: value for name, value in locals().items() if name != "self"}
         # Asked first: a package imported below may switch the GIL on in this process, which says nothing about the
@@ -263,7 +267,7 @@ class Config(ConfigView):
     def _warn_of_what_is_ignored(self) -> None:
         if self.reload and self.workers > 1:
             logger.warning('"workers" flag is ignored when reloading is enabled.')
-        vain = [] if self.http2 else [(f"http2.{name}", "http2") for name in self.settings.http2.changed()]
+        vain = self.settings.vain()
         for name, (_, kind, _, needed) in PARAMETERS.items():
             if needed and getattr(self, name) != kind.checked(DEFAULTS[name]):
                 vain += [] if (self.is_ssl if needed == "ssl_certfile" else getattr(self, needed)) else [(name, needed)]

@@ -54,12 +54,14 @@ class Connection(asyncio.Protocol):
         "client",
         "config",
         "connections",
+        "extensions",
         "flow",
         "logger",
         "loop",
         "root_path",
         "scheme",
         "server",
+        "spec_version",
         "tasks",
         "traces",
         "transport",
@@ -83,6 +85,9 @@ class Connection(asyncio.Protocol):
         self.traces = _error_logger.level <= TRACE_LOG_LEVEL
         self.root_path = config.root_path
         self.asgi_version = config.asgi_version
+        self.spec_version: str = config.settings.asgi.spec
+        #: What the scope advertises beyond the usual extensions, by name.
+        self.extensions: dict[str, dict[str, Any]] = {}
         self.app_state = app_state
         self.connections = server_state.connections
         self.tasks = server_state.tasks
@@ -128,6 +133,7 @@ class HttpConnection(Connection):
         "access_logger",
         "context",
         "eager",
+        "features",
         "holds_heads",
         "idle_since",
         "limit_concurrency",
@@ -164,6 +170,9 @@ class HttpConnection(Connection):
         self.retiring = False
         self.server_state = server_state
         self.observers = server_state.observers
+        self.features = server_state.features
+        for name in config.settings.asgi.extensions:
+            self.extensions[f"http.response.{name}"] = {}
         self.sweeps_idle = server_state.sweeps_idle and config.timeout_keep_alive >= 1
 
         traits = server_state.loop_traits(self.loop)

@@ -202,6 +202,9 @@ class HTTP1Protocol(HttpConnection):
             has_body,
             self.observers,
         )
+        if self.features:
+            for feature in self.features:
+                feature(cycle)
         if self._input is _HALF_CLOSED and not has_body:
             cycle.on_client_done()
         self.pipeline.append(cycle)

@@ -17,7 +17,6 @@ from pounce.connection.http2_stream import HttpStream
 from pounce.connection.http2_websocket import WebSocketStream, websocket_wire
 from pounce.connection.state import ServerState
 from pounce.contracts import ConfigView
-from pounce.exchange.extensions import EARLY_HINT, TRAILERS
 from pounce.exchange.http_cycle import RequestResponseCycle
 from pounce.exchange.scope import http_scope
 from pounce.exchange.server_responses import bad_request, header_fields_too_large, service_unavailable
@@ -161,7 +160,6 @@ class HTTP2Protocol(HttpConnection):
             self._on_extended_connect(stream, head)
             return
         scope = http_scope(self, head.method, head.path, head.query, "2", head.headers.copy())
-        scope["extensions"] = {EARLY_HINT: {}, TRAILERS: {}}
         app = self.app
         if app is self.proxy:
             if self.trusts_peer and not FORWARDED_FIELDS.isdisjoint(dict(head.headers)):
@@ -189,6 +187,8 @@ class HTTP2Protocol(HttpConnection):
             stream.remote_open,
             self.observers,
         )
+        for feature in self.features:
+            feature(cycle)
         self._fresh.append((stream, cycle))
 
     def _on_extended_connect(self, stream: HttpStream, head: RequestHead) -> None:

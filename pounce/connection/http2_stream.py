@@ -14,8 +14,9 @@ from typing import Any, Protocol
 from pounce.connection.flow import HIGH_WATER_LIMIT
 from pounce.connection.state import ServerState
 from pounce.errors import MisusedByApp
-from pounce.exchange.extensions import EARLY_HINT, TRAILERS, with_extensions
+from pounce.exchange.extensions import with_extensions
 from pounce.exchange.http_cycle import RequestResponseCycle, ResponseState
+from pounce.exchange.scope import EARLY_HINT, TRAILERS
 from pounce.wire.http2 import Http2Wire
 from pounce.wire.http2_frames import INTERNAL_ERROR
 from pounce.wire.http2_headers import checked_trailers

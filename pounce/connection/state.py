@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from pounce.connection.flow import can_write_vectors
 from pounce.connection.tasks import TaskStarter, can_start_eagerly, start_task_on
+from pounce.exchange.features import Feature
 from pounce.exchange.record import Observer
 from pounce.wire.http1_writer import HeaderCache
 
@@ -42,6 +43,8 @@ class ServerState:
         self.stopping = False
         #: Told what each exchange came to.
         self.observers: list[Observer] = []
+        #: What changes exchanges before their apps run, in this order.
+        self.features: list[Feature] = []
         #: Response fields that this worker's apps have sent before, made ready for the wire.
         self.header_cache = HeaderCache()
         #: The states of all workers of this process, this one included: limits count the whole process.

@@ -6,10 +6,11 @@ and its writer has their methods; the scope advertises what it names.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Awaitable, Iterable, Mapping
 from typing import Any, Protocol
 
 from pounce.exchange.http_cycle import MESSAGES, Handler, HttpWriter, Messages, RequestResponseCycle, ResponseState
+from pounce.exchange.scope import EARLY_HINT, TRAILERS
 
 
 class ExtendedWriter(HttpWriter, Protocol):
@@ -23,6 +24,13 @@ class ExtendedWriter(HttpWriter, Protocol):
 
     def send_trailers(self, fields: list[tuple[bytes, bytes]]) -> None:
         """End the response with checked trailers; without, where the client does not want any."""
+
+    def send_file(self, file: int, offset: int, count: int, more_body: bool) -> Awaitable[None]:
+        """Send `count` bytes of a file from `offset` on, as a part of the body; done when they have left.
+
+        `file` is a descriptor that stays open meanwhile and whose position is not looked at. Raises MisusedByApp for
+        more bytes than were declared, at once; where the file has become shorter, the connection (or stream) ends.
+        """
 
 
 def _on_early_hint(cycle: RequestResponseCycle, message: Any) -> bool:
@@ -41,7 +49,7 @@ def _on_body(cycle: RequestResponseCycle, message: Any) -> bool:
 def _on_trailers(cycle: RequestResponseCycle, message: Any) -> bool:
     writer: ExtendedWriter = cycle.writer  # type: ignore[assignment]
     cycle.trailers += writer.check_trailers(message.get("headers", ()))
-    more: bool = message.get("more_trailers", False)
+    more = bool(message.get("more_trailers", False))
     if not more:
         writer.send_trailers(cycle.trailers)
         cycle.state = ResponseState.ALL
@@ -49,8 +57,6 @@ def _on_trailers(cycle: RequestResponseCycle, message: Any) -> bool:
         cycle.channel.on_response_complete(cycle)
     return more
 
-
-EARLY_HINT, TRAILERS = "http.response.early_hint", "http.response.trailers"
 
 EXTENSIONS: Mapping[str, Mapping[ResponseState, Mapping[str, Handler]]] = {
     EARLY_HINT: {ResponseState.NOTHING: {EARLY_HINT: _on_early_hint}},

@@ -11,7 +11,7 @@ import asyncio
 import enum
 import logging
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from time import monotonic
 from typing import Any, Protocol
 
@@ -43,8 +43,9 @@ class ResponseState(enum.IntEnum):
 
 _NOTHING, _HEAD, _HEAD_OF_TRAILERS, _BODY, _ALL, _REFUSED = ResponseState
 
-#: Takes a message. Returns whether the app may send such messages on and on, and so has to give others their turn.
-Handler = Callable[["RequestResponseCycle", Any], bool]
+#: Takes a message. Returns whether the app may send such messages on and on, and so has to give others their turn; or
+#: what `send()` has to await, where a message takes longer than this turn of the loop.
+Handler = Callable[["RequestResponseCycle", Any], bool | Awaitable[None]]
 
 #: By state: message type to handler, what is expected first. An extension is rows of this.
 Messages = Sequence[Mapping[str, Handler]]
@@ -110,7 +111,6 @@ class RequestResponseCycle:
         "_disconnect_told",
         "_flow",
         "_has_message",
-        "_messages",
         "_request_read",
         "_turns",
         "_wakeup",
@@ -123,6 +123,7 @@ class RequestResponseCycle:
         "is_head",
         "keep_alive",
         "logger",
+        "messages",
         "more_body",
         "record",
         "scope",
@@ -153,7 +154,8 @@ class RequestResponseCycle:
         self.channel = channel
         self.writer = writer
         self._flow = flow
-        self._messages = channel.messages
+        #: What it takes: a feature may put another table here, before the app runs.
+        self.messages = channel.messages
         self.app = app
         self.scope = scope
         self.logger = logger
@@ -284,12 +286,14 @@ class RequestResponseCycle:
             await self._give_in_vain()
             return
         kind = message["type"]
-        handler = self._messages[self.state].get(kind)
+        handler = self.messages[self.state].get(kind)
         if handler is None:
             await self._give_in_vain()  # an app that ignores this and goes on must not keep the loop
             raise self._unexpected(kind)
         try:
             goes_on = handler(self, message)
+            if goes_on is not True and goes_on is not False:
+                await goes_on
         except Exception:
             await self._give_in_vain()
             raise
@@ -305,7 +309,7 @@ class RequestResponseCycle:
             self._wakeup.set()  # another task of the app waits in `receive()`
 
     def _unexpected(self, kind: str) -> RuntimeError:
-        for expected in self._messages[self.state]:
+        for expected in self.messages[self.state]:
             return RuntimeError(f"Expected ASGI message '{expected}', but got '{kind}'.")
         after = "head was refused" if self.state is _REFUSED else "response already completed"
         return RuntimeError(f"Unexpected ASGI message '{kind}' sent, after {after}.")
@@ -321,7 +325,7 @@ class RequestResponseCycle:
             # RFC 9110 section 10.1.1: whether the client still sends the body that it asked about is anybody's guess.
             self.keep_alive = False
         self.writer.send_head(status, message.get("headers", ()), self.is_head, self.keep_alive)
-        self.state = _HEAD_OF_TRAILERS if message.get("trailers") and self._messages[_HEAD_OF_TRAILERS] else _HEAD
+        self.state = _HEAD_OF_TRAILERS if message.get("trailers") and self.messages[_HEAD_OF_TRAILERS] else _HEAD
         self.waiting_for_100_continue = False
         if self.record is not None:
             self.record.start(status)
@@ -332,7 +336,7 @@ class RequestResponseCycle:
     def on_response_body(self, message: Any) -> bool:
         """`http.response.body`."""
         body = message.get("body", b"")
-        more_body: bool = message.get("more_body", False)
+        more_body = bool(message.get("more_body", False))
         self.writer.send_body(body, more_body)
         if self.record is not None:
             self.record.bytes_out += len(body or b"")

@@ -8,6 +8,8 @@ from __future__ import annotations
 from typing import Any, Protocol
 from urllib.parse import unquote
 
+EARLY_HINT, TRAILERS = "http.response.early_hint", "http.response.trailers"
+
 
 class Connection(Protocol):
     """What all requests of a connection have in common."""
@@ -20,6 +22,9 @@ class Connection(Protocol):
     client: tuple[str, int] | None
     root_path: str
     app_state: dict[str, Any]
+    spec_version: str
+    #: Extensions beyond those that every client of HTTP/1.1 and later gets, by name.
+    extensions: dict[str, dict[str, Any]]
 
 
 def http_scope(
@@ -41,9 +46,12 @@ def http_scope(
     if root_path:
         path = root_path + path
         raw_path = root_path.encode("ascii") + raw_path
+    extensions: dict[str, Any] = {EARLY_HINT: {}, TRAILERS: {}} if http_version == "2" else {}
+    if connection.extensions:
+        extensions |= {name: content.copy() for name, content in connection.extensions.items()}
     return {
         "type": "http",
-        "asgi": {"version": connection.asgi_version, "spec_version": "2.3"},
+        "asgi": {"version": connection.asgi_version, "spec_version": connection.spec_version},
         "http_version": http_version,
         "server": connection.server,
         "client": connection.client,
@@ -55,4 +63,5 @@ def http_scope(
         "query_string": query_string,
         "headers": headers,
         "state": connection.app_state.copy(),
+        "extensions": extensions,
     }

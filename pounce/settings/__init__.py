@@ -9,14 +9,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from pounce.settings.asgi import Asgi
+from pounce.settings.compression import Compression
 from pounce.settings.group import Group
 from pounce.settings.http2 import Http2
+from pounce.settings.server_timing import ServerTiming
+from pounce.settings.static import Static
 from pounce.settings.worker_class import WorkerClass
 
-__all__ = ["GROUPS", "Group", "Http2", "Settings", "WorkerClass"]
+__all__ = ["GROUPS", "Asgi", "Compression", "Group", "Http2", "ServerTiming", "Settings", "Static", "WorkerClass"]
 
 #: By the parameter of `Config` and `run`.
-GROUPS: dict[str, type[Group]] = {group.name: group for group in (WorkerClass, Http2)}
+GROUPS: dict[str, type[Group]] = {
+    group.name: group for group in (WorkerClass, Http2, Asgi, Compression, ServerTiming, Static)
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,11 +31,20 @@ class Settings:
 
     http2: Http2
     worker_class: WorkerClass
+    asgi: Asgi
+    compression: Compression
+    server_timing: ServerTiming
+    static: Static
 
     @classmethod
     def of(cls, given: Mapping[str, Any]) -> Settings:
-        """The groups from the parameters of `Config`."""
-        return cls(**{name: group.of(given[name]) for name, group in GROUPS.items()})  # type: ignore[arg-type]
+        """The groups from the parameters of `Config`; those that are not given have their defaults."""
+        return cls(**{name: group.of(given[name]) if name in given else group() for name, group in GROUPS.items()})  # type: ignore[arg-type]
+
+    def vain(self) -> list[tuple[str, str]]:
+        """The settings that have no effect, each with the one that it needs."""
+        off = [group for group in (getattr(self, name) for name in GROUPS) if group.is_off()]
+        return [(f"{group.name}.{name}", group.name) for group in off for name in group.changed()]
 
     def copy(self) -> Settings:
         """Groups of its own for a worker thread, so that their reference counts are local to it."""

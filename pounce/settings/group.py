@@ -65,6 +65,10 @@ class Group:
             value = one.metadata["kind"].checked(getattr(self, one.name), called)
             object.__setattr__(self, one.name, value)
 
+    def is_off(self) -> bool:
+        """Whether the other fields have no effect, since the leading one says no or nothing. None says neither."""
+        return self.lead is not None and getattr(self, self.lead) in (False, ())
+
     def changed(self) -> list[str]:
         """The fields that do not have their defaults, but for the leading one."""
         plain = type(self)()

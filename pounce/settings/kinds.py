@@ -144,6 +144,30 @@ class Text(Kind):
         self.is_path = is_path
 
 
+class Names(Kind):
+    """A list of names, as such or in one string with commas; each once. `off` and `auto` stand alone: none, all."""
+
+    def __init__(self, choices: Collection[str], *, off: str = "", auto: str = "") -> None:
+        self.choices = choices
+        self.off = off
+        self.auto = auto
+        alone = [word for word in (auto, off) if word]
+        self.metavar = f"[{'|'.join((*alone, 'LIST'))}]" if alone else "LIST"
+        self.words = ", ".join((*alone, f"a list of {', '.join(choices)}"))
+
+    def read(self, value: Any) -> Any:
+        """See `Kind`: a tuple."""
+        names = value.split(",") if isinstance(value, str) else list(value or ())
+        names = [name.strip().lower() for name in names if name.strip()]
+        if self.off and names == [self.off]:
+            return ()
+        if self.auto and names == [self.auto]:
+            return (self.auto,)
+        if not set(names) <= set(self.choices):
+            raise ValueError(value)
+        return tuple(dict.fromkeys(names))
+
+
 class Named(Text):
     """One of the names of a table, or an import string, or an object."""
 

@@ -20,6 +20,7 @@ from pounce.connection.base import Phase
 from pounce.connection.state import ServerState
 from pounce.connection.tasks import TaskStarter, can_start_eagerly, start_task_on
 from pounce.contracts import ConfigView, Lifespan
+from pounce.exchange.features import features_of
 from pounce.names import LOGGER_ERROR
 
 #: Seconds between two ticks: heartbeat, exit flags, idle connections.
@@ -43,6 +44,7 @@ class Worker:
         self.config = config
         self.name = name
         self.state = ServerState() if state is None else state
+        self.state.features[:] = features_of(config.settings, logger)
         self.lifespan: Lifespan = config.lifespan_class(config)
         self.heartbeat = time.monotonic()
         #: Every connection is to end with the response it is at.

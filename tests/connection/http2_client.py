@@ -15,7 +15,7 @@ import h2.settings
 from pounce.connection.http2 import HTTP2Protocol
 from pounce.connection.state import ServerState
 from pounce.connection.websocket_wsproto import WSProtocol
-from pounce.settings import Http2
+from pounce.settings import Settings
 from tests.fakes import FakeTransport
 
 GET = [(":method", "GET"), (":scheme", "http"), (":authority", "a.example"), (":path", "/")]
@@ -59,7 +59,7 @@ class Connection:
             "ws_ping_interval": None,
             "ws_ping_timeout": None,
             "ws_per_message_deflate": True,
-            "settings": SimpleNamespace(http2=Http2(**{"wire": WIRE} | (limits or {}))),
+            "settings": Settings.of({"http2": {"wire": WIRE} | (limits or {})}),
         }
         transport_limit = settings.pop("transport_limit", 65536)
         config: Any = SimpleNamespace(**(values | settings))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,7 +10,7 @@ import pytest
 from pounce.connection.http2 import HTTP2Protocol
 from pounce.connection.http2_auto import negotiator
 from pounce.connection.state import ServerState
-from pounce.settings import Http2
+from pounce.settings import Settings
 from pounce.wire.http2_frames import PREFACE
 from tests.fakes import PROTOCOLS, FakeTransport, echo, get, plain_config, settle
 from tests.wire.http2_peer import split
@@ -26,7 +25,7 @@ def anyio_backend() -> str:
 
 def connect(parser: str, wire: str = "native") -> tuple[Any, FakeTransport]:
     """A connection that has said nothing yet."""
-    config = plain_config(echo, settings=SimpleNamespace(http2=Http2(wire=wire)))
+    config = plain_config(echo, settings=Settings.of({"http2": {"wire": wire}}))
     protocol = negotiator(PROTOCOLS[parser])(config, ServerState(), {}, asyncio.get_running_loop())
     transport = FakeTransport(tells_end=False)
     transport.protocol = protocol

@@ -8,6 +8,7 @@ from typing import Any
 
 from pounce.connection.state import ServerState
 from pounce.connection.websocket import WebSocketProtocol
+from pounce.settings import Settings
 from tests.fakes import FakeTransport
 from tests.wire.ws_frames import handshake, parsed, server_frames
 
@@ -34,6 +35,7 @@ class Connection:
             ws_ping_interval=None,
             ws_ping_timeout=None,
             reset_contextvars=False,
+            settings=Settings.of({}),
         )
         vars(config).update(settings)
         self.state = ServerState()

@@ -21,6 +21,8 @@ def make_scope(raw_path: bytes = b"/", query: bytes = b"", root_path: str = "") 
         client=("127.0.0.2", 2),
         root_path=root_path,
         app_state={},
+        spec_version="2.3",
+        extensions={},
     )
     return http_scope(connection, "GET", raw_path, query, "1.1", [])
 
@@ -41,6 +43,7 @@ def test_scope_has_the_keys_of_the_specification() -> None:
         "query_string": b"c=%20",
         "headers": [],
         "state": {},
+        "extensions": {},
     }
 
 

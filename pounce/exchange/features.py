@@ -1,0 +1,23 @@
+"""What changes an exchange before its app runs: who puts another writer, table of messages or app there.
+
+A feature that is not asked for is not imported, and costs a request nothing.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+from pounce.exchange.http_cycle import RequestResponseCycle
+from pounce.settings import Settings
+
+#: Told each exchange before its app is run, on the worker's loop.
+Feature = Callable[[RequestResponseCycle], None]
+
+
+def features_of(settings: Settings, logger: logging.Logger) -> list[Feature]:
+    """Those that the settings ask for, in the order in which they are told: who comes later is nearer to the app."""
+    features: list[Feature] = []
+    if settings.static.dirs or settings.compression.codings or settings.server_timing.enabled:
+        logger.debug("features")
+    return features
