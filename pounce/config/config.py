@@ -118,7 +118,7 @@ class Config(ConfigView):
         self.settings = Settings.of(given)
         for name, value in given.items():
             setattr(self, name, PARAMETERS[name].kind.checked(value, name) if name in PARAMETERS else value)
-        self.http2 = self.settings.http2.enabled
+        vars(self).update(self.settings.leading())
         self.headers = self.headers or []
         for header in self.headers:
             check_header(*header)

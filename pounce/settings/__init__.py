@@ -41,6 +41,10 @@ class Settings:
         """The groups from the parameters of `Config`; those that are not given have their defaults."""
         return cls(**{name: group.of(given[name]) if name in given else group() for name, group in GROUPS.items()})  # type: ignore[arg-type]
 
+    def leading(self) -> dict[str, Any]:
+        """The plain values of the groups that can be given as one, by parameter."""
+        return {name: getattr(getattr(self, name), group.lead) for name, group in GROUPS.items() if group.lead}
+
     def vain(self) -> list[tuple[str, str]]:
         """The settings that have no effect, each with the one that it needs."""
         off = [group for group in (getattr(self, name) for name in GROUPS) if group.is_off()]
