@@ -154,6 +154,8 @@ class Config(ConfigView):
             registry.require_http2(self.settings.http2.wire)
         for flag, name in (("--http", self.http), ("--ws", self.ws), ("--loop", self.loop)):
             registry.require_package(flag, name)
+        if self.settings.compression.codings:
+            import_from_string("pounce.exchange.content_codings:require")(self.settings.compression.codings)
         if self.is_ssl and self.ssl_context_factory is None:
             # Here, since a parent without TLS needs no OpenSSL.
             from pounce.config import tls

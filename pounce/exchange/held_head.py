@@ -7,6 +7,7 @@ held for longer than the head of a plain response is: until the body begins, or 
 from __future__ import annotations
 
 import asyncio
+import weakref
 from collections.abc import Awaitable, Iterable
 from typing import Any
 
@@ -18,11 +19,17 @@ class HeldHead:
     """An `ExtendedWriter` before that of the exchange. Subclasses change the head in `on_head`, and what follows."""
 
     def __init__(self, cycle: RequestResponseCycle) -> None:
-        self.cycle = cycle
+        self._cycle = weakref.ref(cycle)  # whose writer this is: no cycle of references
         self.next: Any = cycle.writer
-        self._head: tuple[int, Headers, bool, bool] | None = None
+        #: What waits for the body: status, fields, whether it answers HEAD, whether the connection goes on.
+        self.head: tuple[int, Headers, bool, bool] | None = None
         self._flush_soon: asyncio.Handle | None = None
         cycle.writer = self
+
+    @property
+    def cycle(self) -> RequestResponseCycle | None:
+        """The exchange, as long as anybody has it."""
+        return self._cycle()
 
     def on_head(self, status: int, headers: Headers, is_head: bool, body: Any, is_whole: bool) -> Headers:
         """The fields to send. `body` is the first part of the body (all of it, if `is_whole`), None: not known yet."""
@@ -32,20 +39,21 @@ class HeldHead:
         """See `HttpWriter.send_head`."""
         fields = list(headers)
         checked_head(status, fields, takes_text=True)  # what is wrong with it the app hears now
-        self._head = (status, fields, is_head, keep_alive)
+        self.head = (status, fields, is_head, keep_alive)
         self._flush_soon = asyncio.get_running_loop().call_soon(self.flush)
 
     def flush(self) -> None:
         """Pass the head on without a body, where it waits for one."""
-        if not self.cycle.disconnected:
+        cycle = self._cycle()
+        if cycle is not None and not cycle.disconnected:
             self.pass_head(None, False)
 
     def pass_head(self, body: Any, is_whole: bool) -> None:
         """Pass the head on, if that is still to be done."""
-        if self._head is None:
+        if self.head is None:
             return
-        status, headers, is_head, keep_alive = self._head
-        self._head = None
+        status, headers, is_head, keep_alive = self.head
+        self.head = None
         if self._flush_soon is not None:
             self._flush_soon.cancel()
             self._flush_soon = None

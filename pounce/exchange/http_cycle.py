@@ -109,7 +109,6 @@ class RequestResponseCycle:
     __slots__ = (
         "__weakref__",  # of the bound methods that an app is given
         "_disconnect_told",
-        "_flow",
         "_has_message",
         "_request_read",
         "_turns",
@@ -120,6 +119,7 @@ class RequestResponseCycle:
         "channel",
         "client_done",
         "disconnected",
+        "flow",
         "is_head",
         "keep_alive",
         "logger",
@@ -153,7 +153,7 @@ class RequestResponseCycle:
         """
         self.channel = channel
         self.writer = writer
-        self._flow = flow
+        self.flow = flow
         #: What it takes: a feature may put another table here, before the app runs.
         self.messages = channel.messages
         self.app = app
@@ -280,8 +280,8 @@ class RequestResponseCycle:
 
     async def send(self, message: ASGISendEvent) -> None:
         """ASGI `send`. Messages after a disconnect are dropped (spec_version 2.3). Raises RuntimeError on misuse."""
-        if self._flow.write_paused and not self.disconnected:
-            await self._flow.drain()
+        if self.flow.write_paused and not self.disconnected:
+            await self.flow.drain()
         if self.disconnected:
             await self._give_in_vain()
             return
@@ -365,8 +365,8 @@ class RequestResponseCycle:
             if self.more_body or self.body:  # RFC 9110 section 10.1.1: not without a body
                 self.writer.send_continue()
         if not self.disconnected and self.state is not _ALL:
-            if self._flow.read_paused:
-                self._flow.resume_reading()
+            if self.flow.read_paused:
+                self.flow.resume_reading()
             if not self._has_message and not self.client_done:
                 wakeup = self._wakeup
                 if wakeup is None:

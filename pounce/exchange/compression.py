@@ -1,0 +1,351 @@
+"""Compression of responses, between an exchange and its writer, on any version of HTTP.
+
+`Compressor` is the feature of one worker, `CompressingWriter` stands before one exchange's writer. What is compressed
+is decided by the head, how it is framed when the first part of the body comes: a whole body gets its new length, a
+stream is flushed with every part, so that each arrives at once. Which fields change, `coded_fields` says.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+from collections.abc import Awaitable, Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from pounce.errors import MisusedByApp
+from pounce.exchange.coded_fields import coded_fields, members, varied
+from pounce.exchange.content_codings import Choice, Coder, Codings, Use, sibling_of
+from pounce.exchange.held_head import HeldHead
+from pounce.exchange.http_cycle import Handler, Messages, RequestResponseCycle, ResponseState
+from pounce.settings import Compression
+from pounce.wire.response_fields import Headers, ResponseBody, as_bytes, body_bytes, declared_length
+
+#: The name under which a scope has the app's say, a dictionary: `{"enabled": False}` switches compression off.
+EXTENSION = "pounce.compression"
+
+#: Responses that are not a whole representation (RFC 9110 sections 15.3.7 and 15.4.5), or have no body.
+_NEVER = frozenset((204, 206, 304))
+
+#: Fields of a body that is coded already (RFC 9110 section 8.4), or a part of one (section 14.4).
+_KEPT = frozenset((b"content-encoding", b"content-range"))
+
+_EVENTS = "text/event-stream"
+
+#: Bytes of a body part from which on compressing takes longer than handing it to a thread and back.
+_OFF_LOOP = {"zstd": 512 * 1024, "br": 64 * 1024, "gzip": 64 * 1024}
+
+_LEAST_OFF_LOOP = min(_OFF_LOOP.values())
+
+#: Bytes of a file that are compressed at a time.
+_FILE_PART = 256 * 1024
+
+#: Media types that are remembered, per worker.
+_MAX_KNOWN = 256
+
+_TOO_SHORT = "Response content shorter than Content-Length"
+_TOO_LONG = "Response content longer than Content-Length"
+
+
+class Compressor:
+    """The compression of one worker: its settings, its codings, and a table of messages that goes by size."""
+
+    def __init__(self, settings: Compression) -> None:
+        """Raises an explained `ModuleNotFoundError` for a coding that is named and not installed."""
+        self.codings = Codings(settings.codings, settings.levels())
+        self.min_size = settings.min_size
+        types = [re.escape(one).replace(r"\*", "[^/]*") for one in settings.types.split(",") if one]
+        self._is_listed = re.compile("|".join(types) or "(?!)").fullmatch
+        self._media_types: dict[bytes, str] = {}
+        self._tables: dict[int, tuple[Messages, Messages]] = {}
+        self._threads: ThreadPoolExecutor | None = None
+
+    def __call__(self, cycle: RequestResponseCycle) -> None:
+        """Stand before the writer of an exchange."""
+        switch: dict[str, Any] = {}
+        cycle.scope["extensions"][EXTENSION] = switch
+        CompressingWriter(cycle, self, switch)
+        messages = cycle.messages
+        known = self._tables.get(id(messages))
+        if known is None:
+            known = self._tables[id(messages)] = (messages, _by_size(messages))  # kept, so that no other has its id
+        cycle.messages = known[1]
+
+    def media_type(self, content_type: bytes) -> str:
+        """The media type of a Content-Type field, or nothing where it is not to be compressed."""
+        known = self._media_types.get(content_type)
+        if known is None:
+            known = content_type.partition(b";")[0].strip(b" \t").decode("latin-1").lower()
+            if not self._is_listed(known):
+                known = ""
+            if len(self._media_types) >= _MAX_KNOWN:
+                self._media_types.clear()
+            self._media_types[content_type] = known
+        return known
+
+    def on_thread(self, work: Callable[..., Any], *arguments: Any) -> asyncio.Future[Any]:
+        """Have something done beside the loop; zlib, zstd and brotli let go of the GIL."""
+        if self._threads is None:
+            self._threads = ThreadPoolExecutor(2, "pounce-compression")
+        return asyncio.get_running_loop().run_in_executor(self._threads, work, *arguments)
+
+
+class CompressingWriter(HeldHead):
+    """Compresses one response, if it is one that may be and the client takes it."""
+
+    def __init__(self, cycle: RequestResponseCycle, compressor: Compressor, switch: dict[str, Any]) -> None:
+        super().__init__(cycle)
+        self._compressor = compressor
+        self._switch = switch
+        self._request_headers = cycle.scope["headers"]
+        #: What the client takes of a response that may be compressed; None: this one may not be.
+        self._choice: Choice | None = None
+        self._media_type = ""
+        self._length: int | None = None
+        self._is_head = False
+        #: Of the file that is sent in place of another one, and of one that is sent as it is.
+        self._file_coding = ""
+        self._file_size: int | None = None
+        #: What codes the body, once the head has left; None: it is sent as it is, or was there at once.
+        self._name = ""
+        self._coder: Coder | None = None
+        self._counter = ResponseBody()
+        #: The next part, coded.
+        self._ready: bytes | None = None
+        self._busy: asyncio.Future[Any] | None = None
+        self._is_broken = False
+
+    # The head
+
+    def send_head(self, status: int, headers: Iterable[tuple[bytes, bytes]], is_head: bool, keep_alive: bool) -> None:
+        """See `HttpWriter.send_head`."""
+        fields = list(headers)
+        super().send_head(status, fields, is_head, keep_alive)
+        self._is_head = is_head
+        if self._may_becoded_fields(status, fields):
+            accepted = [value for name, value in self._request_headers if name == b"accept-encoding"]
+            self._choice = self._compressor.codings.choice(accepted)
+
+    def _may_becoded_fields(self, status: int, headers: Headers) -> bool:
+        if status in _NEVER or not self._switch.get("enabled", True):
+            return False
+        media_type = ""
+        for given, value in headers:
+            name = as_bytes(given, True).lower()
+            if name == b"content-type":
+                media_type = self._compressor.media_type(as_bytes(value, True))
+            elif name == b"content-length":
+                self._length = declared_length(as_bytes(value, True), None)
+            elif name in _KEPT or (name == b"cache-control" and b"no-transform" in members(as_bytes(value, True))):
+                return False
+        self._media_type = media_type
+        return bool(media_type)
+
+    def _coding(self, size: int | None) -> str | None:
+        """What a body of this size is coded with; None: it is sent as it is."""
+        choice = self._choice
+        if choice is None or size == 0:
+            return None
+        if size is not None and size < self._compressor.min_size and not choice.refuses_identity:
+            return None
+        made = self._compressor.codings.names
+        for name in choice.codings:
+            if name in made:
+                return name
+        return None
+
+    def on_head(self, status: int, headers: Headers, is_head: bool, body: Any, is_whole: bool) -> Headers:
+        """See `HeldHead.on_head`."""
+        if self._choice is None:
+            return headers
+        if self._file_coding:
+            return coded_fields(headers, self._file_coding, self._file_size)
+        length = self._length
+        if is_whole and (body or not is_head):
+            body = body_bytes(body)
+            size: int | None = len(body)
+            if length is not None and length != size and not is_head:
+                return varied(headers)  # a mistake: whoever sends it says so
+        else:
+            size = length if self._file_size is None else self._file_size
+        name = None if is_whole and size is None else self._coding(size)
+        if name is None:
+            return varied(headers)
+        if is_head:
+            return coded_fields(headers, name, None)
+        if is_whole:
+            if self._ready is None:
+                self._ready = self._compressor.codings.whole(name, body)
+            return coded_fields(headers, name, len(self._ready))
+        use = Use.EVENTS if self._media_type == _EVENTS else Use.BODY
+        self._name = name
+        self._coder = self._compressor.codings.coder(name, use, length)
+        self._counter = ResponseBody(status, False, length)
+        return coded_fields(headers, name, None)
+
+    # The body
+
+    def send_body(self, body: Any, more_body: bool) -> None:
+        """See `HttpWriter.send_body`."""
+        self.pass_head(body, not more_body)
+        coder = self._coder
+        if coder is None:
+            if self._ready is not None:
+                body, self._ready = self._ready, None
+            self.next.send_body(body, more_body)
+            return
+        self._check_broken()
+        if self._ready is None:
+            body = body_bytes(body)
+            self._counter.take(body, more_body)
+            coded = self._code(coder, body, more_body)
+        else:
+            coded, self._ready = self._ready, None
+        is_short = self._counter.is_short
+        self.next.send_body(coded, more_body or is_short)
+        if is_short:
+            raise MisusedByApp(_TOO_SHORT)  # and the response remains without an end
+
+    def _code(self, coder: Coder, body: bytes, more_body: bool) -> bytes:
+        if more_body or self._counter.is_short:
+            return coder.flush(body) if body else b""
+        return coder.finish(body)
+
+    def send_trailers(self, fields: list[tuple[bytes, bytes]]) -> None:
+        """See `ExtendedWriter.send_trailers`."""
+        self.pass_head(None, False)
+        if self._coder is not None:
+            if self._counter.left:
+                raise MisusedByApp(_TOO_SHORT)
+            self.next.send_body(self._coder.finish(b""), True)
+        self.next.send_trailers(fields)
+
+    # Beside the loop
+
+    def flush(self) -> None:
+        """See `HeldHead.flush`: not while its body is being compressed."""
+        if self._busy is None:
+            super().flush()
+
+    def waits(self, body: Any, more_body: bool) -> bool:
+        """Whether a part has to wait: for one before it, or since compressing it would hold all others up."""
+        if self._busy is not None:
+            return True
+        if type(body) is not bytes or len(body) < _LEAST_OFF_LOOP or self._is_head:
+            return False
+        name: str | None = self._name
+        if self.head is not None:
+            size, length = len(body), self._length
+            if not more_body and length is not None and length != size:
+                return False  # a mistake: whoever sends it says so
+            name = self._coding(length if more_body else size)
+        return bool(name) and len(body) >= _OFF_LOOP[name]  # type: ignore[index]
+
+    async def send_later(self, cycle: RequestResponseCycle, message: Any, handler: Handler, more_body: bool) -> None:
+        """Compress a part of the body on a thread, and then do what its handler does."""
+        if self._busy is not None:  # another task of the app is at it
+            await asyncio.wait([self._busy])
+            await cycle.send(message)
+            return
+        body = message["body"]
+        if more_body:
+            self.pass_head(body, False)
+        coder = self._coder
+        if coder is None:
+            name = self._coding(len(body))
+            self._ready = await self._on_thread(self._compressor.codings.whole, name, body)
+        else:
+            self._check_broken()
+            self._counter.take(body, more_body)
+            self._ready = await self._on_thread(self._code, coder, body, more_body)
+        if not cycle.disconnected:
+            handler(cycle, message)
+
+    async def _on_thread(self, work: Callable[..., Any], *arguments: Any) -> Any:
+        self._busy = self._compressor.on_thread(work, *arguments)
+        try:
+            return await self._busy
+        except BaseException:
+            self._is_broken = True  # what was coded is lost
+            raise
+        finally:
+            self._busy = None
+
+    def _check_broken(self) -> None:
+        if self._is_broken:
+            raise MisusedByApp("A part of the response's body was cancelled.")
+
+    # Files
+
+    def precompressed(self, path: str) -> tuple[str, str] | None:
+        """The file beside this one that is sent in its place, and its coding, if there is one that the client takes."""
+        if self.head is None or self._choice is None:
+            return None
+        found = sibling_of(path, self._choice.codings)
+        self._file_coding = found[1] if found else ""
+        return found
+
+    def path_for(self, path: str) -> str:
+        """The path to open in place of this one: of the same content, coded, or the same."""
+        found = self.precompressed(path)
+        return found[0] if found else path
+
+    async def send_file(self, file: int, offset: int, count: int, more_body: bool) -> None:
+        """See `ExtendedWriter.send_file`."""
+        if self.head is not None:
+            self._file_size = None if more_body else count
+            self.pass_head(None, False)
+        coder, counter = self._coder, self._counter
+        if coder is None:
+            await self.next.send_file(file, offset, count, more_body)
+            return
+        if counter.left is not None and count > counter.left:
+            raise MisusedByApp(_TOO_LONG)
+        cycle = self.cycle
+        assert cycle is not None
+        end = offset + count
+        while offset < end:
+            size = min(_FILE_PART, end - offset)
+            part, coded = await self._on_thread(_code_file, coder, file, offset, size)
+            if cycle.disconnected:
+                return
+            if len(part) < size:
+                cycle.channel.abandon(cycle)  # the file has become shorter
+                return
+            offset += size
+            counter.take(part, more_body or offset < end)
+            self.next.send_body(coded, True)
+            if cycle.flow.write_paused:
+                await cycle.flow.drain()
+        if more_body:
+            self.next.send_body(coder.flush(b""), True)
+        elif not cycle.disconnected:
+            self.send_body(b"", False)
+
+
+def _code_file(coder: Coder, file: int, offset: int, size: int) -> tuple[bytes, bytes]:
+    """A part of a file, and what there is of it coded."""
+    part = os.pread(file, size, offset)
+    return part, coder.add(part)
+
+
+def _by_size(messages: Messages) -> Messages:
+    """The same table, in which parts of a body that take long to compress do not hold the loop up."""
+    table = [dict(row) for row in messages]
+    for state in (ResponseState.HEAD, ResponseState.HEAD_OF_TRAILERS):
+        if "http.response.body" in table[state]:
+            handler = table[state]["http.response.body"]
+            table[state]["http.response.body"] = _beside_loop(handler, state is ResponseState.HEAD_OF_TRAILERS)
+    return table
+
+
+def _beside_loop(handler: Handler, trailers_follow: bool) -> Handler:
+    def on_body(cycle: RequestResponseCycle, message: Any) -> bool | Awaitable[None]:
+        writer: CompressingWriter = cycle.writer  # type: ignore[assignment]
+        more_body = trailers_follow or bool(message.get("more_body", False))
+        if writer.waits(message.get("body"), more_body):
+            return writer.send_later(cycle, message, handler, more_body)
+        return handler(cycle, message)
+
+    return on_body
