@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import gc
 import logging
+import os
+import weakref
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
 
 from pounce.connection.state import ServerState
-from pounce.exchange import content_codings
+from pounce.exchange import compression, content_codings
 from pounce.exchange.features import features_of
+from pounce.exchange.http_cycle import ResponseState
 from pounce.settings import Settings
 from tests.connection import http2_client
 from tests.exchange.test_content_codings import decode, decode_so_far, text
@@ -70,7 +75,9 @@ async def fetch(
         async with http2_client.Connection(app) as connection:
             install(connection.state, ON if settings is None else settings)
             stream = connection.request([(":method", method), *http2_client.GET[1:], *fields])
-            await connection.until(lambda: stream in connection.answers and connection.answers[stream].ended)
+            async with asyncio.timeout(30):
+                while stream not in connection.answers or not connection.answers[stream].ended:
+                    await connection.exchange(1)
             answer = connection.answers[stream]
             headers = dict(answer.headers)
             assert len(headers) == len(answer.headers)
@@ -415,3 +422,326 @@ async def test_the_app_has_a_say(version: str) -> None:
     assert seen[-1]["pounce.compression"] == {}
     await fetch(version, app, settings={})
     assert "pounce.compression" not in seen[-1]
+
+
+# Large parts, beside the loop
+
+
+@pytest.fixture
+def beside(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Everything is compressed on a thread; what for, in order."""
+    work: list[str] = []
+    on_thread = compression.Compressor.on_thread
+
+    def noted(self: Any, job: Any, *arguments: Any) -> Any:
+        work.append(job.__name__)
+        return on_thread(self, job, *arguments)
+
+    monkeypatch.setattr(compression, "_OFF_LOOP", dict.fromkeys(("zstd", "br", "gzip"), 1))
+    monkeypatch.setattr(compression, "_LEAST_OFF_LOOP", 1)
+    monkeypatch.setattr(compression.Compressor, "on_thread", noted)
+    return work
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+async def test_large_bodies_are_compressed_on_a_thread(version: str, beside: list[str]) -> None:
+    """The response is what it is otherwise; a whole one has its length still."""
+    got = await fetch(version, whole(BODY, HTML, LENGTH))
+    assert (got.decoded, got.headers["content-length"], got.complete) == (BODY, str(len(got.body)), True)
+    assert beside == ["whole"]
+    parts = [BODY[at : at + 1000] for at in range(0, 5000, 1000)]
+    got = await fetch(version, streamed(parts, HTML, LENGTH))
+    assert (got.decoded, got.complete) == (BODY, True)
+    assert beside == ["whole"] + 5 * ["_code"]
+
+
+async def test_trailers_behind_a_body_of_a_thread(beside: list[str]) -> None:
+    """They come last."""
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": [HTML], "trailers": True})
+        await send({"type": "http.response.body", "body": BODY})
+        await send({"type": "http.response.trailers", "headers": [(b"x-sum", b"1")]})
+
+    got = await fetch("native", app, te="trailers")
+    assert (got.decoded, got.trailers, beside) == (BODY, [("x-sum", "1")], ["_code"])
+
+
+@pytest.mark.parametrize("version", FASTEST)
+async def test_errors_of_a_thread_are_the_same(version: str, beside: list[str]) -> None:
+    """Of a body that is too long or too short, in parts or whole."""
+    for parts in ([b"x" * 2000], [b"x" * 4000, b"x" * 2000]):
+        errors: list[str] = []
+
+        async def app(scope: Any, receive: Any, send: Any, parts: Any = parts, errors: Any = errors) -> None:
+            try:
+                await streamed(parts, HTML, LENGTH)(scope, receive, send)
+            except RuntimeError as exc:
+                errors.append(str(exc))
+                raise
+
+        got = await fetch(version, app)
+        assert not got.complete
+        assert len(errors) == 1
+        assert errors[0].startswith("Response content ")
+    without = await fetch(version, whole(BODY[1:], HTML, LENGTH), settings={})
+    got = await fetch(version, whole(BODY[1:], HTML, LENGTH))
+    got.headers.pop("vary")
+    assert got == without
+
+
+@pytest.mark.parametrize("version", FASTEST)
+async def test_two_tasks_that_send_at_a_time(version: str, beside: list[str]) -> None:
+    """One part waits for the other; none is lost, and nothing is out of order."""
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": [HTML]})
+        parts = [b"%d" % number * 1000 for number in range(5)]
+        await asyncio.gather(*(send({"type": "http.response.body", "body": part, "more_body": True}) for part in parts))
+        await send({"type": "http.response.body"})
+
+    got = await fetch(version, app)
+    assert sorted(got.decoded[at : at + 1000] for at in range(0, 5000, 1000)) == [
+        b"%d" % number * 1000 for number in range(5)
+    ]
+
+
+async def test_a_client_that_leaves_meanwhile(beside: list[str]) -> None:
+    """Nothing is sent, nothing raised, and the app goes on."""
+    done = asyncio.Event()
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": [HTML]})
+        await send({"type": "http.response.body", "body": BODY, "more_body": True})
+        assert (await receive())["type"] == "http.disconnect"
+        done.set()
+
+    state = ServerState()
+    install(state, ON)
+    async with Connection("httptools", app, state=state) as connection:
+        connection.transport.feed(get("/", "Accept-Encoding: gzip"))
+        await asyncio.sleep(0)
+        connection.transport.lose()
+        await asyncio.wait_for(done.wait(), 5)
+    assert beside == ["_code"]
+
+
+@pytest.mark.parametrize("version", FASTEST)
+async def test_a_part_that_is_cancelled(version: str, beside: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was coded of it is lost: the response is not completed as if nothing had been."""
+    errors: list[str] = []
+    never: list[asyncio.Future[Any]] = []
+
+    def on_thread(self: Any, job: Any, *arguments: Any) -> Any:
+        never.append(asyncio.get_running_loop().create_future())
+        return never[-1]
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": [HTML]})
+        part = asyncio.create_task(send({"type": "http.response.body", "body": BODY, "more_body": True}))
+        while not never:
+            await asyncio.sleep(0)
+        part.cancel()
+        await asyncio.wait([part])
+        try:
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+        except RuntimeError as exc:
+            errors.append(str(exc))
+
+    monkeypatch.setattr(compression.Compressor, "on_thread", on_thread)
+    got = await fetch(version, app)
+    assert not got.complete
+    assert errors == ["A part of the response's body was cancelled."]
+
+
+async def test_small_parts_of_the_usual_size_stay_on_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    """To hand them over would take longer."""
+    monkeypatch.setattr(compression.Compressor, "on_thread", None)
+    assert (await fetch("httptools", whole(text(65535), HTML))).decoded == text(65535)
+
+
+# Files
+
+
+def with_files(cycle: Any) -> None:
+    """A feature for tests: the message `file` sends one, as an extension's row does."""
+
+    async def send_file(cycle: Any, message: Any) -> None:
+        writer = cycle.writer
+        path = writer.path_for(message["path"])
+        file = os.open(path, os.O_RDONLY)
+        try:
+            count = message.get("count", os.fstat(file).st_size)
+            await writer.send_file(file, message.get("offset", 0), count, message.get("more_body", False))
+        finally:
+            os.close(file)
+        if not message.get("more_body") and not cycle.disconnected:
+            cycle.state = ResponseState.ALL
+            cycle.channel.on_response_complete(cycle)
+
+    table = [dict(row) for row in cycle.messages]
+    table[ResponseState.HEAD]["file"] = send_file
+    cycle.messages = table
+    cycle.writer.next = Plain(cycle.writer.next)
+
+
+class Plain:
+    """The writer of a channel that sends files as they are, by reading them."""
+
+    def __init__(self, channel: Any) -> None:
+        self._channel = channel
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._channel, name)
+
+    async def send_file(self, file: int, offset: int, count: int, more_body: bool) -> None:
+        self._channel.send_body(os.pread(file, count, offset), more_body)
+
+
+def sends(path: Path, *headers: tuple[bytes, bytes], **message: Any) -> Any:
+    """An app that sends a file."""
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": [HTML, *headers]})
+        await send({"type": "file", "path": str(path), **message})
+        if message.get("more_body"):
+            await send({"type": "http.response.body"})
+
+    return app
+
+
+@pytest.fixture
+def files(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Connections that can send files."""
+    wanted = features_of
+
+    def both(settings: Any, logger: Any) -> Any:
+        return [*wanted(settings, logger), with_files]
+
+    monkeypatch.setitem(globals(), "features_of", both)
+
+
+@pytest.fixture
+def page(tmp_path: Path) -> Path:
+    """A file of some parts."""
+    path = tmp_path / "page.html"
+    path.write_bytes(text(700_000))
+    return path
+
+
+def declared(path: Path) -> tuple[bytes, bytes]:
+    return (b"content-length", b"%d" % path.stat().st_size)
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+async def test_files_are_compressed_in_parts(version: str, page: Path, files: None) -> None:
+    """And what follows behind one, too."""
+    for app in (sends(page, declared(page)), sends(page), sends(page, more_body=True)):
+        got = await fetch(version, app)
+        assert (got.headers["content-encoding"], got.decoded, got.complete) == ("gzip", page.read_bytes(), True)
+        assert "content-length" not in got.headers
+    got = await fetch(version, sends(page, (b"content-length", b"500000"), offset=200_000, count=500_000))
+    assert got.decoded == page.read_bytes()[200_000:]
+
+
+@pytest.mark.parametrize("version", FASTEST)
+async def test_files_that_are_not_compressed(version: str, page: Path, files: None) -> None:
+    """Go as they are: for who takes no coding, and small ones."""
+    got = await fetch(version, sends(page, declared(page)), accept=None)
+    assert (got.body, got.headers["content-length"], got.complete) == (page.read_bytes(), "700000", True)
+    page.write_bytes(b"small")
+    got = await fetch(version, sends(page, declared(page)))
+    assert (got.body, got.headers.get("content-encoding")) == (b"small", None)
+
+
+@pytest.mark.parametrize("version", FASTEST)
+@pytest.mark.parametrize("codings", [("gzip",), ("auto",)])
+async def test_a_file_beside_it_is_sent_instead(version: str, codings: Any, page: Path, files: None) -> None:
+    """With its own length; its coding need not be one that can be made here."""
+    name, suffix = ("gzip", ".gz") if codings == ("gzip",) else ("br", ".br")
+    beside = page.with_name(page.name + suffix)
+    beside.write_bytes(b"coded before")
+    os.utime(page, ns=(1, 1))
+    app = sends(page, declared(page), (b"etag", b'"x"'), (b"accept-ranges", b"bytes"))
+    got = await fetch(version, app, accept=name, settings={"codings": codings})
+    assert (got.body, got.headers["content-encoding"], got.complete) == (b"coded before", name, True)
+    assert (got.headers["content-length"], got.headers["etag"], got.headers["vary"]) == (
+        "12",
+        'W/"x"',
+        "Accept-Encoding",
+    )
+    assert "accept-ranges" not in got.headers
+    assert (await fetch(version, app, accept=None)).body == page.read_bytes()
+    os.utime(beside, ns=(0, 0))
+    assert (await fetch(version, app)).decoded == page.read_bytes()
+
+
+@pytest.mark.parametrize("version", FASTEST)
+@pytest.mark.parametrize("length", [699_999, 700_001])
+async def test_a_file_of_another_size_than_declared(version: str, length: int, page: Path, files: None) -> None:
+    """The app hears of it, and the client has no whole response."""
+    errors: list[str] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        try:
+            await sends(page, (b"content-length", b"%d" % length))(scope, receive, send)
+        except RuntimeError as exc:
+            errors.append(str(exc))
+            raise
+
+    got = await fetch(version, app)
+    assert not got.complete
+    assert errors == [f"Response content {'longer' if length < 700_000 else 'shorter'} than Content-Length"]
+
+
+@pytest.mark.parametrize("version", FASTEST)
+async def test_a_file_that_has_become_shorter(version: str, page: Path, files: None) -> None:
+    """The connection, or the stream, ends without the end of the response."""
+    got = await fetch(version, sends(page, (b"content-length", b"800000"), count=800_000))
+    assert (got.headers["content-encoding"], got.complete) == ("gzip", False)
+
+
+@pytest.mark.parametrize("version", FASTEST)
+async def test_head_of_a_file(version: str, page: Path, files: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is compressed."""
+    monkeypatch.setattr(compression.Compressor, "on_thread", None)
+    got = await fetch(version, sends(page, declared(page)), method="HEAD")
+    assert (got.headers["content-encoding"], got.body, got.complete) == ("gzip", b"", True)
+
+
+# Bodies of every size
+
+
+@pytest.mark.parametrize("name", ["zstd", "br", "gzip"])
+@pytest.mark.parametrize("version", FASTEST)
+@pytest.mark.parametrize("part,size", [(1, 3000), (1000, 200_000), (65536, 1 << 20), (1 << 20, 3_000_001)])
+async def test_round_trips(version: str, name: str, part: int, size: int) -> None:
+    """Whole and in parts, with the real thresholds."""
+    if content_codings._library(name) is None:
+        pytest.skip(f"no library for {name} here")
+    body = text(size)
+    settings = {"codings": (name,)}
+    got = await fetch(version, whole(body, HTML), name, settings=settings)
+    assert (got.headers["content-encoding"], got.decoded, got.complete) == (name, body, True)
+    parts = [body[at : at + part] for at in range(0, size, part)]
+    got = await fetch(version, streamed(parts, HTML), name, settings=settings)
+    assert (got.headers["content-encoding"], got.decoded, got.complete) == (name, body, True)
+
+
+async def test_nothing_is_left_behind() -> None:
+    """A response that was compressed, and one that was broken off, are freed without the garbage collector."""
+    gone: list[Any] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        writer = receive.__self__.writer
+        gone.append(weakref.ref(writer))
+        await streamed([BODY], HTML)(scope, receive, send)
+
+    gc.disable()
+    try:
+        await fetch("httptools", app)
+        await fetch("native", app)
+        await settle()
+        assert [ref() for ref in gone] == [None, None]
+    finally:
+        gc.enable()
