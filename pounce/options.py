@@ -22,7 +22,7 @@ from pounce.contracts import ONLY_IN_PYTHON, PARAMETERS, Parameter
 from pounce.errors import explain
 from pounce.logs import LOG_LEVELS
 from pounce.settings import GROUPS, file as settings_file
-from pounce.settings.kinds import Flag, Headers, Integer, Kind, LogLevel, OneOf, Text
+from pounce.settings.kinds import Flag, Headers, Kind, LogLevel, OneOf, Text
 
 #: Parameters of `Config` that no flag sets, with the reason.
 NOT_ON_CLI = {name: row.help for name, row in PARAMETERS.items() if row.heading == ONLY_IN_PYTHON}
@@ -144,7 +144,7 @@ def _type_of(kind: Kind) -> Any:
         return click.Path(exists=True)
     if isinstance(kind, Flag):
         return bool
-    return ValueType(kind.checked) if isinstance(kind, Integer | OneOf) else None
+    return ValueType(kind.checked) if kind.words else None
 
 
 def make_options() -> Iterator[Option]:
