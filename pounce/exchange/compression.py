@@ -34,7 +34,7 @@ _KEPT = frozenset((b"content-encoding", b"content-range"))
 _EVENTS = "text/event-stream"
 
 #: Bytes of a body part from which on compressing takes longer than handing it to a thread and back.
-_OFF_LOOP = {"zstd": 512 * 1024, "br": 64 * 1024, "gzip": 64 * 1024}
+_OFF_LOOP = {"zstd": 256 * 1024, "br": 64 * 1024, "gzip": 64 * 1024}
 
 _LEAST_OFF_LOOP = min(_OFF_LOOP.values())
 
