@@ -15,21 +15,15 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from pounce.errors import MisusedByApp
-from pounce.exchange.coded_fields import coded_fields, members, varied
+from pounce.exchange.coded_fields import HeadFields
 from pounce.exchange.content_codings import Choice, Coder, Codings, Use, sibling_of
 from pounce.exchange.held_head import HeldHead
 from pounce.exchange.http_cycle import Handler, Messages, RequestResponseCycle, ResponseState
 from pounce.settings import Compression
-from pounce.wire.response_fields import Headers, ResponseBody, as_bytes, body_bytes, declared_length
+from pounce.wire.response_fields import Headers, ResponseBody, body_bytes
 
 #: The name under which a scope has the app's say, a dictionary: `{"enabled": False}` switches compression off.
 EXTENSION = "pounce.compression"
-
-#: Responses that are not a whole representation (RFC 9110 sections 15.3.7 and 15.4.5), or have no body.
-_NEVER = frozenset((204, 206, 304))
-
-#: Fields of a body that is coded already (RFC 9110 section 8.4), or a part of one (section 14.4).
-_KEPT = frozenset((b"content-encoding", b"content-range"))
 
 _EVENTS = "text/event-stream"
 
@@ -41,8 +35,10 @@ _LEAST_OFF_LOOP = min(_OFF_LOOP.values())
 #: Bytes of a file that are compressed at a time.
 _FILE_PART = 256 * 1024
 
-#: Media types that are remembered, per worker.
-_MAX_KNOWN = 256
+#: Heads and tables that are remembered, per worker, and how many fields such a head has at most.
+_MAX_HEADS = 512
+_MAX_FIELDS = 16
+_MAX_TABLES = 16
 
 _TOO_SHORT = "Response content shorter than Content-Length"
 _TOO_LONG = "Response content longer than Content-Length"
@@ -57,7 +53,7 @@ class Compressor:
         self.min_size = settings.min_size
         types = [re.escape(one).replace(r"\*", "[^/]*") for one in settings.types.split(",") if one]
         self._is_listed = re.compile("|".join(types) or "(?!)").fullmatch
-        self._media_types: dict[bytes, str] = {}
+        self._heads: dict[Any, HeadFields] = {}
         self._tables: dict[int, tuple[Messages, Messages]] = {}
         self._threads: ThreadPoolExecutor | None = None
 
@@ -69,20 +65,31 @@ class Compressor:
         messages = cycle.messages
         known = self._tables.get(id(messages))
         if known is None:
+            if len(self._tables) >= _MAX_TABLES:
+                self._tables.clear()
             known = self._tables[id(messages)] = (messages, _by_size(messages))  # kept, so that no other has its id
         cycle.messages = known[1]
 
-    def media_type(self, content_type: bytes) -> str:
-        """The media type of a Content-Type field, or nothing where it is not to be compressed."""
-        known = self._media_types.get(content_type)
+    def head_fields(self, status: int, headers: Iterable[tuple[bytes, bytes]]) -> HeadFields:
+        """What a head says; kept, unless it is one client's own. Raises MisusedByApp."""
+        fields = tuple(headers)
+        key: Any = (status, fields)
+        try:
+            known = self._heads.get(key)
+        except TypeError:  # lists, or what can be changed: allowed, but not hashable
+            known = key = None
         if known is None:
-            known = content_type.partition(b";")[0].strip(b" \t").decode("latin-1").lower()
-            if not self._is_listed(known):
-                known = ""
-            if len(self._media_types) >= _MAX_KNOWN:
-                self._media_types.clear()
-            self._media_types[content_type] = known
+            known = HeadFields(status, list(fields), self._listed)
+            if key is not None and len(fields) <= _MAX_FIELDS and not any(name == b"set-cookie" for name, _ in fields):
+                if len(self._heads) >= _MAX_HEADS:
+                    self._heads.clear()
+                self._heads[key] = known
         return known
+
+    def _listed(self, content_type: bytes) -> str:
+        """The media type of a Content-Type field, or nothing where it is not to be compressed."""
+        media_type = content_type.partition(b";")[0].strip(b" \t").decode("latin-1").lower()
+        return media_type if self._is_listed(media_type) else ""
 
     def on_thread(self, work: Callable[..., Any], *arguments: Any) -> asyncio.Future[Any]:
         """Have something done beside the loop; zlib, zstd and brotli let go of the GIL."""
@@ -94,53 +101,40 @@ class Compressor:
 class CompressingWriter(HeldHead):
     """Compresses one response, if it is one that may be and the client takes it."""
 
+    #: What the client takes of a response that may be compressed; None: this one may not be.
+    _choice: Choice | None = None
+    _fields: HeadFields
+    _is_head = False
+    #: Of the file that is sent in place of another one, and the size of any.
+    _file_coding = ""
+    _file_size: int | None = None
+    #: What codes the body, once the head has left; None: it is sent as it is, or was there at once.
+    _coder: Coder | None = None
+    _name = ""
+    _counter: ResponseBody
+    #: The next part, coded; and the thread's work on one.
+    _ready: bytes | None = None
+    _busy: asyncio.Future[Any] | None = None
+    _is_broken = False
+
     def __init__(self, cycle: RequestResponseCycle, compressor: Compressor, switch: dict[str, Any]) -> None:
+        """`switch` is what the app finds in its scope."""
         super().__init__(cycle)
         self._compressor = compressor
         self._switch = switch
         self._request_headers = cycle.scope["headers"]
-        #: What the client takes of a response that may be compressed; None: this one may not be.
-        self._choice: Choice | None = None
-        self._media_type = ""
-        self._length: int | None = None
-        self._is_head = False
-        #: Of the file that is sent in place of another one, and of one that is sent as it is.
-        self._file_coding = ""
-        self._file_size: int | None = None
-        #: What codes the body, once the head has left; None: it is sent as it is, or was there at once.
-        self._name = ""
-        self._coder: Coder | None = None
-        self._counter = ResponseBody()
-        #: The next part, coded.
-        self._ready: bytes | None = None
-        self._busy: asyncio.Future[Any] | None = None
-        self._is_broken = False
 
     # The head
 
     def send_head(self, status: int, headers: Iterable[tuple[bytes, bytes]], is_head: bool, keep_alive: bool) -> None:
         """See `HttpWriter.send_head`."""
-        fields = list(headers)
-        super().send_head(status, fields, is_head, keep_alive)
+        compressor = self._compressor
+        self._fields = fields = compressor.head_fields(status, headers)
         self._is_head = is_head
-        if self._may_becoded_fields(status, fields):
+        if fields.is_plain and self._switch.get("enabled", True):
             accepted = [value for name, value in self._request_headers if name == b"accept-encoding"]
-            self._choice = self._compressor.codings.choice(accepted)
-
-    def _may_becoded_fields(self, status: int, headers: Headers) -> bool:
-        if status in _NEVER or not self._switch.get("enabled", True):
-            return False
-        media_type = ""
-        for given, value in headers:
-            name = as_bytes(given, True).lower()
-            if name == b"content-type":
-                media_type = self._compressor.media_type(as_bytes(value, True))
-            elif name == b"content-length":
-                self._length = declared_length(as_bytes(value, True), None)
-            elif name in _KEPT or (name == b"cache-control" and b"no-transform" in members(as_bytes(value, True))):
-                return False
-        self._media_type = media_type
-        return bool(media_type)
+            self._choice = compressor.codings.choice(accepted)
+        self.hold(status, fields.given, is_head, keep_alive)
 
     def _coding(self, size: int | None) -> str | None:
         """What a body of this size is coded with; None: it is sent as it is."""
@@ -159,36 +153,41 @@ class CompressingWriter(HeldHead):
         """See `HeldHead.on_head`."""
         if self._choice is None:
             return headers
+        fields = self._fields
         if self._file_coding:
-            return coded_fields(headers, self._file_coding, self._file_size)
-        length = self._length
+            return fields.coded(self._file_coding, self._file_size)
+        length = fields.length
         if is_whole and (body or not is_head):
-            body = body_bytes(body)
             size: int | None = len(body)
             if length is not None and length != size and not is_head:
-                return varied(headers)  # a mistake: whoever sends it says so
+                return fields.varied  # a mistake: whoever sends it says so
         else:
             size = length if self._file_size is None else self._file_size
         name = None if is_whole and size is None else self._coding(size)
         if name is None:
-            return varied(headers)
+            return fields.varied
         if is_head:
-            return coded_fields(headers, name, None)
+            return fields.coded(name, None)
+        codings = self._compressor.codings
         if is_whole:
             if self._ready is None:
-                self._ready = self._compressor.codings.whole(name, body)
-            return coded_fields(headers, name, len(self._ready))
-        use = Use.EVENTS if self._media_type == _EVENTS else Use.BODY
+                self._ready = codings.whole(name, body)
+            return fields.coded(name, len(self._ready))
+        use = Use.EVENTS if fields.media_type == _EVENTS else Use.BODY
         self._name = name
-        self._coder = self._compressor.codings.coder(name, use, length)
+        self._coder = codings.coder(name, use, length)
         self._counter = ResponseBody(status, False, length)
-        return coded_fields(headers, name, None)
+        return fields.coded(name, None)
 
     # The body
 
     def send_body(self, body: Any, more_body: bool) -> None:
         """See `HttpWriter.send_body`."""
-        self.pass_head(body, not more_body)
+        if type(body) is not bytes:
+            body = body_bytes(body)
+        if self.head is not None:
+            self._file_coding = ""
+            self.pass_head(body, not more_body)
         coder = self._coder
         if coder is None:
             if self._ready is not None:
@@ -197,7 +196,6 @@ class CompressingWriter(HeldHead):
             return
         self._check_broken()
         if self._ready is None:
-            body = body_bytes(body)
             self._counter.take(body, more_body)
             coded = self._code(coder, body, more_body)
         else:
@@ -216,6 +214,7 @@ class CompressingWriter(HeldHead):
         """See `ExtendedWriter.send_trailers`."""
         self.pass_head(None, False)
         if self._coder is not None:
+            self._check_broken()
             if self._counter.left:
                 raise MisusedByApp(_TOO_SHORT)
             self.next.send_body(self._coder.finish(b""), True)
@@ -224,19 +223,24 @@ class CompressingWriter(HeldHead):
     # Beside the loop
 
     def flush(self) -> None:
-        """See `HeldHead.flush`: not while its body is being compressed."""
-        if self._busy is None:
+        """See `HeldHead.flush`: not while its body is being compressed, or its file opened."""
+        if self._busy is None and not self._file_coding:
             super().flush()
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether a part of the body is with a thread."""
+        return self._busy is not None
+
     def waits(self, body: Any, more_body: bool) -> bool:
-        """Whether a part has to wait: for one before it, or since compressing it would hold all others up."""
+        """Whether a large part has to wait: for one before it, or since compressing it would hold all others up."""
         if self._busy is not None:
             return True
-        if type(body) is not bytes or len(body) < _LEAST_OFF_LOOP or self._is_head:
+        if self._is_head:
             return False
         name: str | None = self._name
         if self.head is not None:
-            size, length = len(body), self._length
+            size, length = len(body), self._fields.length
             if not more_body and length is not None and length != size:
                 return False  # a mistake: whoever sends it says so
             name = self._coding(length if more_body else size)
@@ -293,13 +297,17 @@ class CompressingWriter(HeldHead):
 
     async def send_file(self, file: int, offset: int, count: int, more_body: bool) -> None:
         """See `ExtendedWriter.send_file`."""
+        while self._busy is not None:
+            await asyncio.wait([self._busy])
         if self.head is not None:
             self._file_size = None if more_body else count
             self.pass_head(None, False)
-        coder, counter = self._coder, self._counter
+        coder = self._coder
         if coder is None:
             await self.next.send_file(file, offset, count, more_body)
             return
+        counter = self._counter
+        self._check_broken()
         if counter.left is not None and count > counter.left:
             raise MisusedByApp(_TOO_LONG)
         cycle = self.cycle
@@ -343,8 +351,11 @@ def _by_size(messages: Messages) -> Messages:
 def _beside_loop(handler: Handler, trailers_follow: bool) -> Handler:
     def on_body(cycle: RequestResponseCycle, message: Any) -> bool | Awaitable[None]:
         writer: CompressingWriter = cycle.writer  # type: ignore[assignment]
+        body = message.get("body")
+        if not writer.is_busy and (type(body) is not bytes or len(body) < _LEAST_OFF_LOOP):
+            return handler(cycle, message)
         more_body = trailers_follow or bool(message.get("more_body", False))
-        if writer.waits(message.get("body"), more_body):
+        if writer.waits(body, more_body):
             return writer.send_later(cycle, message, handler, more_body)
         return handler(cycle, message)
 

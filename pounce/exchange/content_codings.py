@@ -207,6 +207,8 @@ class Codings:
             return Zlib(level, use)
         if name == "br":
             return Brotli(self._brotli, level, use)
+        if size is None:
+            use = Use.EVENTS  # it may go on for as long; the smaller window costs it some percent
         idle = self._idle[use]
         context = idle.pop() if idle else self._context(level, use)
         if size is not None:
@@ -219,7 +221,7 @@ class Codings:
             return zlib.compress(data, self._levels[name], 31)
         if name == "br":
             return self._brotli.compress(data, quality=self._levels[name])  # type: ignore[no-any-return, union-attr]
-        return self.coder(name, Use.BODY).finish(data)
+        return self.coder(name, Use.BODY, len(data)).finish(data)
 
     def _context(self, level: int, use: Use) -> Any:
         zstd: Any = self._zstd

@@ -7,11 +7,13 @@ held for longer than the head of a plain response is: until the body begins, or 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import weakref
 from collections.abc import Awaitable, Iterable
 from typing import Any
 
-from pounce.exchange.http_cycle import RequestResponseCycle
+from pounce.errors import MisusedByApp
+from pounce.exchange.http_cycle import RequestResponseCycle, ResponseState
 from pounce.wire.response_fields import Headers, checked_head
 
 
@@ -39,6 +41,10 @@ class HeldHead:
         """See `HttpWriter.send_head`."""
         fields = list(headers)
         checked_head(status, fields, takes_text=True)  # what is wrong with it the app hears now
+        self.hold(status, fields, is_head, keep_alive)
+
+    def hold(self, status: int, fields: Headers, is_head: bool, keep_alive: bool) -> None:
+        """Keep a checked head until the body begins, or the turn ends."""
         self.head = (status, fields, is_head, keep_alive)
         self._flush_soon = asyncio.get_running_loop().call_soon(self.flush)
 
@@ -46,18 +52,25 @@ class HeldHead:
         """Pass the head on without a body, where it waits for one."""
         cycle = self._cycle()
         if cycle is not None and not cycle.disconnected:
-            self.pass_head(None, False)
+            with contextlib.suppress(MisusedByApp):  # the app hears with its next message that the head was refused
+                self.pass_head(None, False)
 
     def pass_head(self, body: Any, is_whole: bool) -> None:
         """Pass the head on, if that is still to be done."""
         if self.head is None:
             return
         status, headers, is_head, keep_alive = self.head
+        headers = self.on_head(status, headers, is_head, body, is_whole)
         self.head = None
         if self._flush_soon is not None:
             self._flush_soon.cancel()
             self._flush_soon = None
-        self.next.send_head(status, self.on_head(status, headers, is_head, body, is_whole), is_head, keep_alive)
+        try:
+            self.next.send_head(status, headers, is_head, keep_alive)
+        except Exception:
+            if (cycle := self._cycle()) is not None:
+                cycle.state = ResponseState.REFUSED  # nothing was sent, and no body may follow
+            raise
 
     def send_body(self, body: Any, more_body: bool) -> None:
         """See `HttpWriter.send_body`."""
