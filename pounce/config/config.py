@@ -183,6 +183,9 @@ class Config(ConfigView):
             "pounce.config.tls:context_from",
         ):
             import_from_string(needed)
+        if self.settings.compression.codings:
+            with contextlib.suppress(ImportError):
+                import_from_string("pounce.exchange.compression:Compressor")(self.settings.compression)
 
     def load(self) -> None:
         """Import app, protocol and lifespan classes; build TLS context, default headers and middleware. Once only.

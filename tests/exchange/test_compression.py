@@ -383,6 +383,60 @@ async def test_a_whole_body_that_is_not_as_long_as_declared(version: str, length
     assert got == without
 
 
+@pytest.mark.parametrize("version", FASTEST)
+async def test_an_app_that_goes_on_after_a_mistake(version: str) -> None:
+    """A body of the wrong type is not sent, and takes nothing away from the next one."""
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": [HTML]})
+        with pytest.raises(RuntimeError, match="must be bytes"):
+            await send({"type": "http.response.body", "body": "text"})
+        await send({"type": "http.response.body", "body": bytearray(BODY)})
+
+    got = await fetch(version, app)
+    assert (got.complete, got.decoded, got.headers["content-encoding"]) == (True, BODY, "gzip")
+
+
+async def test_a_head_that_only_its_writer_refuses() -> None:
+    """Then there is no body either, whatever the app does."""
+    errors: list[str] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": [("content-type", b"text/html")]})
+        for _ in range(2):
+            try:
+                await send({"type": "http.response.body", "body": BODY})
+            except RuntimeError as exc:
+                errors.append(str(exc))
+
+    state = ServerState()
+    install(state, ON)
+    async with Connection("httptools", app, state=state) as connection:
+        await connection.feed(get("/", "Accept-Encoding: gzip"))
+        await connection.apps_done()
+        assert connection.take() == b""
+        assert connection.closed
+    assert errors == [
+        "HTTP header names and values must be bytes, not str.",
+        "Unexpected ASGI message 'http.response.body' sent, after head was refused.",
+    ]
+
+
+async def test_heads_are_kept_and_bounded() -> None:
+    """Those that come again; but not those with a cookie, nor ever new ones without end."""
+    compressor = compression.Compressor(Settings.of({"compression": ON}).compression)
+    fields = [HTML, LENGTH]
+    assert compressor.head_fields(200, fields) is compressor.head_fields(200, tuple(fields))
+    assert compressor.head_fields(200, fields) is not compressor.head_fields(404, fields)
+    cookie = [HTML, (b"set-cookie", b"a=b")]
+    assert compressor.head_fields(200, cookie) is not compressor.head_fields(200, cookie)
+    lists: Any = [[b"content-type", b"text/html"]]
+    assert compressor.head_fields(200, lists).is_plain
+    for number in range(2000):
+        compressor.head_fields(200, [HTML, (b"x-number", b"%d" % number)])
+    assert len(compressor._heads) <= 512
+
+
 # Extensions
 
 

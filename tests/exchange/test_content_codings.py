@@ -251,15 +251,20 @@ def test_a_named_coding_has_to_be_there(name: str, words: str, monkeypatch: pyte
 
 
 @pytest.mark.skipif(getattr(sys, "_is_gil_enabled", lambda: True)(), reason="there is a GIL here")
-def test_no_import_brings_the_gil_back() -> None:
-    """`auto` where nothing forbids the switch: what would do it is passed over."""
+def test_no_import_brings_the_gil_back(tmp_path: Path) -> None:
+    """`auto` where nothing forbids the switch: what would do it is passed over, and taken where it cannot."""
+    (tmp_path / "brotli.py").write_text("print('imported')")
+    (tmp_path / "brotlicffi.py").write_text("raise ImportError")
     code = (
         "import sys; from pounce.exchange.content_codings import Codings; "
-        "print(Codings(('auto',), {}).names, sys._is_gil_enabled())"
+        "print('br' in Codings(('auto',), {}).names, sys._is_gil_enabled())"
     )
     environment = {name: value for name, value in os.environ.items() if name != "PYTHON_GIL"}
-    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=30)
-    assert done.stdout.endswith("False\n"), done
+    environment["PYTHONPATH"] = str(tmp_path)
+    for changes, said in (({}, "False False\n"), ({"PYTHON_GIL": "0"}, "imported\nTrue False\n")):
+        command = [sys.executable, "-c", code]
+        done = subprocess.run(command, env=environment | changes, capture_output=True, text=True, timeout=30)
+        assert done.stdout == said, done
 
 
 def test_files_beside_others(tmp_path: Path) -> None:
