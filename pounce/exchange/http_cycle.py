@@ -294,6 +294,7 @@ class RequestResponseCycle:
             goes_on = handler(self, message)
             if goes_on is not True and goes_on is not False:
                 await goes_on
+                goes_on = self.state is not _ALL
         except Exception:
             await self._give_in_vain()
             raise

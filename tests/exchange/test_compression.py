@@ -560,6 +560,25 @@ async def test_two_tasks_that_send_at_a_time(version: str, beside: list[str]) ->
     ]
 
 
+@pytest.mark.parametrize("version", FASTEST)
+async def test_who_waits_for_the_end_is_told(version: str, beside: list[str]) -> None:
+    """Another task of the app, in `receive()`."""
+    told: list[str] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+
+        async def wait() -> None:
+            told.append((await receive())["type"])
+
+        waiting = asyncio.create_task(wait())
+        await whole(BODY, HTML)(scope, receive, send)
+        await waiting
+
+    assert (await fetch(version, app)).decoded == BODY
+    assert (told, beside) == (["http.disconnect"], ["whole"])
+
+
 async def test_a_client_that_leaves_meanwhile(beside: list[str]) -> None:
     """Nothing is sent, nothing raised, and the app goes on."""
     done = asyncio.Event()
