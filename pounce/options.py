@@ -22,7 +22,7 @@ from pounce.contracts import ONLY_IN_PYTHON, PARAMETERS, Parameter
 from pounce.errors import explain
 from pounce.logs import LOG_LEVELS
 from pounce.settings import GROUPS, file as settings_file
-from pounce.settings.kinds import Flag, Headers, Kind, LogLevel, OneOf, Text
+from pounce.settings.kinds import Flag, Headers, Kind, ListOf, LogLevel, OneOf, Text
 
 #: Parameters of `Config` that no flag sets, with the reason.
 NOT_ON_CLI = {name: row.help for name, row in PARAMETERS.items() if row.heading == ONLY_IN_PYTHON}
@@ -140,6 +140,8 @@ def _type_of(kind: Kind) -> Any:
         return click.Choice(list(kind.choices))
     if isinstance(kind, Headers):
         return ValueType(_header)
+    if isinstance(kind, ListOf):
+        return ValueType(kind.read_one)
     if isinstance(kind, Text) and kind.is_path:
         return click.Path(exists=True)
     if isinstance(kind, Flag):

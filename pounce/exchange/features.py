@@ -18,8 +18,10 @@ Feature = Callable[[RequestResponseCycle], None]
 def features_of(settings: Settings, logger: logging.Logger) -> list[Feature]:
     """Those that the settings ask for, in the order in which they are told: who comes later is nearer to the app."""
     features: list[Feature] = []
-    if settings.static.dirs or settings.server_timing.enabled:
-        logger.debug("features")
+    if settings.static.dirs:
+        from pounce.exchange.static_files import StaticFiles
+
+        features.append(StaticFiles(settings.static, settings.compression.codings, None, logger))
     if settings.compression.codings:  # the last one: its row of the table compresses before any writer is told
         from pounce.exchange.compression import Compressor
 

@@ -40,3 +40,7 @@ async def _answer(send: ASGISendCallable, status: int, body: bytes) -> None:
     headers = [(b"content-type", b"text/plain; charset=utf-8"), (b"content-length", b"%d" % len(body))]
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body, "more_body": False})
+
+
+#: Which apps are such an answer: no feature puts another app in their place.
+SERVER_ANSWERS = (service_unavailable, bad_request, header_fields_too_large)

@@ -144,6 +144,20 @@ class Text(Kind):
         self.is_path = is_path
 
 
+class ListOf(Kind):
+    """A list whose flag is repeated, and whose values are read one by one."""
+
+    several = True
+
+    def read_one(self, value: Any) -> Any:
+        """One value, as `read` has it for all."""
+        raise NotImplementedError
+
+    def read(self, value: Any) -> Any:
+        """See `Kind`: a tuple. One string is a list of one."""
+        return tuple(self.read_one(one) for one in ([value] if isinstance(value, str) else value or ()))
+
+
 class Names(Kind):
     """A list of names, as such or in one string with commas; each once. `off` and `auto` stand alone: none, all."""
 

@@ -2,11 +2,57 @@
 
 from __future__ import annotations
 
+import os
+import re
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar, NamedTuple
 
+from pounce.errors import explain
 from pounce.settings.group import Group, option
-from pounce.settings.kinds import Integer, Text
+from pounce.settings.kinds import Flag, Integer, ListOf
+
+
+class Mount(NamedTuple):
+    """A directory, and the path that its files are below: without a slash at its end, so empty for all paths."""
+
+    prefix: str
+    directory: str
+
+
+class Mounts(ListOf):
+    """Prefixes and directories: PREFIX=DIR, or a pair."""
+
+    metavar = "PREFIX=DIR"
+    words = "a list of PREFIX=DIR"
+
+    def read_one(self, value: Any) -> Mount:
+        """See `ListOf`. A `Mount` was read before."""
+        if isinstance(value, Mount):
+            return value
+        prefix, equals, directory = value.partition("=") if isinstance(value, str) else (value[0], "=", value[1])
+        if not (prefix and equals and directory):
+            raise explain(ValueError(f"{value!r} is not of the form PREFIX=DIR"), exit_code=2)
+        if not prefix.startswith("/"):
+            raise explain(ValueError(f"The prefix '{prefix}' does not begin with a slash"), exit_code=2)
+        prefix = prefix.removesuffix("/")
+        if re.search(r"[\0?#%]|//|/\.{1,2}(/|$)", prefix):
+            raise explain(ValueError(f"The prefix '{prefix}' is not a plain path"), exit_code=2)
+        if not {os.open, os.readlink} <= os.supports_dir_fd:
+            line = "Files cannot be served on this system, which cannot open them relative to a directory"
+            raise explain(ValueError(line), exit_code=2)
+        directory = os.fspath(directory)
+        if not os.path.isdir(directory):
+            raise explain(ValueError(f"There is no directory '{directory}' to serve files from"), exit_code=2)
+        return Mount(prefix, os.path.abspath(directory))
+
+    def read(self, value: Any) -> tuple[Mount, ...]:
+        """See `Kind`."""
+        mounts: tuple[Mount, ...] = super().read(value)
+        prefixes = [mount.prefix for mount in mounts]
+        for prefix in prefixes:
+            if prefixes.count(prefix) > 1:
+                raise explain(ValueError(f"The prefix '{prefix or '/'}' has two directories"), exit_code=2)
+        return mounts
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +63,8 @@ class Static(Group):
     heading: ClassVar = "Files"
     lead: ClassVar = "dirs"
 
-    dirs: tuple[str, ...] = option((), Text(several=True), "Serve the files of DIR below PREFIX: PREFIX=DIR.")
+    dirs: tuple[Mount, ...] = option((), Mounts(), "Serve the files of DIR below PREFIX; the app is not asked there.")
     max_age: int | None = option(
         None, Integer(0, optional=True, unit="seconds"), "Seconds for which caches may keep these files."
     )
+    index: bool = option(False, Flag(), "Answer the path of a directory with its index.html.")
