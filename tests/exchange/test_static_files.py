@@ -19,7 +19,8 @@ import pytest
 from pounce.exchange import static_files
 from pounce.exchange.features import features_of
 from pounce.exchange.server_responses import SERVER_ANSWERS
-from pounce.exchange.static_files import SMALL, StaticFiles, media_type_of
+from pounce.exchange.static_answers import SMALL
+from pounce.exchange.static_files import StaticFiles, media_type_of
 from pounce.settings import Settings, Static
 from tests import fakes
 from tests.connection import http2_client
@@ -529,7 +530,7 @@ async def test_a_file_that_shrinks_is_asked_again(tree: Path, monkeypatch: pytes
     """Nothing was sent yet; one that never stops is 503."""
     pread = os.pread
     lengths = [900, 1000]
-    monkeypatch.setattr(static_files.os, "pread", lambda fd, _, at: pread(fd, lengths.pop(0), at))
+    monkeypatch.setattr(os, "pread", lambda fd, _, at: pread(fd, lengths.pop(0), at))
     _, body = await messages_of(feature_of(tree), "/files/a.txt")
     assert body["body"] == TEXT
     lengths += [900] * 3
