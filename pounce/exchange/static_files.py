@@ -2,8 +2,8 @@
 
 `StaticFiles` is a feature: it puts itself in the place of the app for what is below one of its prefixes. Answers GET
 and HEAD (`static_answers`) with a file that is opened below its directory (`static_paths`), or a compressed one beside
-it that the client takes. Runs on the worker's loop: opening a file and looking at it takes microseconds, the way through
-a thread more than the whole answer.
+it that the client takes. Runs on the worker's loop: opening a file and looking at it takes microseconds, the way
+through a thread more than the whole answer.
 
 Implements RFC 9110 section 8.8 for a file's validators; compatible with Starlette's `StaticFiles` in media types.
 """

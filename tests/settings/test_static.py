@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
+from click.testing import CliRunner
 
+from pounce.cli import main
 from pounce.errors import explanation
 from pounce.settings import Settings, Static
 from pounce.settings.static import Mount
@@ -73,3 +77,49 @@ def test_a_system_that_cannot_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "supports_dir_fd", set())
     with pytest.raises(ValueError, match="cannot be served on this system"):
         Static.of("/files=.")
+
+
+@pytest.mark.parametrize(
+    "arguments,environ,file,expected",
+    [
+        (["--static", "/a=.", "--static", "/b/=."], {}, "", ["/a", "/b"]),
+        ([], {"POUNCE_STATIC": "/a=. /b=."}, "", ["/a", "/b"]),
+        ([], {}, 'static = ["/a=.", "/b=."]', ["/a", "/b"]),
+        ([], {}, '[static]\ndirs = "/a=."\nmax-age = 60\nindex = true', ["/a"]),
+        (["--static", "/a=.", "--static-max-age", "60", "--static-index"], {}, "", ["/a"]),
+        ([], {"POUNCE_STATIC": "/a=.", "POUNCE_STATIC_MAX_AGE": "60", "POUNCE_STATIC_INDEX": "1"}, "", ["/a"]),
+    ],
+)
+def test_the_command_takes_several(
+    arguments: list[str],
+    environ: dict[str, str],
+    file: str,
+    expected: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Flags, a variable with blanks between, a settings file."""
+    monkeypatch.chdir(tmp_path)
+    Path("pounce.toml").write_text(file)
+    with mock.patch.object(importlib.import_module("pounce.cli"), "run") as run:
+        result = CliRunner().invoke(main, ["examples.hello:app", *arguments], env=environ)
+    assert (result.exit_code, result.output) == (0, "")
+    static = Static.of(run.call_args.kwargs["static"])
+    assert static.dirs == tuple(Mount(prefix, str(tmp_path)) for prefix in expected)
+    assert (static.max_age, static.index) == ((60, True) if len(expected) == 1 else (None, False))
+
+
+@pytest.mark.parametrize(
+    "arguments,environ,said",
+    [
+        (["--static", "files=."], {}, "'--static': The prefix 'files' does not begin with a slash."),
+        ([], {"POUNCE_STATIC": "/a=nowhere"}, "($POUNCE_STATIC): There is no directory 'nowhere' to serve files from."),
+        (["--static-max-age", "-1"], {}, "must be a number of seconds, at least 0"),
+    ],
+)
+def test_the_command_says_what_is_wrong(arguments: list[str], environ: dict[str, str], said: str) -> None:
+    """In one line, with exit code 2."""
+    result = CliRunner().invoke(main, ["examples.hello:app", *arguments], env=environ)
+    assert result.exit_code == 2
+    (line,) = (line for line in result.output.splitlines() if line.startswith("Error: "))
+    assert said in line
