@@ -21,7 +21,7 @@ def features_of(settings: Settings, logger: logging.Logger) -> list[Feature]:
     if settings.static.dirs:
         from pounce.exchange.static_files import StaticFiles
 
-        features.append(StaticFiles(settings.static, settings.compression.codings, None, logger))
+        features.append(StaticFiles(settings.static, settings.compression.codings, logger))
     if settings.compression.codings:  # the last one: its row of the table compresses before any writer is told
         from pounce.exchange.compression import Compressor
 

@@ -28,12 +28,7 @@ from pounce.exchange.static_answers import NO_SNIFFING, OpenFile, Representation
 from pounce.exchange.static_paths import IsDirectory, NotServed, open_file, segments_of
 from pounce.settings import Static
 
-#: Which coding of those for which there is a file the client wants most, by its Accept-Encoding; None: the plain one.
-Choose = Callable[[bytes | None, Sequence[str]], str | None]
-
 INDEX = "index.html"
-
-_SUFFIXES = {"zstd": ".zst", "br": ".br", "gzip": ".gz"}
 
 #: Of files that are compressed as such, by what `mimetypes` calls their encoding.
 _COMPRESSED_TYPES = {
@@ -58,8 +53,8 @@ _ATTEMPTS = 3
 class StaticFiles:
     """The feature of one worker."""
 
-    def __init__(self, settings: Static, codings: Sequence[str], choose: Choose | None, logger: logging.Logger) -> None:
-        """`codings`: those of files beside the one asked for, which `choose` decides between."""
+    def __init__(self, settings: Static, codings: tuple[str, ...], logger: logging.Logger) -> None:
+        """`codings`: those of the setting, in which there may be files beside the one asked for."""
         #: The longest prefix first.
         self._mounts = [
             (mount.prefix, f"{mount.prefix}/", mount.directory)
@@ -67,8 +62,8 @@ class StaticFiles:
         ]
         self._max_age = settings.max_age
         self._has_index = settings.index
-        self._codings = tuple(codings) if choose else ()
-        self._choose = choose
+        #: From an Accept-Encoding field to suffixes of files and their codings, the best one for the client first.
+        self._suffixes = _suffixes_by_field(codings) if codings else None
         self._logger = logger
         self._kept: dict[Any, Representation] = {}
         if not mimetypes.inited:
@@ -133,7 +128,7 @@ class StaticFiles:
             raise
         try:
             coding = None
-            if self._codings:
+            if self._suffixes is not None:
                 coding, descriptor, found = self._coded(directory, segments, accepted, descriptor, found)
             return OpenFile(descriptor, self._representation(segments[-1], coding, found))
         except BaseException:
@@ -154,21 +149,15 @@ class StaticFiles:
 
         The descriptor that is not returned is closed.
         """
-        available = list(self._codings)
-        while self._choose is not None and available:
-            coding = self._choose(accepted, available)
-            if coding is None:
-                break
+        for suffix, coding in self._suffixes(accepted) if self._suffixes and accepted else ():
             try:
-                beside, stat = open_file(directory, [*segments[:-1], segments[-1] + _SUFFIXES[coding]])
+                beside, stat = open_file(directory, [*segments[:-1], segments[-1] + suffix])
             except (NotServed, OSError):
-                available.remove(coding)
                 continue
             if stat.st_mtime_ns >= found.st_mtime_ns:
                 os.close(descriptor)
                 return coding, beside, stat
             os.close(beside)
-            available.remove(coding)
         return None, descriptor, found
 
     def _representation(self, name: str, coding: str | None, found: os.stat_result) -> Representation:
@@ -194,7 +183,7 @@ class StaticFiles:
         ]
         if self._max_age is not None:
             kept.append((b"cache-control", b"max-age=%d" % self._max_age))
-        if self._codings:
+        if self._suffixes is not None:
             kept.append((b"vary", b"Accept-Encoding"))
         media_type = media_type_of(name)
         fields = [*kept, (b"accept-ranges", b"bytes")]
@@ -212,6 +201,19 @@ def media_type_of(name: str) -> bytes:
     if media_type is None:
         return b"application/octet-stream"
     return (f"{media_type}; charset=utf-8" if media_type.startswith("text/") else media_type).encode()
+
+
+def _suffixes_by_field(codings: tuple[str, ...]) -> Callable[[bytes], list[tuple[str, str]]]:
+    """Which files beside another one a client takes, by its Accept-Encoding: nothing has to be installed for them."""
+    from pounce.exchange.content_codings import SUFFIXES, Choice
+
+    names = tuple(SUFFIXES) if codings == ("auto",) else codings
+
+    @functools.lru_cache(_MAX_KEPT)
+    def suffixes(accepted: bytes) -> list[tuple[str, str]]:
+        return [(SUFFIXES[name], name) for name in Choice([accepted], names).codings]
+
+    return suffixes
 
 
 def _asked(headers: Sequence[tuple[bytes, bytes]]) -> dict[bytes, bytes]:

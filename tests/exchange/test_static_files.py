@@ -74,13 +74,15 @@ class Client:
         self.asked.append(scope["path"])
         await fakes.answer(send, b"app")
 
-    async def connect(self, **settings: Any) -> None:
+    async def connect(self, compression: str = "off", **settings: Any) -> None:
         if self._kind in fakes.PROTOCOLS:
             self._connection: Any = fakes.Connection(self._kind, self.app, **settings)
         else:
             self._connection = http2_client.Connection(self.app, limits={"wire": self._kind}, **settings)
         await self._connection.__aenter__()
-        self._connection.state.features += features_of(Settings.of({"static": self._static}), LOGGER)
+        self._connection.state.features += features_of(
+            Settings.of({"static": self._static, "compression": compression}), LOGGER
+        )
 
     async def close(self) -> None:
         await self._connection.__aexit__(None, None, None)
@@ -488,8 +490,8 @@ async def messages_of(
     return sent
 
 
-def feature_of(tree: Path, *codings: str, choose: Any = None) -> StaticFiles:
-    return StaticFiles(Static(dirs=[f"/files={tree}"]), codings, choose, LOGGER)  # type: ignore[arg-type]
+def feature_of(tree: Path, *codings: str) -> StaticFiles:
+    return StaticFiles(Static(dirs=[f"/files={tree}"]), codings, LOGGER)  # type: ignore[arg-type]
 
 
 async def test_a_large_file_is_sent_as_such(tree: Path) -> None:
@@ -576,11 +578,6 @@ async def test_the_servers_own_answers_stay(tree: Path, answer: Any) -> None:
 # Compressed files beside the plain ones
 
 
-def first_of(accepted: bytes | None, available: Sequence[str]) -> str | None:
-    """As simple as a negotiation can be."""
-    return next((coding for coding in available if coding.encode() in (accepted or b"")), None)
-
-
 @pytest.fixture
 def compressed(tree: Path) -> Path:
     """a.txt with siblings; the br one is older."""
@@ -596,8 +593,14 @@ def compressed(tree: Path) -> Path:
     "accepted,coding",
     [
         (b"gzip", b"gzip"),
-        (b"zstd, gzip", b"zstd"),
+        (b"gzip, zstd", b"zstd"),
+        (b"gzip, zstd;q=0.9", b"gzip"),
         (b"br, gzip", b"gzip"),
+        (b"*", b"zstd"),
+        (b"*, zstd;q=0", b"gzip"),
+        (b"gzip;q=0", None),
+        (b"gzip;q=0.5, identity", None),
+        (b"", None),
         (b"br", None),
         (b"identity", None),
         (None, None),
@@ -607,7 +610,7 @@ async def test_the_sibling_that_the_client_takes(
     compressed: Path, accepted: bytes | None, coding: bytes | None
 ) -> None:
     """Not one that is older; always with Vary, the type of the plain one, and a tag of its own."""
-    feature = feature_of(compressed, "zstd", "br", "gzip", choose=first_of)
+    feature = feature_of(compressed, "auto")
     fields = [] if accepted is None else [(b"accept-encoding", accepted)]
     start, body = await messages_of(feature, "/files/a.txt", *fields)
     headers = dict(start["headers"])
@@ -626,7 +629,7 @@ async def test_the_sibling_that_the_client_takes(
 
 async def test_ranges_are_those_of_what_is_selected(compressed: Path) -> None:
     """RFC 9110 section 14.1.2: of the bytes after coding, under their own tag."""
-    feature = feature_of(compressed, "gzip", choose=first_of)
+    feature = feature_of(compressed, "gzip")
     whole = gzip.compress(TEXT)
     start, body = await messages_of(feature, "/files/a.txt", (b"accept-encoding", b"gzip"), (b"range", b"bytes=2-5"))
     headers = dict(start["headers"])
@@ -648,9 +651,7 @@ async def test_siblings_are_under_the_same_rules(tree: Path, kind: str) -> None:
         os.mkfifo(beside)
     else:
         beside.mkdir()
-    start, body = await messages_of(
-        feature_of(tree, "gzip", choose=first_of), "/files/a.txt", (b"accept-encoding", b"gzip")
-    )
+    start, body = await messages_of(feature_of(tree, "gzip"), "/files/a.txt", (b"accept-encoding", b"gzip"))
     assert b"content-encoding" not in dict(start["headers"])
     assert body["body"] == TEXT
 
@@ -677,3 +678,36 @@ async def test_siblings_are_under_the_same_rules(tree: Path, kind: str) -> None:
 def test_media_types(name: str, expected: bytes) -> None:
     """By the end of the name alone."""
     assert media_type_of(name) == expected
+
+
+async def test_the_order_of_the_codings_is_the_servers(compressed: Path) -> None:
+    """Among what the client likes as much; one that is not named is not looked for."""
+    for codings, expected in ((("gzip", "zstd"), b"gzip"), (("zstd", "gzip"), b"zstd"), (("br",), None)):
+        feature = feature_of(compressed, *codings)
+        start, _ = await messages_of(feature, "/files/a.txt", (b"accept-encoding", b"zstd, gzip, br"))
+        assert dict(start["headers"]).get(b"content-encoding") == expected
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_compression_is_told_what_it_may_do(kind: str, compressed: Path) -> None:
+    """What is coded stays so, parts and 304 too; a file without a sibling is compressed as any other response is."""
+    (compressed / "b.txt").write_bytes(TEXT * 4)
+    client = Client(kind, dirs=[f"/files={compressed}"])
+    await client.connect(compression="gzip")
+    try:
+        coded = await client.ask("/files/a.txt", ("Accept-Encoding", "gzip"))
+        assert (coded.headers["content-encoding"], gzip.decompress(coded.body)) == ("gzip", TEXT)
+        made = await client.ask("/files/b.txt", ("Accept-Encoding", "gzip"))
+        assert (made.headers["content-encoding"], gzip.decompress(made.body)) == ("gzip", TEXT * 4)
+        assert made.headers["etag"].startswith("W/")
+        for answer in (coded, made):
+            assert answer.headers["vary"].lower() == "accept-encoding"
+        tag = ("If-None-Match", made.headers["etag"])
+        assert (await client.ask("/files/b.txt", ("Accept-Encoding", "gzip"), tag)).status == 304
+        part = await client.ask("/files/b.txt", ("Accept-Encoding", "gzip"), ("Range", "bytes=0-1999"))
+        assert (part.status, part.body) == (206, (TEXT * 2))
+        assert "content-encoding" not in part.headers
+        refused = await client.ask("/files/b.txt", ("Range", "bytes=0-"), ("If-Range", made.headers["etag"]))
+        assert (refused.status, refused.body) == (200, TEXT * 4)
+    finally:
+        await client.close()
