@@ -11,6 +11,7 @@ Implements RFC 9110 section 8.8 for a file's validators; compatible with Starlet
 from __future__ import annotations
 
 import functools
+import hashlib
 import logging
 import mimetypes
 import os
@@ -173,12 +174,13 @@ class StaticFiles:
 
     def _made(self, name: str, coding: str | None, found: os.stat_result) -> Representation:
         modified = found.st_mtime_ns // 1_000_000_000
-        suffix = f"-{coding}" if coding else ""
-        etag = f'"{found.st_mtime_ns:x}-{found.st_size:x}-{found.st_ino:x}{suffix}"'.encode()
+        # A digest, since the number of an inode is nobody else's business.
+        state = f"{found.st_mtime_ns} {found.st_size} {found.st_ino} {coding}"
+        etag = f'"{hashlib.blake2b(state.encode(), digest_size=12).hexdigest()}"'.encode()
         kept: list[tuple[bytes, bytes]] = [
             (b"etag", etag),
-            # RFC 9110 section 8.8.2.1: never later than the answer itself.
-            (b"last-modified", formatdate(min(modified, int(time.time())), usegmt=True).encode()),
+            # RFC 9110 section 8.8.2.1: never later than the answer itself. Nor what has no date there.
+            (b"last-modified", formatdate(max(0, min(modified, int(time.time()))), usegmt=True).encode()),
             NO_SNIFFING,
         ]
         if self._max_age is not None:
