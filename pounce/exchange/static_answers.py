@@ -12,6 +12,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from pounce.exchange.extensions import EXTENSIONS
 from pounce.exchange.ranges import (
     Outcome,
     Span,
@@ -21,6 +22,11 @@ from pounce.exchange.ranges import (
     range_applies,
     ranges_of,
 )
+
+ZEROCOPYSEND = "http.response.zerocopysend"
+
+#: Whether channels take files; else their bytes are read here.
+SENDS_FILES = ZEROCOPYSEND in EXTENSIONS
 
 Fields = tuple[tuple[bytes, bytes], ...]
 
@@ -135,16 +141,30 @@ def _read(descriptor: int, parts: Sequence[bytes | Span]) -> bytes:
 async def _send_parts(send: Any, descriptor: int, parts: Sequence[bytes | Span]) -> None:
     last = len(parts) - 1
     for place, part in enumerate(parts):
-        message: dict[str, Any] = {"type": "http.response.body", "body": part, "more_body": place != last}
         if isinstance(part, Span):
-            message = {
-                "type": "http.response.zerocopysend",
+            await _send_span(send, descriptor, part, place != last)
+        else:
+            await send({"type": "http.response.body", "body": part, "more_body": place != last})
+
+
+async def _send_span(send: Any, descriptor: int, span: Span, more_body: bool) -> None:
+    if SENDS_FILES:
+        await send(
+            {
+                "type": ZEROCOPYSEND,
                 "file": descriptor,
-                "offset": part.start,
-                "count": part.stop - part.start,
-                "more_body": place != last,
+                "offset": span.start,
+                "count": span.stop - span.start,
+                "more_body": more_body,
             }
-        await send(message)
+        )
+        return
+    for start in range(span.start, span.stop, SMALL):
+        stop = min(start + SMALL, span.stop)
+        data = os.pread(descriptor, stop - start, start)
+        await send({"type": "http.response.body", "body": data, "more_body": more_body or stop < span.stop})
+        if len(data) < stop - start:
+            return  # it has become shorter: whoever runs this ends the response
 
 
 async def refuse(send: Any, status: int, body: bytes, *fields: tuple[bytes, bytes]) -> None:

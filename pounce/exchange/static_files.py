@@ -22,10 +22,18 @@ from typing import Any
 from urllib.parse import quote
 
 from pounce.exchange.extensions import with_extensions
-from pounce.exchange.http_cycle import RequestResponseCycle
+from pounce.exchange.http_cycle import MESSAGES, RequestResponseCycle
 from pounce.exchange.ranges import CONDITIONS, RANGES, Validators
 from pounce.exchange.server_responses import SERVER_ANSWERS
-from pounce.exchange.static_answers import NO_SNIFFING, OpenFile, Representation, answer, refuse
+from pounce.exchange.static_answers import (
+    NO_SNIFFING,
+    SENDS_FILES,
+    ZEROCOPYSEND,
+    OpenFile,
+    Representation,
+    answer,
+    refuse,
+)
 from pounce.exchange.static_paths import IsDirectory, NotServed, open_file, segments_of
 from pounce.settings import Static
 
@@ -229,4 +237,4 @@ def _asked(headers: Sequence[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
 
 
 #: What a file's answer consists of, on every channel.
-_MESSAGES = with_extensions()
+_MESSAGES = with_extensions(ZEROCOPYSEND) if SENDS_FILES else MESSAGES
