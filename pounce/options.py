@@ -95,7 +95,7 @@ class Option(click.Option):
         # Lists default to nothing given, and shown are the defaults that say something.
         settings: dict[str, Any] = {"multiple": True} if several else {"default": self.preset}
         settings |= {"is_flag": True} if is_switch else {"type": _type_of(self.kind)}
-        settings["show_default"] = not several and self.preset not in (None, "", False)
+        settings["show_default"] = not several and self.preset not in (None, "", False, ())
         super().__init__(
             [self.flags, parameter], help=help, metavar=self.kind.metavar, envvar=self.variables, **settings
         )

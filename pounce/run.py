@@ -96,7 +96,7 @@ def run(
     reset_contextvars: bool = False,
     worker_class: WorkerClassType | WorkerClass | Mapping[str, Any] | None = None,
     asgi: Asgi | Mapping[str, Any] | None = None,
-    compression: str | Sequence[str] | Compression | Mapping[str, Any] = "off",
+    compression: str | Sequence[str] | Compression | Mapping[str, Any] = (),
     server_timing: bool | ServerTiming | Mapping[str, Any] = False,
     static: Sequence[str] | Static | Mapping[str, Any] = (),
 ) -> None:

@@ -20,6 +20,7 @@ from pounce.errors import explain
 from pounce.logs import LOGGING_CONFIG
 from pounce.options import OPTIONS
 from pounce.server import Server
+from pounce.settings import GROUPS
 from tests.isolated_logging import isolated_logging as isolated_logging
 
 cli = importlib.import_module("pounce.cli")
@@ -48,7 +49,8 @@ def test_defaults_are_passed_for_every_option() -> None:
     args, kwargs = passed(APP)
     assert args == (APP,)
     expected = {option.parameter: option.preset for option in OPTIONS if option.group in ("", option.parameter)}
-    assert kwargs == expected | {"log_config": LOGGING_CONFIG, "headers": []}
+    without_lead = dict.fromkeys(name for name, group in GROUPS.items() if not group.lead)
+    assert kwargs == expected | without_lead | {"log_config": LOGGING_CONFIG, "headers": []}
     assert kwargs["log_config"] is LOGGING_CONFIG
 
 

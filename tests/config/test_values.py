@@ -55,10 +55,11 @@ STRINGS: dict[str, tuple[str, Any]] = {
     "ssl_version": ("17", ssl.PROTOCOL_TLS_SERVER),
     "ssl_cert_reqs": ("2", ssl.CERT_REQUIRED),
     "log_level": ("30", 30),
+    "compression": ("gzip, br", ("gzip", "br")),
 } | dict.fromkeys(SWITCHES, ("off", False))
 
 #: Settings with a row whose values have no form as one string: they say so.
-NO_STRINGS = {"headers"}
+NO_STRINGS = {"headers", "static"}
 
 
 def made(**settings: Any) -> Config:
@@ -89,7 +90,7 @@ def test_every_number_switch_and_choice_has_a_row() -> None:
     """None is left that a string could pass for and then break a request."""
     checked = {"int", "float", "bool", "InterfaceType", "LifespanType", "WorkerClassType"}
     annotated = {name for name, of in PARAMETERS.items() if checked & set(re.findall(r"\w+", str(of.annotation)))}
-    assert set(KINDS) == annotated | {"headers"}
+    assert set(KINDS) == annotated | {"headers", "compression", "static"}
     assert set(KINDS) == set(STRINGS) | NO_STRINGS
 
 

@@ -108,7 +108,8 @@ def test_every_field_is_an_option(group: type[Group]) -> None:
     for name, made in options.items():
         full = group.name if name == group.lead else f"{group.name}_{name}"
         assert made.parameter == full
-        assert made.flags == f"--{full.replace('_', '-')}"
+        given = next(field.metadata["flag"] for field in fields(group) if field.name == name)  # type: ignore[arg-type]
+        assert made.flags == (given or f"--{full.replace('_', '-')}")
         assert made.variables[0] == f"POUNCE_{full.upper()}"
         assert made.kind.checked(made.preset) == made.preset
 

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from pounce.connection.base import Phase
+from pounce.settings import Settings
 from pounce.worker.worker import Worker
 
 pytestmark = pytest.mark.anyio
@@ -70,6 +71,7 @@ class FakeConfig:
     timeout_keep_alive = 5
     date_header = True
     encoded_headers = [(b"server", b"pounce")]
+    settings = Settings.of({})
 
 
 def a_worker(**settings: Any) -> Worker:
