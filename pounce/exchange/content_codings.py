@@ -162,9 +162,13 @@ class Zstd:
         """See `Coder`."""
         context, self._context = self._context, None
         coded: bytes = context.compress(data, context.FLUSH_FRAME)
-        if len(self._idle) < _MAX_IDLE:
-            self._idle.append(context)
+        _give_back(context, self._idle)
         return coded
+
+
+def _give_back(context: Any, idle: list[Any]) -> None:
+    if len(idle) < _MAX_IDLE:
+        idle.append(context)
 
 
 #: Of a stream of events: 240 KiB of memory for 800, and at most 8 % more bytes.
@@ -217,11 +221,16 @@ class Codings:
 
     def whole(self, name: str, data: bytes) -> bytes:
         """A body that is there at once."""
+        level = self._levels[name]
         if name == "gzip":
-            return zlib.compress(data, self._levels[name], 31)
+            return zlib.compress(data, level, 31)
         if name == "br":
-            return self._brotli.compress(data, quality=self._levels[name])  # type: ignore[no-any-return, union-attr]
-        return self.coder(name, Use.BODY, len(data)).finish(data)
+            return self._brotli.compress(data, quality=level)  # type: ignore[no-any-return, union-attr]
+        idle = self._idle[Use.BODY]
+        context = idle.pop() if idle else self._context(level, Use.BODY)
+        coded: bytes = context.compress(data, context.FLUSH_FRAME)
+        _give_back(context, idle)
+        return coded
 
     def _context(self, level: int, use: Use) -> Any:
         zstd: Any = self._zstd
