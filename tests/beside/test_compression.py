@@ -1,15 +1,19 @@
-"""What curl decodes: 100 MiB in each coding, over HTTP/1.1 and HTTP/2."""
+"""What curl decodes, over HTTP/1.1 and HTTP/2: 100 MiB in each coding; and when events arrive in Chromium."""
 
 from __future__ import annotations
 
 import hashlib
 import subprocess
 from pathlib import Path
+from statistics import median
+from typing import Any
 
 import pytest
 
 from pounce.exchange import content_codings
+from tests.beside.events_app import WARM_UP
 from tests.beside.programs import program
+from tests.beside.test_clients import page
 from tests.process.compression_app import PART, PARTS
 from tests.process.serving import PATIENCE, served
 
@@ -40,3 +44,17 @@ def test_curl_decodes_it(coding: str, version: str, tmp_path: Path) -> None:
             assert f"content-encoding: {coding}" in head.read_text().lower()
             with body.open("rb") as decoded:
                 assert hashlib.file_digest(decoded, "sha256").hexdigest() == expected
+
+
+def test_events_arrive_in_a_browser_as_soon_as_uncompressed_ones(tmp_path: Path) -> None:
+    """One by one, and half of them within a millisecond more, as the page itself measures it."""
+    late: dict[str, float] = {}
+    for coding in ("off", "zstd", "br", "gzip"):
+        if coding != "off" and coding not in content_codings.Codings(("auto",), {}).names:
+            continue
+        with served("tests.beside.events_app:app", "--compression", coding) as server:
+            told: Any = page(server, f"http://localhost:{server.address[1]}/page", tmp_path / coding)
+        assert told.get("coding", "nothing") == (None if coding == "off" else coding), told
+        late[coding] = median(told["late"][WARM_UP:])
+    print(late)
+    assert max(late.values()) < late["off"] + 1, late
