@@ -139,15 +139,17 @@ def _read(descriptor: int, parts: Sequence[bytes | Span]) -> bytes:
 
 
 async def _send_parts(send: Any, descriptor: int, parts: Sequence[bytes | Span]) -> None:
+    """Where a file has become shorter, the answer stays without an end, which whoever runs this makes of it."""
     last = len(parts) - 1
     for place, part in enumerate(parts):
-        if isinstance(part, Span):
-            await _send_span(send, descriptor, part, place != last)
-        else:
+        if not isinstance(part, Span):
             await send({"type": "http.response.body", "body": part, "more_body": place != last})
+        elif not await _send_span(send, descriptor, part, place != last):
+            return
 
 
-async def _send_span(send: Any, descriptor: int, span: Span, more_body: bool) -> None:
+async def _send_span(send: Any, descriptor: int, span: Span, more_body: bool) -> bool:
+    """Returns whether all of it was there, as far as that is known here."""
     if SENDS_FILES:
         await send(
             {
@@ -158,13 +160,17 @@ async def _send_span(send: Any, descriptor: int, span: Span, more_body: bool) ->
                 "more_body": more_body,
             }
         )
-        return
+        return True
     for start in range(span.start, span.stop, SMALL):
         stop = min(start + SMALL, span.stop)
         data = os.pread(descriptor, stop - start, start)
-        await send({"type": "http.response.body", "body": data, "more_body": more_body or stop < span.stop})
-        if len(data) < stop - start:
-            return  # it has become shorter: whoever runs this ends the response
+        is_whole = len(data) == stop - start
+        await send(
+            {"type": "http.response.body", "body": data, "more_body": more_body or stop < span.stop or not is_whole}
+        )
+        if not is_whole:
+            return False
+    return True
 
 
 async def refuse(send: Any, status: int, body: bytes, *fields: tuple[bytes, bytes]) -> None:
