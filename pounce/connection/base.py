@@ -87,7 +87,7 @@ class Connection(asyncio.Protocol):
         self.asgi_version = config.asgi_version
         self.spec_version: str = config.settings.asgi.spec
         #: What the scope advertises beyond the usual extensions, by name.
-        self.extensions: dict[str, dict[str, Any]] = {}
+        self.extensions: dict[str, dict[str, Any]] | None = None
         self.app_state = app_state
         self.connections = server_state.connections
         self.tasks = server_state.tasks
@@ -171,8 +171,8 @@ class HttpConnection(Connection):
         self.server_state = server_state
         self.observers = server_state.observers
         self.features = server_state.features
-        for name in config.settings.asgi.extensions:
-            self.extensions[f"http.response.{name}"] = {}
+        if config.settings.asgi.extensions:
+            self.extensions = {f"http.response.{name}": {} for name in config.settings.asgi.extensions}
         self.sweeps_idle = server_state.sweeps_idle and config.timeout_keep_alive >= 1
 
         traits = server_state.loop_traits(self.loop)

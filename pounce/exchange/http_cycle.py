@@ -292,7 +292,7 @@ class RequestResponseCycle:
             raise self._unexpected(kind)
         try:
             goes_on = handler(self, message)
-            if goes_on is not True and goes_on is not False:
+            if goes_on and goes_on is not True:
                 await goes_on
                 goes_on = self.state is not _ALL
         except Exception:
@@ -337,16 +337,17 @@ class RequestResponseCycle:
     def on_response_body(self, message: Any) -> bool:
         """`http.response.body`."""
         body = message.get("body", b"")
-        more_body = bool(message.get("more_body", False))
+        more_body: bool = message.get("more_body", False)
         self.writer.send_body(body, more_body)
         if self.record is not None:
             self.record.bytes_out += len(body or b"")
-        if not more_body:
-            self.state = _ALL
-            if self.record is not None:
-                self.finish_record()
-            self.channel.on_response_complete(self)
-        return more_body
+        if more_body:
+            return True
+        self.state = _ALL
+        if self.record is not None:
+            self.finish_record()
+        self.channel.on_response_complete(self)
+        return False
 
     def finish_record(self) -> None:
         """Tell the observers of the worker how it went, where there are any."""

@@ -24,7 +24,7 @@ class Connection(Protocol):
     app_state: dict[str, Any]
     spec_version: str
     #: Extensions beyond those that every client of HTTP/1.1 and later gets, by name.
-    extensions: dict[str, dict[str, Any]]
+    extensions: dict[str, dict[str, Any]] | None
 
 
 def http_scope(
@@ -47,7 +47,7 @@ def http_scope(
         path = root_path + path
         raw_path = root_path.encode("ascii") + raw_path
     extensions: dict[str, Any] = {EARLY_HINT: {}, TRAILERS: {}} if http_version == "2" else {}
-    if connection.extensions:
+    if connection.extensions is not None:
         extensions |= {name: content.copy() for name, content in connection.extensions.items()}
     return {
         "type": "http",
