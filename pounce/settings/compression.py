@@ -66,11 +66,11 @@ class Compression(Group):
     codings: tuple[str, ...] = option(
         (),
         Names(CODINGS, off="off", auto="auto"),
-        "Codings for responses, the preferred one first, by comma: zstd, br, gzip. auto: what is installed.",
+        "Codings of responses, the preferred one first: zstd, br, gzip. auto: what is installed.  [default: off]",
     )
     min_size: int = option(1024, Integer(0, unit="bytes"), "Bytes that a body must have to be compressed.")
     level: str = option(
-        "zstd=3,br=4,gzip=6", Levels(), "Levels, by comma: zstd=3,br=4,gzip=6. The higher, the slower and smaller."
+        "zstd=3,br=4,gzip=6", Levels(), "Levels of the codings, by comma. The higher, the slower and smaller."
     )
     types: str = option(TYPES, MediaTypes(), "Media types that are compressed, by comma.")
 
