@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 
 from pounce.connection.base import HttpConnection, Input, Phase
 from pounce.connection.flow import HIGH_WATER_LIMIT
+from pounce.connection.http1_files import Http1FileWriter
 from pounce.connection.state import ServerState
 from pounce.connection.upgrade import Upgrade, hand_over, warn_unsupported
 from pounce.contracts import ConfigView
@@ -24,7 +25,6 @@ from pounce.exchange.scope import http_scope
 from pounce.exchange.server_responses import service_unavailable
 from pounce.middleware.proxy_headers import FORWARDED_FIELDS
 from pounce.wire.http1 import INVALID_REQUEST, Headers, Http1Wire
-from pounce.wire.http1_writer import Http1Writer
 
 #: Pipelined requests that are answered in a row before other connections have their turn.
 _REQUESTS_PER_TURN = 64
@@ -61,7 +61,7 @@ class HTTP1Protocol(HttpConnection):
         self.ws_protocol_class = config.ws_protocol_class
         self.wire: Http1Wire = self.wire_class(self, server_state.header_cache, config.h11_max_incomplete_event_size)
         #: What its cycles send goes through this.
-        self.writer = Http1Writer(
+        self.writer = Http1FileWriter(
             self.wire.encoder, server_state, self.loop.call_soon if self.holds_heads else None, self.writes_vectors
         )
 
@@ -86,6 +86,7 @@ class HTTP1Protocol(HttpConnection):
         """A client has connected."""
         super().connection_made(transport)
         self.writer.transport = transport
+        self.writer.flow = self.flow
         if self.traces:
             self.trace("HTTP connection made")
 

@@ -11,6 +11,7 @@ import logging
 from collections.abc import Iterable
 from typing import Any, Protocol
 
+from pounce.connection.file_parts import send_in_parts
 from pounce.connection.flow import HIGH_WATER_LIMIT
 from pounce.connection.state import ServerState
 from pounce.errors import MisusedByApp
@@ -192,6 +193,16 @@ class HttpStream(Http2Stream):
             self.connection.write_soon()
         if is_short:
             self._report_short()
+
+    async def send_file(self, file: int, offset: int, count: int, more_body: bool) -> None:
+        """See `ExtendedWriter.send_file`."""
+        if not count or not self._body.takes(count):
+            self.send_body(b"", more_body)
+            return
+        await send_in_parts(
+            file, offset, count, self, lambda: not self.local_open,
+            lambda part, is_last: self.send_body(part, more_body or not is_last),
+        )  # fmt: skip
 
     def abandon(self, cycle: RequestResponseCycle) -> None:
         """See `HttpChannel.abandon`: only this stream ends, also where its response was complete (as with uvicorn).

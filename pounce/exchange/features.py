@@ -18,6 +18,10 @@ Feature = Callable[[RequestResponseCycle], None]
 def features_of(settings: Settings, logger: logging.Logger) -> list[Feature]:
     """Those that the settings ask for, in the order in which they are told: who comes later is nearer to the app."""
     features: list[Feature] = []
+    if settings.asgi.extensions:
+        from pounce.exchange.files import FileMessages
+
+        features.append(FileMessages(f"http.response.{name}" for name in settings.asgi.extensions))
     if settings.static.dirs:
         from pounce.exchange.static_files import StaticFiles
 

@@ -39,13 +39,14 @@ class ResponseState(enum.IntEnum):
     BODY = 3  # all of it; trailers are due
     ALL = 4
     REFUSED = 5  # nothing, and nothing may follow: the app's head was one that no response may have
+    FILE = 6  # a part of a file, of which the rest is on its way: nothing may come in between
 
 
-_NOTHING, _HEAD, _HEAD_OF_TRAILERS, _BODY, _ALL, _REFUSED = ResponseState
+_NOTHING, _HEAD, _HEAD_OF_TRAILERS, _BODY, _ALL, _REFUSED, _FILE = ResponseState
 
 #: Takes a message. Returns whether the app may send such messages on and on, and so has to give others their turn; or
-#: what `send()` has to await, where a message takes longer than this turn of the loop.
-Handler = Callable[["RequestResponseCycle", Any], bool | Awaitable[None]]
+#: what `send()` has to await to learn it, where a message takes longer than this turn of the loop.
+Handler = Callable[["RequestResponseCycle", Any], bool | Awaitable[Any]]
 
 #: By state: message type to handler, what is expected first. An extension is rows of this.
 Messages = Sequence[Mapping[str, Handler]]
@@ -312,6 +313,8 @@ class RequestResponseCycle:
     def _unexpected(self, kind: str) -> RuntimeError:
         for expected in self.messages[self.state]:
             return RuntimeError(f"Expected ASGI message '{expected}', but got '{kind}'.")
+        if self.state is _FILE:
+            return RuntimeError(f"Unexpected ASGI message '{kind}' sent, while a file is being sent.")
         after = "head was refused" if self.state is _REFUSED else "response already completed"
         return RuntimeError(f"Unexpected ASGI message '{kind}' sent, after {after}.")
 
@@ -392,6 +395,7 @@ class RequestResponseCycle:
 MESSAGES: Messages = (
     {"http.response.start": RequestResponseCycle.on_start},
     {"http.response.body": RequestResponseCycle.on_response_body},
+    {},
     {},
     {},
     {},

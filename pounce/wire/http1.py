@@ -111,6 +111,14 @@ class Http1Encoder(Protocol):
     def large_body(self, data: bytes, more_body: bool) -> list[bytes]:
         """As `body`, in pieces: so that a large part need not be copied between its frame."""
 
+    def takes(self, size: int) -> bool:
+        """Whether a part of the body of so many bytes, at least one, is to be sent: not where the response has none.
+        Raises as `body` does; nothing has changed then, nor is the part counted yet."""
+
+    def around(self, size: int) -> tuple[bytes, bytes] | None:
+        """The bytes before and behind a part of the body that is written past the encoder and that it `takes`, and
+        behind which more may follow. None: the encoder has to see the part itself (`body`)."""
+
     def continue_100(self) -> bytes:
         """Bytes of `100 Continue` (RFC 9110 section 15.2.1)."""
 

@@ -7,6 +7,7 @@ uvicorn's h11 implementation (its 400 has no default fields and no length, `Conn
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import h11
 from h11._connection import DEFAULT_MAX_INCOMPLETE_EVENT_SIZE
@@ -122,6 +123,17 @@ class H11Wire(LibraryWire):
         except h11.LocalProtocolError as exc:
             raise MisusedByApp(str(exc)) from exc
 
+    def around(self, size: int) -> tuple[bytes, bytes] | None:
+        """See `Http1Encoder.around`: h11 frames whatever has a length."""
+        self.counter.count(size)
+        part: Any = _Part(size)
+        try:
+            pieces: Any = self.conn.send_with_data_passthrough(h11.Data(data=part))
+        except h11.LocalProtocolError as exc:
+            raise MisusedByApp(str(exc)) from exc
+        at = pieces.index(part)
+        return b"".join(pieces[:at]), b"".join(pieces[at + 1 :])
+
     @property
     def close_after_response(self) -> bool:
         """See `Http1Encoder.close_after_response`."""
@@ -154,6 +166,18 @@ class H11Wire(LibraryWire):
 
     def _send(self, event: h11.Event) -> bytes:
         return self.conn.send(event) or b""
+
+
+class _Part:
+    """Stands for so many bytes that are written past h11."""
+
+    __slots__ = ("_size",)
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+
+    def __len__(self) -> int:
+        return self._size
 
 
 def _upgrade_of(headers: Headers) -> bytes | None:

@@ -30,6 +30,14 @@ class LibraryWire:
         """See `Http1Encoder.large_body`."""
         return [self.body(data, more_body)]
 
+    def takes(self, size: int) -> bool:
+        """See `Http1Encoder.takes`."""
+        return self.counter.takes(size)
+
+    def around(self, size: int) -> tuple[bytes, bytes] | None:
+        """See `Http1Encoder.around`. A library that counts the bytes itself has to see them."""
+        return None
+
     @property
     def is_short(self) -> bool:
         """See `Http1Encoder.is_short`."""

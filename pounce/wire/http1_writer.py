@@ -233,6 +233,23 @@ class ResponseEncoder:
             return [self.body(data, more_body)]
         return [b"%x\r\n" % len(data), data, b"\r\n" if more_body else b"\r\n0\r\n\r\n"]
 
+    def takes(self, size: int) -> bool:
+        """See `Http1Encoder.takes`."""
+        if self.is_head or self.framing == NOTHING:
+            if not self.is_head:
+                self.dropped_body = True
+            return False
+        if size > self.remaining:
+            raise MisusedByApp("Response content longer than Content-Length")
+        return True
+
+    def around(self, size: int) -> tuple[bytes, bytes] | None:
+        """See `Http1Encoder.around`."""
+        if self.framing == CHUNKED:
+            return b"%x\r\n" % size, b"\r\n"
+        self.remaining -= size
+        return b"", b""
+
     def continue_100(self) -> bytes:
         """See `Http1Encoder.continue_100`."""
         return b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -335,6 +352,27 @@ class Http1Writer:
             self.transport.writelines([piece for piece in pieces if piece])
         else:
             self.transport.write(b"".join(pieces))
+
+    def takes(self, size: int) -> bool:
+        """See `Http1Encoder.takes`."""
+        return self._encoder.takes(size)
+
+    def begin_part(self, size: int) -> bytes | None:
+        """Send what goes before a part of the body that is written past this writer; see `Http1Encoder.around`.
+
+        Returns what goes behind it, for `end_part`.
+        """
+        around = self._encoder.around(size)
+        if around is None:
+            return None
+        self.head += around[0]
+        self.flush()
+        return around[1]
+
+    def end_part(self, behind: bytes, more_body: bool) -> None:
+        """The part was written. Raises as `send_body`."""
+        self.head = behind
+        self.send_body(b"", more_body)
 
     def send_continue(self) -> None:
         """Send `100 Continue`, if the connection still stands."""

@@ -209,3 +209,18 @@ class ResponseBody:
             if left and not more_body:
                 self.is_short = True
         return data
+
+    def takes(self, size: int) -> bool:
+        """Whether a part of so many bytes, at least one, is to be sent, which is not counted yet. Raises as `take`."""
+        if self._has_none:
+            if not self._is_head:
+                self.dropped = True
+            return False
+        if self.left is not None and size > self.left:
+            raise MisusedByApp("Response content longer than Content-Length")
+        return True
+
+    def count(self, size: int) -> None:
+        """Count a part that is sent past whoever sends the others, and behind which more may follow."""
+        if self.left is not None:
+            self.left -= size
