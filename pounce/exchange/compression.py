@@ -246,12 +246,12 @@ class CompressingWriter(HeldHead):
             name = self._coding(length if more_body else size)
         return bool(name) and len(body) >= _OFF_LOOP[name]  # type: ignore[index]
 
-    async def send_later(self, cycle: RequestResponseCycle, message: Any, handler: Handler, more_body: bool) -> None:
+    async def send_later(self, cycle: RequestResponseCycle, message: Any, handler: Handler, more_body: bool) -> bool:
         """Compress a part of the body on a thread, and then do what its handler does."""
         if self._busy is not None:  # another task of the app is at it
             await asyncio.wait([self._busy])
             await cycle.send(message)
-            return
+            return more_body
         body = message["body"]
         if more_body:
             self.pass_head(body, False)
@@ -265,6 +265,7 @@ class CompressingWriter(HeldHead):
             self._ready = await self._on_thread(self._code, coder, body, more_body)
         if not cycle.disconnected:
             handler(cycle, message)
+        return more_body
 
     async def _on_thread(self, work: Callable[..., Any], *arguments: Any) -> Any:
         self._busy = self._compressor.on_thread(work, *arguments)
@@ -349,7 +350,7 @@ def _by_size(messages: Messages) -> Messages:
 
 
 def _beside_loop(handler: Handler, trailers_follow: bool) -> Handler:
-    def on_body(cycle: RequestResponseCycle, message: Any) -> bool | Awaitable[None]:
+    def on_body(cycle: RequestResponseCycle, message: Any) -> bool | Awaitable[bool]:
         writer: CompressingWriter = cycle.writer  # type: ignore[assignment]
         body = message.get("body")
         if not writer.is_busy and (type(body) is not bytes or len(body) < _LEAST_OFF_LOOP):

@@ -12,7 +12,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from pounce.exchange.extensions import EXTENSIONS
+from pounce.exchange.files import ZEROCOPYSEND
 from pounce.exchange.ranges import (
     Outcome,
     Span,
@@ -22,11 +22,6 @@ from pounce.exchange.ranges import (
     range_applies,
     ranges_of,
 )
-
-ZEROCOPYSEND = "http.response.zerocopysend"
-
-#: Whether channels take files; else their bytes are read here.
-SENDS_FILES = ZEROCOPYSEND in EXTENSIONS
 
 Fields = tuple[tuple[bytes, bytes], ...]
 
@@ -139,38 +134,18 @@ def _read(descriptor: int, parts: Sequence[bytes | Span]) -> bytes:
 
 
 async def _send_parts(send: Any, descriptor: int, parts: Sequence[bytes | Span]) -> None:
-    """Where a file has become shorter, the answer stays without an end, which whoever runs this makes of it."""
     last = len(parts) - 1
     for place, part in enumerate(parts):
-        if not isinstance(part, Span):
-            await send({"type": "http.response.body", "body": part, "more_body": place != last})
-        elif not await _send_span(send, descriptor, part, place != last):
-            return
-
-
-async def _send_span(send: Any, descriptor: int, span: Span, more_body: bool) -> bool:
-    """Returns whether all of it was there, as far as that is known here."""
-    if SENDS_FILES:
-        await send(
-            {
+        message: dict[str, Any] = {"type": "http.response.body", "body": part, "more_body": place != last}
+        if isinstance(part, Span):
+            message = {
                 "type": ZEROCOPYSEND,
                 "file": descriptor,
-                "offset": span.start,
-                "count": span.stop - span.start,
-                "more_body": more_body,
+                "offset": part.start,
+                "count": part.stop - part.start,
+                "more_body": place != last,
             }
-        )
-        return True
-    for start in range(span.start, span.stop, SMALL):
-        stop = min(start + SMALL, span.stop)
-        data = os.pread(descriptor, stop - start, start)
-        is_whole = len(data) == stop - start
-        await send(
-            {"type": "http.response.body", "body": data, "more_body": more_body or stop < span.stop or not is_whole}
-        )
-        if not is_whole:
-            return False
-    return True
+        await send(message)
 
 
 async def refuse(send: Any, status: int, body: bytes, *fields: tuple[bytes, bytes]) -> None:

@@ -21,14 +21,12 @@ from email.utils import formatdate
 from typing import Any
 from urllib.parse import quote
 
-from pounce.exchange.extensions import with_extensions
+from pounce.exchange.files import ZEROCOPYSEND, with_files
 from pounce.exchange.http_cycle import MESSAGES, RequestResponseCycle
 from pounce.exchange.ranges import CONDITIONS, RANGES, Validators
 from pounce.exchange.server_responses import SERVER_ANSWERS
 from pounce.exchange.static_answers import (
     NO_SNIFFING,
-    SENDS_FILES,
-    ZEROCOPYSEND,
     OpenFile,
     Representation,
     answer,
@@ -237,4 +235,4 @@ def _asked(headers: Sequence[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
 
 
 #: What a file's answer consists of, on every channel.
-_MESSAGES = with_extensions(ZEROCOPYSEND) if SENDS_FILES else MESSAGES
+_MESSAGES = with_files(MESSAGES, (ZEROCOPYSEND,))

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from pounce.exchange import static_answers, static_files
+from pounce.exchange import static_files
 from pounce.exchange.features import features_of
 from pounce.exchange.server_responses import SERVER_ANSWERS
 from pounce.exchange.static_answers import SMALL
@@ -494,16 +494,8 @@ def feature_of(tree: Path, *codings: str) -> StaticFiles:
     return StaticFiles(Static(dirs=[f"/files={tree}"]), codings, LOGGER)  # type: ignore[arg-type]
 
 
-@pytest.fixture(params=[True, False], ids=["file", "read"])
-def sends_files(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
-    """Whether the channel takes files."""
-    monkeypatch.setattr(static_answers, "SENDS_FILES", request.param)
-    return bool(request.param)
-
-
-async def test_a_large_file_is_sent_as_such(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In one message, with its length, where the channel takes it."""
-    monkeypatch.setattr(static_answers, "SENDS_FILES", True)
+async def test_a_large_file_is_sent_as_such(tree: Path) -> None:
+    """In one message, with its length."""
     start, body = await messages_of(feature_of(tree), "/files/large.bin")
     assert dict(start["headers"])[b"content-length"] == b"%d" % len(LARGE)
     assert body == {
@@ -515,35 +507,32 @@ async def test_a_large_file_is_sent_as_such(tree: Path, monkeypatch: pytest.Monk
     }
 
 
-async def test_a_large_file_is_read_in_parts(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where it does not."""
-    monkeypatch.setattr(static_answers, "SENDS_FILES", False)
-    _, *bodies = await messages_of(feature_of(tree), "/files/large.bin", (b"range", b"bytes=1-"))
-    assert [len(message["body"]) for message in bodies] == [SMALL, SMALL, SMALL, SMALL - 1]
-    assert b"".join(message["body"] for message in bodies) == LARGE[1:]
-    assert [message["more_body"] for message in bodies] == [True, True, True, False]
+@pytest.mark.parametrize("kind", KINDS)
+async def test_large_files_arrive(kind: str, tree: Path) -> None:
+    """Whole, in parts, compressed, and with the app's answers in between on the same connection."""
+    (tree / "large.txt").write_bytes(TEXT * 300)
+    client = Client(kind, dirs=[f"/files={tree}"])
+    await client.connect(compression="gzip")
+    try:
+        for _ in range(2):
+            assert (await client.ask("/files/large.bin")).body == LARGE
+            assert (await client.ask("/files/large.bin", ("Range", "bytes=1-100000"))).body == LARGE[1:100001]
+            parts = parts_of(await client.ask("/files/large.bin", ("Range", "bytes=200000-,0-99999")))
+            assert [data for _, _, data in parts] == [LARGE[200000:], LARGE[:100000]]
+            coded = await client.ask("/files/large.txt", ("Accept-Encoding", "gzip"))
+            assert (coded.headers["content-encoding"], gzip.decompress(coded.body)) == ("gzip", TEXT * 300)
+            assert (await client.ask("/")).body == b"app"
+    finally:
+        await client.close()
 
 
-async def test_a_file_that_shrinks_on_its_way_ends_the_answer(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Behind what there was of it; nothing follows that would be taken for the rest."""
-    monkeypatch.setattr(static_answers, "SENDS_FILES", False)
-    pread = os.pread
-    monkeypatch.setattr(os, "pread", lambda fd, count, at: pread(fd, count if at < SMALL else 7, at))
-    for fields in ((), ((b"range", b"bytes=0-140000,200000-"),)):
-        _, *bodies = await messages_of(feature_of(tree), "/files/large.bin", *fields)
-        body = b"".join(message["body"] for message in bodies)
-        assert body.endswith(LARGE[: SMALL + 7])
-        assert all(message["more_body"] for message in bodies)
-
-
-async def test_large_parts_are_sent_as_such(tree: Path, sends_files: bool) -> None:
+async def test_large_parts_are_sent_as_such(tree: Path) -> None:
     """Between what separates them."""
     start, *bodies = await messages_of(feature_of(tree), "/files/large.bin", (b"range", b"bytes=0-99999,150000-"))
     body = b"".join(message.get("body", message.get("file")) for message in bodies)
     headers = {name.decode(): value.decode() for name, value in start["headers"]}
     assert headers["content-length"] == str(len(body))
-    assert [message["more_body"] for message in bodies] == [True] * (len(bodies) - 1) + [False]
-    assert (len(bodies) == 5) is sends_files
+    assert [message["more_body"] for message in bodies] == [True] * 4 + [False]
     assert [(content_range, data) for _, content_range, data in parts_of(Answer(206, headers, body))] == [
         ("bytes 0-99999/262144", LARGE[:100000]),
         ("bytes 150000-262143/262144", LARGE[150000:]),
@@ -551,9 +540,8 @@ async def test_large_parts_are_sent_as_such(tree: Path, sends_files: bool) -> No
 
 
 @pytest.mark.parametrize("size,kind", [(SMALL, "http.response.body"), (SMALL + 1, "http.response.zerocopysend")])
-async def test_what_is_small(tree: Path, size: int, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_what_is_small(tree: Path, size: int, kind: str) -> None:
     """Is read."""
-    monkeypatch.setattr(static_answers, "SENDS_FILES", True)
     (tree / "f").write_bytes(b"x" * size)
     sent = await messages_of(feature_of(tree), "/files/f")
     assert [message["type"] for message in sent[1:]] == [kind]
