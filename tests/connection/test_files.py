@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from pounce.connection.state import ServerState
 from pounce.exchange.features import features_of
 from pounce.exchange.record import ExchangeRecord
 from pounce.settings import Settings
@@ -367,3 +368,59 @@ class TestHttp2:
             connection.client.reset_stream(stream)
             await connection.until(lambda: not files_of(tmp_path))
             assert [one for one in caplog.records if one.levelno >= logging.WARNING] == []
+
+
+@on_real_loops
+async def test_over_tls_it_is_read(parser: str, loop_kind: str, tmp_path: Path) -> None:
+    """Nothing but the transport can encrypt it."""
+    import ssl
+
+    import trustme
+
+    path = made(tmp_path, 3_000_000)
+    authority = trustme.CA()
+    server_side, client_side = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH), ssl.create_default_context()
+    authority.issue_cert("localhost").configure_cert(server_side)
+    authority.configure_trust(client_side)
+    async with serving(parser, pathsend(path)) as server:
+        takes_files(server)
+        listener = await asyncio.get_running_loop().create_server(server.make, "127.0.0.1", 0, ssl=server_side)
+        reader, writer = await asyncio.open_connection(
+            *listener.sockets[0].getsockname(), ssl=client_side, server_hostname="localhost"
+        )
+        writer.write(get() + get("/ok", "Connection: close"))
+        async with asyncio.timeout(10):
+            found = responses(await reader.read(), closed=True)
+        assert [found[0].body == content(3_000_000), found[1].body] == [True, b"ok"]
+        writer.close()
+        listener.close()
+
+
+@pytest.mark.parametrize("compresses", [False, True], ids=["bare", "in GZipMiddleware"])
+async def test_starlettes_file_response(parser: str, tmp_path: Path, compresses: bool) -> None:
+    """It uses pathsend where it is advertised, and nothing else changes."""
+    from starlette.middleware.gzip import GZipMiddleware
+    from starlette.responses import FileResponse
+
+    response: Any = FileResponse(made(tmp_path, 100_000), media_type="text/plain")
+    kinds: list[str] = []
+
+    async def noting(scope: Any, receive: Any, send: Any) -> None:
+        async def note(message: Any) -> None:
+            kinds.append(message["type"])
+            await send(message)
+
+        await response(scope, receive, note)
+
+    app: Any = GZipMiddleware(noting) if compresses else noting
+    found = []
+    for settings in (Settings.of({}), SETTINGS):
+        state = ServerState()
+        state.features = features_of(settings, logging.getLogger("test"))
+        async with Connection(parser, app, state=state, settings=settings) as connection:
+            await connection.feed(get())
+            await connection.apps_done()
+            found += connection.responses()
+    assert kinds.count("http.response.pathsend") == 1
+    assert found[0].body == content(100_000)
+    assert found[1] == found[0]

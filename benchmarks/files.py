@@ -1,0 +1,114 @@
+"""What a file of 100 MiB costs: `python -m benchmarks.files`, processor time of the server, by pathsend and without.
+
+One app answers with the file in three ways: it reads and sends parts of 64 KiB (`bare`), Starlette's `FileResponse`
+does that (`starlette`), the server sends it (`pathsend`). curl reads, each way in turns; printed are medians in
+milliseconds, from the scheduler's own account of the server's main thread and its others.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from benchmarks.environments import CHECKOUT
+from benchmarks.load.outcome import LoadError
+from benchmarks.process import ServerProcess, free_port, leave_politely
+
+SIZE = 100 * 1024 * 1024
+PART = 64 * 1024
+WAYS = ("bare", "starlette", "pathsend")
+
+
+async def app(scope: Any, receive: Any, send: Any) -> None:
+    """`/WAY`: the file that $BENCHMARK_FILE names."""
+    if scope["type"] == "lifespan":
+        raise NotImplementedError
+    path, way = os.environ["BENCHMARK_FILE"], scope["path"][1:]
+    if way == "starlette":
+        from starlette.responses import FileResponse
+
+        plain = {**scope, "extensions": {}}
+        await FileResponse(path)(plain, receive, send)
+        return
+    headers = [(b"content-length", b"%d" % os.stat(path).st_size)]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    if way == "pathsend":
+        await send({"type": "http.response.pathsend", "path": path})
+        return
+    with open(path, "rb") as file:  # noqa: ASYNC230  # as many apps do
+        while part := file.read(PART):
+            await send({"type": "http.response.body", "body": part, "more_body": True})
+    await send({"type": "http.response.body"})
+
+
+def parse_schedstat(text: str) -> int:
+    """Nanoseconds that a thread has run, from its /proc/PID/task/TID/schedstat."""
+    return int(text.split()[0])
+
+
+def used(pid: int) -> int:
+    """Nanoseconds that the threads of a process have run."""
+    return sum(parse_schedstat((task / "schedstat").read_text()) for task in Path(f"/proc/{pid}/task").iterdir())
+
+
+def measure(loop: str, tls: tuple[str, str] | None, rounds: int, folder: Path) -> dict[str, float]:
+    """Milliseconds by way."""
+    path = folder / "file"
+    path.write_bytes(os.urandom(SIZE))
+    port = free_port()
+    command = [
+        sys.executable, "-m", "pounce", "benchmarks.files:app", "--port", str(port), "--loop", loop,
+        "--no-access-log", "--log-level", "warning", "--extensions", "pathsend",
+    ]  # fmt: skip
+    if tls:
+        command += ["--ssl-certfile", tls[0], "--ssl-keyfile", tls[1]]
+    address = f"{'https' if tls else 'http'}://127.0.0.1:{port}"
+
+    def fetch(way: str) -> None:
+        got = subprocess.run(
+            ["curl", "-sk", "-o", os.devnull, "-w", "%{size_download}", f"{address}/{way}"],
+            capture_output=True, text=True,
+        )  # fmt: skip
+        if got.returncode == 7:
+            raise ConnectionRefusedError
+        if got.stdout != str(SIZE):
+            raise LoadError(f"{way}: {got.stdout} bytes instead of {SIZE}")
+
+    environ = {**os.environ, "BENCHMARK_FILE": str(path), "PYTHONPATH": str(CHECKOUT)}
+    taken: dict[str, list[int]] = {way: [] for way in WAYS}
+    with ServerProcess(command, environ, folder, os.sched_getaffinity(0)) as server:
+        server.await_ready(lambda: fetch("bare"))
+        for way in WAYS:
+            fetch(way)
+        for _ in range(rounds):
+            for way in WAYS:
+                before = used(server.pid)
+                fetch(way)
+                taken[way].append(used(server.pid) - before)
+    return {way: median(times) / 1e6 for way, times in taken.items()}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.files", description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--loop", action="append", choices=("asyncio", "uvloop"))
+    parser.add_argument("--tls", nargs=2, metavar=("CERTIFICATE", "KEY"), help="over TLS, with these files")
+    given = parser.parse_args()
+    leave_politely()
+    for loop in given.loop or ("asyncio", "uvloop"):
+        with tempfile.TemporaryDirectory() as folder:
+            found = measure(loop, given.tls, given.rounds, Path(folder))
+        row = "  ".join(f"{way} {found[way]:.1f} ms" for way in WAYS)
+        ratios = ", ".join(f"{found['pathsend'] / found[way]:.2f} of {way}" for way in WAYS[:2])
+        print(f"{loop}{' TLS' if given.tls else ''}: {row} (pathsend: {ratios})", flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
