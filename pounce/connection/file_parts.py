@@ -13,7 +13,7 @@ from pounce.errors import ClientDisconnected
 from pounce.exchange.http_cycle import Flow
 
 #: Bytes that are read at once.
-PART_SIZE = 256 * 1024
+PART_SIZE = 128 * 1024
 
 _NO_WAIT = getattr(os, "RWF_NOWAIT", 0)
 

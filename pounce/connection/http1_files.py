@@ -6,13 +6,13 @@ TLS, framed as one part, or are read and written by parts.
 
 from __future__ import annotations
 
-from pounce.connection.file_parts import PART_SIZE, send_in_parts
+from pounce.connection.file_parts import send_in_parts
 from pounce.connection.flow import FlowControl
 from pounce.connection.sendfile import can_sendfile, sendfile
 from pounce.wire.http1_writer import Http1Writer
 
 #: Up to so many bytes are read: that is less than it takes to wait for the socket.
-_SMALL_SIZE = PART_SIZE // 4
+_SMALL_SIZE = 64 * 1024
 
 
 class Http1FileWriter(Http1Writer):

@@ -15,8 +15,8 @@ from pounce.connection.flow import FlowControl
 from pounce.connection.peer import is_ssl
 from pounce.errors import ClientDisconnected
 
-#: Bytes in one turn of the loop: 50 to 150 us.
-_TURN_SIZE = 512 * 1024
+#: Bytes in one turn of the loop: less than 50 us, and measured cheaper than more, which the socket has to keep.
+_TURN_SIZE = 128 * 1024
 
 _HAS_SENDFILE = hasattr(os, "sendfile")
 
