@@ -18,6 +18,7 @@ from pounce.connection.flow import FlowControl
 from pounce.connection.peer import get_local_addr, get_remote_addr, is_ssl
 from pounce.connection.state import ServerState
 from pounce.contracts import ConfigView
+from pounce.exchange.scope import EARLY_HINT, TRAILERS
 from pounce.logs import TRACE_LOG_LEVEL
 from pounce.middleware.proxy_headers import ProxyHeadersMiddleware
 from pounce.names import LOGGER_ACCESS, LOGGER_ERROR
@@ -86,8 +87,8 @@ class Connection(asyncio.Protocol):
         self.root_path = config.root_path
         self.asgi_version = config.asgi_version
         self.spec_version: str = config.settings.asgi.spec
-        #: What the scope advertises beyond the usual extensions, by name.
-        self.extensions: dict[str, dict[str, Any]] | None = None
+        #: What the scopes of this connection advertise, by name.
+        self.extensions: dict[str, dict[str, Any]] = {}
         self.app_state = app_state
         self.connections = server_state.connections
         self.tasks = server_state.tasks
@@ -171,8 +172,10 @@ class HttpConnection(Connection):
         self.server_state = server_state
         self.observers = server_state.observers
         self.features = server_state.features
-        if config.settings.asgi.extensions:
-            self.extensions = {f"http.response.{name}": {} for name in config.settings.asgi.extensions}
+        self.extensions[EARLY_HINT] = {}
+        self.extensions[TRAILERS] = {}
+        for name in config.settings.asgi.extensions:
+            self.extensions[f"http.response.{name}"] = {}
         self.sweeps_idle = server_state.sweeps_idle and config.timeout_keep_alive >= 1
 
         traits = server_state.loop_traits(self.loop)

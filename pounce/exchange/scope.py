@@ -23,8 +23,8 @@ class Connection(Protocol):
     root_path: str
     app_state: dict[str, Any]
     spec_version: str
-    #: Extensions beyond those that every client of HTTP/1.1 and later gets, by name.
-    extensions: dict[str, dict[str, Any]] | None
+    #: What is advertised, by name.
+    extensions: dict[str, dict[str, Any]]
 
 
 def http_scope(
@@ -35,7 +35,8 @@ def http_scope(
     http_version: str,
     headers: list[tuple[bytes, bytes]],
 ) -> dict[str, Any]:
-    """The scope of one HTTP request. Every dict and list in it belongs to this request alone, `headers` included.
+    """The scope of one HTTP request. Every dict and list in it belongs to this request alone, `headers` included; but
+    for what is said of an extension, which belongs to the connection.
 
     Raises UnicodeDecodeError for a path that is not ASCII.
     """
@@ -46,9 +47,10 @@ def http_scope(
     if root_path:
         path = root_path + path
         raw_path = root_path.encode("ascii") + raw_path
-    extensions: dict[str, Any] = {EARLY_HINT: {}, TRAILERS: {}} if http_version == "2" else {}
-    if connection.extensions is not None:
-        extensions |= {name: content.copy() for name, content in connection.extensions.items()}
+    extensions = connection.extensions.copy()
+    if http_version == "1.0":  # which knows neither interim responses nor chunks
+        extensions.pop(EARLY_HINT, None)
+        extensions.pop(TRAILERS, None)
     return {
         "type": "http",
         "asgi": {"version": connection.asgi_version, "spec_version": connection.spec_version},
