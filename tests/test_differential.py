@@ -15,7 +15,7 @@ from conformance.differential import runner
 from conformance.differential.case import CLOSE, SETTLE, Combination, Reached, Release, case
 from conformance.differential.cases_http import GET
 from conformance.differential.client import Lane
-from conformance.differential.known import Known, deviation_rows, judge, read_known
+from conformance.differential.known import Known, deviation_rows, judge, left_out, read_everywhere, read_known
 from conformance.differential.observed import difference, lines_of
 from conformance.environment import Environment, Interpreter
 from conformance.replay import CHECKOUT, put_on_path
@@ -110,10 +110,29 @@ def test_a_malformed_entry_is_refused(entry: dict[str, Any]) -> None:
         read_known({"known": [entry]}, ["Row of the table"])
 
 
+def test_a_line_that_differs_everywhere() -> None:
+    """It is left out, the whole of it matched; an entry that matches nothing is told."""
+    given = {"everywhere": [{"row": "Row", "line": r"\+scope \d"}, {"row": "Row", "line": "-gone"}]}
+    entries = read_everywhere(given, ["Row of the table"])
+    differences, idle = left_out({("a", H11): ["+scope 1", "+scope 12", "-end open"], ("b", H11): []}, entries)
+    assert differences == {("a", H11): ["+scope 12", "-end open"], ("b", H11): []}
+    assert idle == entries[1:]
+
+
+@pytest.mark.parametrize(
+    "entry", [{"row": "Row"}, {"row": "Other", "line": "a"}, {"row": "Row", "line": "a", "cases": ["a"]}]
+)
+def test_a_malformed_line_of_all_cases_is_refused(entry: dict[str, Any]) -> None:
+    """Likewise."""
+    with pytest.raises(SetupError, match=r"known\.toml"):
+        read_everywhere({"everywhere": [entry]}, ["Row of the table"])
+
+
 def test_the_list_and_the_table_fit() -> None:
     """Each entry names a row of the deviations and existing cases; each case has a name of its own."""
     text = tomllib.loads((runner.HERE / "known.toml").read_text(encoding="utf-8"))
     entries = read_known(text, deviation_rows((CHECKOUT / "docs" / "deviations.md").read_text(encoding="utf-8")))
+    assert read_everywhere(text, deviation_rows((CHECKOUT / "docs" / "deviations.md").read_text(encoding="utf-8")))
     names = [case.name for case in runner.CASES]
     assert len(names) == len(set(names))
     everywhere = [

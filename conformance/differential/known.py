@@ -6,6 +6,7 @@ fails the run, and so does one that is gone.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -65,6 +66,42 @@ def deviation_rows(markdown: str) -> list[str]:
     return [row for row in rows if row != "Behaviour"]
 
 
+@dataclass(frozen=True, eq=False)
+class Everywhere:
+    """A line that may differ in any case, whatever else does: what `line` matches of a difference is left out."""
+
+    row: str
+    line: re.Pattern[str]
+
+    def __str__(self) -> str:
+        return f"everywhere ({self.row})"
+
+
+def read_everywhere(text: Mapping[str, Any], rows: Iterable[str]) -> list[Everywhere]:
+    """The entries of `known.toml` for all cases. Raises SetupError as `read_known`."""
+    rows, entries = list(rows), []
+    for given in text.get("everywhere", []):
+        if set(given) != {"row", "line"}:
+            raise SetupError(f"differential/known.toml: malformed: {given}")
+        if not any(found.startswith(given["row"]) for found in rows):
+            raise SetupError(
+                f"differential/known.toml: docs/deviations.md has no row that begins with {given['row']!r}"
+            )
+        entries.append(Everywhere(given["row"], re.compile(given["line"])))
+    return entries
+
+
+def left_out(differences: Differences, everywhere: Iterable[Everywhere]) -> tuple[Differences, list[Everywhere]]:
+    """The differences without what is known everywhere, and the entries that match nothing."""
+    idle = []
+    for entry in everywhere:
+        left = {run: [line for line in lines if not entry.line.fullmatch(line)] for run, lines in differences.items()}
+        if left == differences:
+            idle.append(entry)
+        differences = left
+    return differences, idle
+
+
 @dataclass
 class Verdict:
     """What is wrong with a run: nothing, if both are empty."""
@@ -74,7 +111,7 @@ class Verdict:
     #: Entries, with the runs in which they no longer are true.
     vanished: dict[Known, list[tuple[str, Combination]]] = field(default_factory=dict)
     #: Entries that cover no run at all.
-    idle: list[Known] = field(default_factory=list)
+    idle: list[Known | Everywhere] = field(default_factory=list)
     same: int = 0
     known: int = 0
 
@@ -103,5 +140,5 @@ def judge(differences: Differences, known: Iterable[Known], *, whole: bool) -> V
         verdict.same += not lines
         verdict.known += bool(lines) and not left
     if whole:
-        verdict.idle = list(idle)
+        verdict.idle = [*idle]
     return verdict

@@ -20,7 +20,7 @@ from conformance.cache import SetupError
 from conformance.differential import cases_apps, cases_http, cases_websocket
 from conformance.differential.case import Case, Combination
 from conformance.differential.client import Lane, Stuck
-from conformance.differential.known import Verdict, deviation_rows, judge, read_known
+from conformance.differential.known import Verdict, deviation_rows, judge, left_out, read_everywhere, read_known
 from conformance.differential.observed import difference, lines_of
 from conformance.environment import Environment, Interpreter, environment
 from conformance.replay import CHECKOUT, clean_environment, put_on_path
@@ -68,7 +68,8 @@ def differential(request: Request, say: Callable[[str], None] = print) -> int:
     started = time.monotonic()
     pins = tomllib.loads((HERE.parent / "pins.toml").read_text(encoding="utf-8"))
     rows = deviation_rows((CHECKOUT / "docs" / "deviations.md").read_text(encoding="utf-8"))
-    known = read_known(tomllib.loads((HERE / "known.toml").read_text(encoding="utf-8")), rows)
+    listed = tomllib.loads((HERE / "known.toml").read_text(encoding="utf-8"))
+    known, everywhere = read_known(listed, rows), read_everywhere(listed, rows)
     interpreter = Interpreter.ask(request.python)
     source = upstream(pins["uvicorn"]["version"], pins["uvicorn"]["sha256"])
     venv = environment(interpreter, pins["environment"]["required"], pins["environment"]["optional"], say)
@@ -92,7 +93,11 @@ def differential(request: Request, say: Callable[[str], None] = print) -> int:
             for line in lines:
                 say(f"  {line}")
     differences = {run: difference(reference[run], checked[run]) for run in reference}
-    verdict = judge(differences, known, whole=not request.cases and not is_partial(venv))
+    differences, nowhere = left_out(differences, everywhere)
+    whole = not request.cases and not is_partial(venv)
+    verdict = judge(differences, known, whole=whole)
+    if whole:
+        verdict.idle += nowhere
     report(verdict, say, request.propose)
     wrong = len(verdict.unknown.keys() | {run for runs in verdict.vanished.values() for run in runs})
     seconds = time.monotonic() - started

@@ -20,8 +20,9 @@ from pounce.connection.state import ServerState
 from pounce.connection.upgrade import Upgrade, hand_over, warn_unsupported
 from pounce.contracts import ConfigView
 from pounce.errors import BadRequest
+from pounce.exchange.extensions import with_extensions
 from pounce.exchange.http_cycle import MESSAGES, RequestResponseCycle, ResponseState
-from pounce.exchange.scope import http_scope
+from pounce.exchange.scope import EARLY_HINT, TRAILERS, http_scope
 from pounce.exchange.server_responses import service_unavailable
 from pounce.middleware.proxy_headers import FORWARDED_FIELDS
 from pounce.wire.http1 import INVALID_REQUEST, Headers, Http1Wire
@@ -44,7 +45,7 @@ class HTTP1Protocol(HttpConnection):
     __slots__ = ("_active", "_behind", "_input", "cycle", "pipeline", "scope", "wire", "writer", "ws_protocol_class")
 
     wire_class: ClassVar[Any]
-    messages = MESSAGES
+    messages = with_extensions(EARLY_HINT, TRAILERS)
     sends_length_of_500: ClassVar[bool] = False
     #: Whether the wire parses a pipelined request only when the response before it is complete (`start_next`).
     holds_requests_back: ClassVar[bool] = True
@@ -203,6 +204,9 @@ class HTTP1Protocol(HttpConnection):
             has_body,
             self.observers,
         )
+        if http_version == "1.0":  # which knows neither interim responses nor chunks
+            cycle.messages = MESSAGES
+            del scope["extensions"][EARLY_HINT], scope["extensions"][TRAILERS]
         if self.features:
             for feature in self.features:
                 feature(cycle)

@@ -20,9 +20,8 @@ from pounce.exchange.http_cycle import RequestResponseCycle, ResponseState
 from pounce.exchange.scope import EARLY_HINT, TRAILERS
 from pounce.wire.http2 import Http2Wire
 from pounce.wire.http2_frames import INTERNAL_ERROR
-from pounce.wire.http2_headers import checked_trailers
 from pounce.wire.http2_scheduler import Http2Stream
-from pounce.wire.response_fields import ResponseBody, body_bytes
+from pounce.wire.response_fields import ResponseBody, body_bytes, checked_trailers
 
 #: Bytes of a response that wait for the client: above the first `send()` waits, up to the second it goes on.
 _HIGH_WATER = HIGH_WATER_LIMIT

@@ -23,7 +23,7 @@ class ExtendedWriter(HttpWriter, Protocol):
         """The fields that can be sent. Raises MisusedByApp."""
 
     def send_trailers(self, fields: list[tuple[bytes, bytes]]) -> None:
-        """End the response with checked trailers; without, where the client does not want any."""
+        """End the response with checked trailers; without, where it can't have any."""
 
     def send_file(self, file: int, offset: int, count: int, more_body: bool) -> Awaitable[None]:
         """Send `count` bytes of a file from `offset` on, as a part of the body; done when they have left.
@@ -31,6 +31,12 @@ class ExtendedWriter(HttpWriter, Protocol):
         `file` is a descriptor that stays open meanwhile and whose position is not looked at. Raises MisusedByApp for
         more bytes than were declared, at once; where the file has become shorter, the connection (or stream) ends.
         """
+
+
+def takes_trailers(scope: Any) -> bool:
+    """Whether the client says that it does (RFC 9110 section 10.1.4); others may drop them, or mistake them."""
+    said = [value for name, value in scope["headers"] if name == b"te"]
+    return bool(said) and b"trailers" in [token.strip(b" \t").lower() for token in b",".join(said).split(b",")]
 
 
 def _on_early_hint(cycle: RequestResponseCycle, message: Any) -> bool:
@@ -51,7 +57,7 @@ def _on_trailers(cycle: RequestResponseCycle, message: Any) -> bool:
     cycle.trailers += writer.check_trailers(message.get("headers", ()))
     more = bool(message.get("more_trailers", False))
     if not more:
-        writer.send_trailers(cycle.trailers)
+        writer.send_trailers(cycle.trailers if takes_trailers(cycle.scope) else [])
         cycle.state = ResponseState.ALL
         cycle.finish_record()
         cycle.channel.on_response_complete(cycle)

@@ -47,10 +47,6 @@ def http_scope(
     if root_path:
         path = root_path + path
         raw_path = root_path.encode("ascii") + raw_path
-    extensions = connection.extensions.copy()
-    if http_version == "1.0":  # which knows neither interim responses nor chunks
-        extensions.pop(EARLY_HINT, None)
-        extensions.pop(TRAILERS, None)
     return {
         "type": "http",
         "asgi": {"version": connection.asgi_version, "spec_version": connection.spec_version},
@@ -65,5 +61,5 @@ def http_scope(
         "query_string": query_string,
         "headers": headers,
         "state": connection.app_state.copy(),
-        "extensions": extensions,
+        "extensions": connection.extensions.copy(),
     }

@@ -122,6 +122,12 @@ class Http1Encoder(Protocol):
     def continue_100(self) -> bytes:
         """Bytes of `100 Continue` (RFC 9110 section 15.2.1)."""
 
+    def early_hint(self, fields: Headers) -> bytes:
+        """Bytes of a `103 Early Hints` with these fields (RFC 8297), before the head of a response."""
+
+    def end(self, trailers: Headers) -> bytes:
+        """Bytes that end a body, `is_short` as behind `body`: with trailers where it is chunked, else without."""
+
 
 class Http1Wire(Protocol):
     """Bytes in, sink calls out."""

@@ -143,6 +143,17 @@ class H11Wire(LibraryWire):
         """See `Http1Encoder.continue_100`."""
         return self._send(h11.InformationalResponse(status_code=100, headers=[], reason=b"Continue"))
 
+    def early_hint(self, fields: Headers) -> bytes:
+        """See `Http1Encoder.early_hint`."""
+        return self._send(h11.InformationalResponse(status_code=103, headers=fields, reason=STATUS_PHRASES[103]))
+
+    def end(self, trailers: Headers) -> bytes:
+        """See `Http1Encoder.end`."""
+        self.counter.take(b"", False)
+        if self.counter.is_short:
+            return b""
+        return self._send(h11.EndOfMessage(headers=trailers if self.counter.is_open_ended else []))
+
     def error_response(self, status: int, message: str, defaults: Headers) -> bytes:
         """See `Http1Wire.error_response`. This dialect sends neither the default fields nor a length."""
         fields = error_fields()

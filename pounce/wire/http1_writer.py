@@ -28,8 +28,10 @@ from pounce.wire.response_fields import (
     bad_in_value,
     body_bytes,
     check_coding,
+    checked_fields,
     checked_name,
     checked_status,
+    checked_trailers,
     declared_length,
 )
 
@@ -254,6 +256,16 @@ class ResponseEncoder:
         """See `Http1Encoder.continue_100`."""
         return b"HTTP/1.1 100 Continue\r\n\r\n"
 
+    def early_hint(self, fields: Headers) -> bytes:
+        """See `Http1Encoder.early_hint`."""
+        return STATUS_LINE[103] + _lines(fields) + b"\r\n"
+
+    def end(self, trailers: Headers) -> bytes:
+        """See `Http1Encoder.end`."""
+        if self.framing != CHUNKED or self.is_head:
+            return self.body(b"", False)
+        return b"0\r\n" + _lines(trailers) + b"\r\n"
+
     def _make_prefix(
         self, status: int, defaults: Headers, headers: Iterable[tuple[bytes, bytes]]
     ) -> tuple[bytes, Iterable[tuple[bytes, bytes]]]:
@@ -269,6 +281,11 @@ class ResponseEncoder:
             parts += (start, value)
         prefix = self._cache.prefixes[status] = b"".join(parts)
         return prefix, headers
+
+
+def _lines(fields: Headers) -> bytes:
+    """Checked fields, a line each."""
+    return b"".join([b"%b: %b\r\n" % field for field in fields])
 
 
 class Transport(Protocol):
@@ -379,6 +396,25 @@ class Http1Writer:
         if not self.transport.is_closing():
             self.flush()
             self.transport.write(self._encoder.continue_100())
+
+    def send_early_hint(self, links: Iterable[bytes]) -> None:
+        """Send 103 with a Link field each, if the connection still stands. Raises MisusedByApp."""
+        fields = checked_fields([(b"link", link) for link in links])
+        if not self.transport.is_closing():
+            self.transport.write(self._encoder.early_hint(fields))
+
+    def check_trailers(self, fields: Iterable[tuple[bytes, bytes]]) -> Headers:
+        """The fields that can be sent. Raises MisusedByApp."""
+        return checked_trailers(fields)
+
+    def send_trailers(self, fields: Headers) -> None:
+        """End the response with checked trailers, where it has any. Raises as `send_body`."""
+        data = self.head + self._encoder.end(fields)
+        self.head = b""
+        if data and not self.transport.is_closing():
+            self.transport.write(data)
+        if self._encoder.is_short:
+            raise MisusedByApp("Response content shorter than Content-Length")
 
     def flush(self) -> None:
         """Write a head whose body does not come in the same step."""

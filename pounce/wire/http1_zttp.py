@@ -137,6 +137,19 @@ class ZttpWire(LibraryWire):
         self.conn.send_informational(100)
         return bytes(self.conn.data_to_send())
 
+    def early_hint(self, fields: Headers) -> bytes:
+        """See `Http1Encoder.early_hint`."""
+        self.conn.send_informational(103, fields)
+        return bytes(self.conn.data_to_send())
+
+    def end(self, trailers: Headers) -> bytes:
+        """See `Http1Encoder.end`."""
+        if not self.counter.is_open_ended or not trailers:
+            return self.body(b"", False)
+        self.conn.end_message(trailers)
+        self._response_open = False
+        return bytes(self.conn.data_to_send())
+
     def error_response(self, status: int, message: str, defaults: Headers) -> bytes:
         """See `Http1Wire.error_response`. This dialect sends a length and no default fields."""
         body = message.encode("ascii")

@@ -13,11 +13,10 @@ from typing import Any
 from hpack import Decoder, Encoder, NeverIndexedHeaderTuple
 from hpack.exceptions import OversizedHeaderListError
 
-from pounce.errors import MisusedByApp
 from pounce.settings import Http2
 from pounce.wire.http2_frames import COMPRESSION_ERROR, ENHANCE_YOUR_CALM, ConnectionFault
 from pounce.wire.http2_requests import CONNECTION_FIELDS, RequestHead, read_request
-from pounce.wire.response_fields import Headers, as_bytes, checked_fields, checked_head, checked_status
+from pounce.wire.response_fields import Headers, checked_fields, checked_head, checked_status
 
 #: The most that is used of the header table a client offers: the usual size (RFC 9113 section 6.5.2).
 MAX_TABLE_SIZE = 4096
@@ -193,11 +192,3 @@ def _for_http2(fields: Headers) -> Headers:
         for name, value in lower
         if name not in CONNECTION_FIELDS and (name != b"te" or value.lower() == b"trailers")
     ]
-
-
-def checked_trailers(fields: Iterable[tuple[bytes, bytes]]) -> Headers:
-    """An app's trailers, without what has no place in them. Raises MisusedByApp."""
-    fields = list(fields)
-    if any(as_bytes(name)[:1] == b":" for name, _ in fields):
-        raise MisusedByApp("Pseudo headers are not allowed in HTTP response trailers")
-    return [field for field in _for_http2(checked_fields(fields)) if field[0] not in (b"te", b"content-length")]

@@ -46,6 +46,19 @@ INVALID_VALUE = "Invalid HTTP header value."
 #: Digits of a length: no file has more bytes.
 _MAX_DIGITS = 18
 
+#: What has no place in trailers, and changes nothing by being left out.
+_OF_THE_CONNECTION = frozenset((b"connection", b"keep-alive", b"proxy-connection", b"te", b"upgrade"))
+
+#: What is too late in trailers: it frames the message, says how to read it, or what is to be done with it.
+_NOT_IN_TRAILERS = frozenset(
+    (
+        *(b"content-length", b"transfer-encoding", b"trailer", b"host"),
+        *(b"content-encoding", b"content-range", b"content-type"),
+        *(b"age", b"cache-control", b"date", b"expires", b"location", b"retry-after", b"vary"),
+        *(b"proxy-authenticate", b"set-cookie", b"www-authenticate"),
+    )
+)
+
 #: Of a 101: what the handshake itself says, and what frames a body, which a 101 does not have.
 _OF_THE_HANDSHAKE = frozenset((b"connection", b"content-length", b"transfer-encoding", b"upgrade"))
 
@@ -126,6 +139,20 @@ def checked_fields(fields: Iterable[tuple[Any, Any]], takes_text: bool = False) 
             checked.append((name, value.strip(OWS)))  # without a call, as nearly all are
         else:
             checked.append((checked_name(name, takes_text), checked_value(value, takes_text)))
+    return checked
+
+
+def checked_trailers(fields: Iterable[tuple[Any, Any]]) -> Headers:
+    """An app's trailers, the names in lower case, without those of the connection (RFC 9110 section 6.5.1)."""
+    checked: Headers = []
+    for name, value in fields:
+        lower = as_bytes(name).lower()
+        if lower[:1] == b":":
+            raise MisusedByApp("Pseudo headers are not allowed in HTTP response trailers")
+        if lower in _NOT_IN_TRAILERS:
+            raise MisusedByApp(f"The header {lower.decode()!r} is not allowed in HTTP response trailers.")
+        if lower not in _OF_THE_CONNECTION:
+            checked += checked_fields([(lower, value)])
     return checked
 
 
@@ -224,3 +251,8 @@ class ResponseBody:
         """Count a part that is sent past whoever sends the others, and behind which more may follow."""
         if self.left is not None:
             self.left -= size
+
+    @property
+    def is_open_ended(self) -> bool:
+        """Whether there is a body and its length was not declared: such a one is chunked, in HTTP/1.1."""
+        return self.left is None and not self._has_none

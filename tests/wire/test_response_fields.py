@@ -12,8 +12,8 @@ from hpack import Decoder
 
 from pounce.errors import MisusedByApp
 from pounce.wire.http1_writer import HeaderCache
-from pounce.wire.http2_headers import HeaderWriter, checked_trailers, informational_fields
-from pounce.wire.response_fields import body_bytes
+from pounce.wire.http2_headers import HeaderWriter, informational_fields
+from pounce.wire.response_fields import body_bytes, checked_trailers
 from pounce.wire.ws import WebSocketWire
 from pounce.wire.ws_websockets import WebsocketsWire
 from pounce.wire.ws_wsproto import WsprotoWire
