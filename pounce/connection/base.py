@@ -87,7 +87,7 @@ class Connection(asyncio.Protocol):
         self.root_path = config.root_path
         self.asgi_version = config.asgi_version
         self.spec_version: str = config.settings.asgi.spec
-        #: What the scopes of this connection advertise, by name.
+        #: What its scopes advertise, by name. The server's to change, before the first request.
         self.extensions: dict[str, dict[str, Any]] = {}
         self.app_state = app_state
         self.connections = server_state.connections
@@ -174,8 +174,6 @@ class HttpConnection(Connection):
         self.features = server_state.features
         self.extensions[EARLY_HINT] = {}
         self.extensions[TRAILERS] = {}
-        for name in config.settings.asgi.extensions:
-            self.extensions[f"http.response.{name}"] = {}
         self.sweeps_idle = server_state.sweeps_idle and config.timeout_keep_alive >= 1
 
         traits = server_state.loop_traits(self.loop)

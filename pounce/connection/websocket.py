@@ -57,6 +57,7 @@ class WebSocketProtocol(Keepalive, Connection):
         #: Seconds that the peer has to answer our close frame.
         self.close_timeout = 10.0
         self._head: H11Wire | None = None  # reads the request where it comes as bytes
+        self.extensions["websocket.http.response"] = {}
         self._held = bytearray()  # what came before the handshake was answered
         self._pongs = bytearray()
 
@@ -169,7 +170,6 @@ class WebSocketProtocol(Keepalive, Connection):
         del scope["method"]
         scope["type"], scope["asgi"]["spec_version"] = "websocket", "2.4"
         scope["subprotocols"] = self.wire.subprotocols
-        scope["extensions"] = {"websocket.http.response": {}}
         app: Any = self.app
         if http is not None and app is http.proxy:  # whose peer is known: it need not be awaited through
             if http.trusts_peer and not FORWARDED_FIELDS.isdisjoint(dict(headers)):

@@ -54,7 +54,7 @@ def _on_body(cycle: RequestResponseCycle, message: Any) -> bool:
 
 def _on_trailers(cycle: RequestResponseCycle, message: Any) -> bool:
     writer: ExtendedWriter = cycle.writer  # type: ignore[assignment]
-    cycle.trailers += writer.check_trailers(message.get("headers", ()))
+    cycle.trailers = [*cycle.trailers, *writer.check_trailers(message.get("headers", ()))]
     more = bool(message.get("more_trailers", False))
     if not more:
         writer.send_trailers(cycle.trailers if takes_trailers(cycle.scope) else [])

@@ -126,7 +126,7 @@ def with_files(messages: Messages, names: Iterable[str] = (PATHSEND, ZEROCOPYSEN
 
 
 class FileMessages:
-    """A feature: exchanges take these messages, whatever else their channels take."""
+    """A feature: exchanges take these messages, whatever else their channels take, and their scopes say so."""
 
     def __init__(self, names: Iterable[str] = (PATHSEND, ZEROCOPYSEND)) -> None:
         self._names = tuple(names)
@@ -138,3 +138,5 @@ class FileMessages:
         if known is None:
             known = self._tables[id(cycle.messages)] = (cycle.messages, with_files(cycle.messages, self._names))
         cycle.messages = known[1]
+        for name in self._names:
+            cycle.scope["extensions"][name] = {}

@@ -170,7 +170,7 @@ class RequestResponseCycle:
         self.client_done = False
         self.state: ResponseState = _NOTHING
         #: Those of the app so far, where it has promised some.
-        self.trailers: list[tuple[bytes, bytes]] = []
+        self.trailers: Sequence[tuple[bytes, bytes]] = ()
         self.record = ExchangeRecord(scope, observers) if observers else None
         self.body: bytes | bytearray = b""
         self.more_body = has_body

@@ -35,8 +35,9 @@ def http_scope(
     http_version: str,
     headers: list[tuple[bytes, bytes]],
 ) -> dict[str, Any]:
-    """The scope of one HTTP request. Every dict and list in it belongs to this request alone, `headers` included; but
-    for what is said of an extension, which belongs to the connection.
+    """The scope of one HTTP request. Every dict and list in it belongs to this request alone, `headers` included.
+
+    What is said of an extension belongs to the connection.
 
     Raises UnicodeDecodeError for a path that is not ASCII.
     """

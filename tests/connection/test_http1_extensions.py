@@ -92,7 +92,7 @@ async def test_they_are_advertised_to_http_1_1_alone(parser: str) -> None:
     async def app(scope: Any, receive: Any, send: Any) -> None:
         seen.append((scope["http_version"], {name: dict(content) for name, content in scope["extensions"].items()}))
         scope["extensions"][TRAILERS] = {"mine": 1}
-        scope["extensions"].setdefault(EARLY_HINT, {})["mine"] = 1
+        scope["extensions"].pop(EARLY_HINT, None)
         await answer(send)
 
     async with Connection(parser, app) as connection:

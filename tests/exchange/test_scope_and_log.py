@@ -22,7 +22,7 @@ def make_scope(raw_path: bytes = b"/", query: bytes = b"", root_path: str = "") 
         root_path=root_path,
         app_state={},
         spec_version="2.3",
-        extensions={},
+        extensions={"an.extension": {}},
     )
     return http_scope(connection, "GET", raw_path, query, "1.1", [])
 
@@ -43,7 +43,7 @@ def test_scope_has_the_keys_of_the_specification() -> None:
         "query_string": b"c=%20",
         "headers": [],
         "state": {},
-        "extensions": {},
+        "extensions": {"an.extension": {}},
     }
 
 
@@ -54,7 +54,7 @@ def test_root_path_is_put_before_both_paths() -> None:
 
 
 def test_scopes_share_nothing_that_can_change() -> None:
-    """Neither the scope nor its `asgi` entry is shared between requests."""
+    """Neither the scope nor its entries are shared between requests."""
     one, two = make_scope(), make_scope()
     assert one["asgi"] is not two["asgi"]
 
