@@ -135,6 +135,7 @@ class HttpConnection(Connection):
         "context",
         "eager",
         "features",
+        "first_byte_at",
         "holds_heads",
         "idle_since",
         "limit_concurrency",
@@ -174,6 +175,8 @@ class HttpConnection(Connection):
         self.features = server_state.features
         self.extensions[EARLY_HINT] = {}
         self.extensions[TRAILERS] = {}
+        #: When the request came that is being read, by `time.monotonic`, for features; 0: nobody asks, or none does.
+        self.first_byte_at = 0.0
         self.sweeps_idle = server_state.sweeps_idle and config.timeout_keep_alive >= 1
 
         traits = server_state.loop_traits(self.loop)

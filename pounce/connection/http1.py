@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from time import monotonic
 from typing import Any, ClassVar
 
 from pounce.connection.base import HttpConnection, Input, Phase
@@ -137,6 +138,10 @@ class HTTP1Protocol(HttpConnection):
                 self._behind.behind.append(data)
                 self.flow.pause_reading()
             return
+        if self.features and not self.first_byte_at and not data.isspace():  # not for empty lines before a request
+            latest = self.cycle
+            if latest is None or not latest.more_body:
+                self.first_byte_at = monotonic()
         try:
             self.wire.feed(data)
         except BadRequest as exc:
@@ -210,6 +215,7 @@ class HTTP1Protocol(HttpConnection):
         if self.features:
             for feature in self.features:
                 feature(cycle)
+            self.first_byte_at = 0.0
         if self._input is _HALF_CLOSED and not has_body:
             cycle.on_client_done()
         self.pipeline.append(cycle)

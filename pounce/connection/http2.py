@@ -126,6 +126,8 @@ class HTTP2Protocol(HttpConnection):
             wire.control.refill(now)
             wire.resets.refill(now)
         self.write_is_due = True
+        if self.features:
+            self.first_byte_at = time.monotonic()
         try:
             wire.feed(data)
         except ConnectionFault as fault:

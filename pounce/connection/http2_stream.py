@@ -35,6 +35,8 @@ class StreamConnection(Protocol):
     transport: asyncio.Transport
     server_state: ServerState
     logger: logging.Logger
+    client: tuple[str, int] | None
+    first_byte_at: float
     #: Whether what is sent now will be written without `write_soon`.
     write_is_due: bool
 
@@ -74,6 +76,16 @@ class HttpStream(Http2Stream):
     def server_stops(self) -> bool:
         """See `HttpChannel.server_stops`."""
         return self.connection.server_state.stopping
+
+    @property
+    def client(self) -> tuple[str, int] | None:
+        """See `HttpChannel.client`."""
+        return self.connection.client
+
+    @property
+    def first_byte_at(self) -> float:
+        """See `HttpChannel.first_byte_at`: of the segment that has completed the request's head."""
+        return self.connection.first_byte_at
 
     # Flow
 

@@ -26,6 +26,10 @@ def features_of(settings: Settings, logger: logging.Logger) -> list[Feature]:
         from pounce.exchange.static_files import StaticFiles
 
         features.append(StaticFiles(settings.static, settings.compression.codings, logger))
+    if settings.server_timing.enabled:  # behind what has an app of its own, and before what codes the body
+        from pounce.exchange.server_timing import ServerTimer
+
+        features.append(ServerTimer(settings.server_timing))
     if settings.compression.codings:  # the last one: its row of the table compresses before any writer is told
         from pounce.exchange.compression import Compressor
 

@@ -94,6 +94,14 @@ class HttpChannel(Protocol):
     def sends_length_of_500(self) -> bool:
         """Whether a 500 carries a length (a matter of the dialect)."""
 
+    @property
+    def client(self) -> tuple[str, int] | None:
+        """The peer, whatever a proxy says; None where it has no address."""
+
+    @property
+    def first_byte_at(self) -> float:
+        """When the request that is told to features began to arrive, by `time.monotonic`; 0: with its head's end."""
+
     def server_stops(self) -> bool:
         """Whether this worker is on its way out."""
 
