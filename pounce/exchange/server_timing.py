@@ -17,6 +17,7 @@ from threading import Lock
 from time import monotonic
 from typing import Any
 
+from pounce.exchange.extensions import takes_trailers
 from pounce.exchange.held_head import HeldHead
 from pounce.exchange.http_cycle import RequestResponseCycle
 from pounce.settings import ServerTiming
@@ -186,7 +187,7 @@ class TimedWriter(HeldHead):
         version = cycle.scope["http_version"]
         self._is_http2 = version == "2"
         self._can_trail = (
-            version in ("1.1", "2") and hasattr(self.next, "send_trailers") and takes_trailers(cycle.scope["headers"])
+            version in ("1.1", "2") and hasattr(self.next, "send_trailers") and takes_trailers(cycle.scope)
         )
         #: What the head says of the app's entries.
         self._said: dict[str, str | float] = {}
@@ -241,12 +242,6 @@ class TimedWriter(HeldHead):
         cycle = self.cycle
         if cycle is not None and not cycle.disconnected:
             self.next.send_trailers(self._trailers([]))
-
-
-def takes_trailers(headers: Headers) -> bool:
-    """Whether a request says that trailers are read (RFC 9110 section 10.1.4)."""
-    values = [value.lower() for name, value in headers if name == b"te"]
-    return b"trailers" in [one.partition(b";")[0].strip(b" \t") for value in values for one in value.split(b",")]
 
 
 def with_field(fields: Headers, name: bytes, value: bytes) -> Headers:

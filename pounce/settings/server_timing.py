@@ -11,8 +11,8 @@ from typing import Any, ClassVar
 from pounce.settings.group import Group, option
 from pounce.settings.kinds import Flag, Kind
 
-#: `Header=value`; a value is what a request can carry, without a comma, which ends it in the list.
-_is_secret = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+=[!-~]+([ \t]+[!-~]+)*").fullmatch
+#: `Header=value`: visible characters; a comma ends it in the list.
+_is_secret = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+=[!-~]+").fullmatch
 
 
 class Clients(Kind):

@@ -78,3 +78,14 @@ def test_values_that_make_no_sense(options: list[str]) -> None:
     allowed = "a list of networks (10.0.0.0/8), addresses, unix and Header=value"
     words = f"'--server-timing-for': must be {allowed}, not '{options[-1]}'"
     assert (code, words in line, "Traceback" in said) == (2, True, False), said
+
+
+def test_the_list_from_the_environment(tmp_path: Path) -> None:
+    """Which shows a secret to nobody else."""
+    (tmp_path / "main.py").write_text(APP)
+    env = environment(POUNCE_SERVER_TIMING_ALLOW="10.0.0.0/8,X-Key=abc")
+    with served("main:app", "--server-timing", cwd=tmp_path, env=env) as server:
+        assert not isinstance(server.address, str)
+        url = f"http://127.0.0.1:{server.address[1]}/"
+        assert "server-timing" in httpx.get(url, headers={"x-key": "abc"}).headers
+        assert "server-timing" not in httpx.get(url).headers
