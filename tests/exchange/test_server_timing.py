@@ -89,7 +89,9 @@ async def fetch(
         async with connection:
             install(connection.state, allow)
             stream = connection.request([(":method", method), *http2_client.GET[1:], *fields])
-            await connection.until(lambda: stream in connection.answers and connection.answers[stream].ended)
+            async with asyncio.timeout(30):
+                while stream not in connection.answers or not connection.answers[stream].ended:
+                    await connection.exchange(1)
             answer = connection.answers[stream]
             headers = dict(answer.headers)
             assert len(headers) == len(answer.headers)
