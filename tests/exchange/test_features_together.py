@@ -1,0 +1,85 @@
+"""Server-Timing together with compression."""
+
+from __future__ import annotations
+
+import gzip
+import logging
+from typing import Any
+
+import pytest
+
+from pounce.connection.state import ServerState
+from pounce.exchange.features import features_of
+from pounce.settings import Settings
+from tests.exchange import test_server_timing as timing
+from tests.exchange.test_server_timing import VERSIONS, FakeTime, fetch, time as time
+
+pytestmark = pytest.mark.anyio
+BODY = b"text " * 100_000
+PART = BODY[:2000]
+HTML = (b"content-type", b"text/html")
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+def install(state: ServerState, allow: Any = ()) -> None:
+    """What a worker with both does to its exchanges."""
+    settings = {"server_timing": {"enabled": True, "allow": allow}, "compression": {"codings": ("gzip",)}}
+    state.features[:] = features_of(Settings.of(settings), logging.getLogger("pounce.error"))
+
+
+@pytest.mark.parametrize("size", [10, 2000, 500_000])
+@pytest.mark.parametrize("version", VERSIONS)
+async def test_a_whole_body(version: str, size: int, time: FakeTime, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The total is in the head, and includes what compressing took; large parts are compressed beside the loop."""
+    monkeypatch.setattr(timing, "install", install)
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        time.pass_(3)
+        await send(
+            {
+                "type": "http.response.start",
+                "status": 200,
+                "headers": [HTML, (b"server-timing", b"own")],
+            }
+        )
+        time.pass_(2)
+        await send({"type": "http.response.body", "body": BODY[:size]})
+
+    got = await fetch(version, app, ("accept-encoding", "gzip"))
+    assert (gzip.decompress(got.body) if size >= 1024 else got.body) == BODY[:size]
+    assert got.timing == "own, queue;dur=0.0, app;dur=3.0, total;dur=5.0"
+    assert (got.headers.get("content-encoding") == "gzip") is (size >= 1024)
+
+
+@pytest.mark.parametrize("own", [False, True])
+@pytest.mark.parametrize("version", VERSIONS)
+async def test_a_stream(version: str, own: bool, time: FakeTime, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The last of the compressed bytes are followed by trailers: those of the app, and the total."""
+    monkeypatch.setattr(timing, "install", install)
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        time.pass_(3)
+        await send(
+            {
+                "type": "http.response.start",
+                "status": 200,
+                "headers": [HTML],
+                "trailers": own,
+            }
+        )
+        for _ in range(3):
+            await send({"type": "http.response.body", "body": PART, "more_body": True})
+            time.pass_(2)
+        await send({"type": "http.response.body", "body": b"end"})
+        if own:
+            await send({"type": "http.response.trailers", "headers": [(b"x", b"y")]})
+
+    got = await fetch(version, app, ("accept-encoding", "gzip"), ("te", "trailers"))
+    assert gzip.decompress(got.body) == PART * 3 + b"end"
+    assert got.timing == "queue;dur=0.0, app;dur=3.0"
+    assert got.headers["content-encoding"] == "gzip"
+    assert got.trailers == [*([("x", "y")] if own else []), ("server-timing", "total;dur=9.0")]
