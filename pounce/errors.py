@@ -32,7 +32,7 @@ def exit_code_of(exc: SystemExit) -> int:
 
 
 class ClientDisconnected(OSError):
-    """Raised out of a WebSocket app's `send()` once the client is gone (ASGI WebSocket spec 2.4)."""
+    """Raised out of an app's `send()` once the client is gone: a WebSocket's, and from ASGI 2.4 on any."""
 
 
 class ImportFromStringError(Exception):

@@ -34,6 +34,7 @@ class StreamConnection(Protocol):
     wire: Http2Wire
     transport: asyncio.Transport
     server_state: ServerState
+    spec_version: str
     logger: logging.Logger
     client: tuple[str, int] | None
     first_byte_at: float
@@ -72,6 +73,11 @@ class HttpStream(Http2Stream):
         self.write_paused = False
         self._drained: asyncio.Event | None = None
         self._body: ResponseBody = None  # type: ignore[assignment]  # once the head is sent
+
+    @property
+    def spec_version(self) -> str:
+        """See `HttpChannel.spec_version`."""
+        return self.connection.spec_version
 
     def server_stops(self) -> bool:
         """See `HttpChannel.server_stops`."""

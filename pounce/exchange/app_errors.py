@@ -14,6 +14,8 @@ import traceback
 from collections.abc import Iterator
 from types import FrameType
 
+from pounce.errors import ClientDisconnected
+
 #: Lines of a report that the log's own formatter makes; a longer one is logged as an excerpt.
 _MAX_LINES = 800
 _LINES_OF_FRAME = 4  # place, code, its markers; multi-line code takes more
@@ -84,6 +86,29 @@ def is_running(frame: FrameType) -> bool:
     except RuntimeError:  # no loop runs
         return False
     return task is not None and getattr(task.get_coro(), "cr_frame", None) is frame
+
+
+def is_of_disconnect(exc: BaseException) -> bool:
+    """Whether the exception says no more than that `send()` raised ClientDisconnected.
+
+    Frameworks translate it into a class of their own. One of Python's, raised while it was handled, is a mistake in the
+    app's clean-up.
+    """
+    waiting: list[BaseException] = [exc]
+    for _ in range(_MAX_LOOKED_AT):
+        if not waiting:
+            return True
+        found = waiting.pop()
+        if isinstance(found, BaseExceptionGroup):
+            waiting += found.exceptions
+        elif not isinstance(found, ClientDisconnected):
+            origin = found.__cause__
+            if origin is None and (isinstance(found, OSError) or type(found).__module__ != "builtins"):
+                origin = found.__context__
+            if origin is None:
+                return False
+            waiting.append(origin)
+    return False
 
 
 def crossed_loops(exc: BaseException) -> bool:

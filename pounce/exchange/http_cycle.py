@@ -2,7 +2,7 @@
 
 Runs on the worker's loop. Knows no parser, no transport and no thread: a channel (an HTTP/1.1 connection, an HTTP/2
 stream) turns messages into bytes, and says which messages it takes (`MESSAGES`, and the rows of `extensions`).
-Implements the ASGI HTTP specification 2.3, with uvicorn's order checks and the words of its errors.
+Implements the ASGI HTTP specification, with uvicorn's order checks and the words of its errors.
 """
 
 from __future__ import annotations
@@ -16,18 +16,12 @@ from time import monotonic
 from typing import Any, Protocol
 
 from pounce.asgi import ASGI3Application, ASGIReceiveEvent, ASGISendEvent
-from pounce.errors import MisusedByApp
+from pounce.errors import ClientDisconnected, MisusedByApp
 from pounce.exchange.access_log import log_access
-from pounce.exchange.app_errors import is_running, log_app_exception, log_error
+from pounce.exchange.app_errors import is_of_disconnect, is_running, log_app_exception, log_error
 from pounce.exchange.record import ExchangeRecord, Observer
 from pounce.exchange.server_responses import CLOSE_HEADER, INTERNAL_SERVER_ERROR
-from pounce.exchange.turns import AppGivenUp, Turns
-
-
-class HttpTurns(Turns):
-    """Messages to a client that is gone are free at first: the app is not told, and most of them are few."""
-
-    free = 16
+from pounce.exchange.turns import AppGivenUp, HttpTurns, Turns
 
 
 class ResponseState(enum.IntEnum):
@@ -85,6 +79,10 @@ class HttpWriter(Protocol):
 
 class HttpChannel(Protocol):
     """What a cycle is an exchange of: a connection, or a stream of one."""
+
+    @property
+    def spec_version(self) -> str:
+        """Of ASGI HTTP: what `send()` does once the client has left."""
 
     @property
     def messages(self) -> Messages:
@@ -254,7 +252,7 @@ class RequestResponseCycle:
             self.finish_record()
 
     def _on_app_error(self, exc: BaseException) -> None:
-        if not isinstance(exc, AppGivenUp):
+        if not isinstance(exc, AppGivenUp) and not (self.disconnected and is_of_disconnect(exc)):
             log_app_exception(self.logger, exc)
         if self.state is not _NOTHING:
             self.channel.abandon(self)
@@ -288,12 +286,14 @@ class RequestResponseCycle:
         self._notify()
 
     async def send(self, message: ASGISendEvent) -> None:
-        """ASGI `send`. Messages after a disconnect are dropped (spec_version 2.3). Raises RuntimeError on misuse."""
+        """ASGI `send`. Messages after a disconnect are dropped (ASGI 2.3), or raise. Raises RuntimeError on misuse."""
         if self.flow.write_paused and not self.disconnected:
             await self.flow.drain()
         if self.disconnected:
             await self._give_in_vain()
-            return
+            if self.channel.spec_version == "2.3":
+                return
+            raise ClientDisconnected
         kind = message["type"]
         handler = self.messages[self.state].get(kind)
         if handler is None:

@@ -61,3 +61,9 @@ class Turns:
         await asyncio.sleep(_PAUSES[max(vain - self.free, 0)])
         if server_stops() and vain == last:
             raise AppGivenUp("the client is gone and the server stops")
+
+
+class HttpTurns(Turns):
+    """Messages to a client that is gone are free at first: the app is not told, and most of them are few."""
+
+    free = 16

@@ -39,6 +39,7 @@ class FakeChannel:
     """Records what a cycle asks of it."""
 
     messages = MESSAGES
+    spec_version = "2.3"
     sends_length_of_500 = True
 
     def __init__(self) -> None:
