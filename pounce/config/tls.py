@@ -6,6 +6,7 @@ import os
 import ssl
 from typing import Any
 
+from pounce.connection.tls import note_certificate
 from pounce.errors import explain
 
 SSL_PROTOCOL_VERSION: int = ssl.PROTOCOL_TLS_SERVER
@@ -30,6 +31,7 @@ def create_ssl_context(
         context.load_cert_chain(certfile, keyfile or None, (lambda: password) if password else None)
     except (OSError, ValueError) as exc:
         raise explain(exc, _what_is_wrong_with(certfile, keyfile, password, exc))
+    note_certificate(context, _content(certfile).decode("latin-1"))
     context.verify_mode = ssl.VerifyMode(cert_reqs)
     if ca_certs:
         try:

@@ -15,7 +15,7 @@ from typing import Any
 
 from pounce.asgi import ASGI3Application
 from pounce.connection.flow import FlowControl
-from pounce.connection.peer import get_local_addr, get_remote_addr, is_ssl
+from pounce.connection.peer import get_local_addr, get_remote_addr, is_ssl, tls_of
 from pounce.connection.state import ServerState
 from pounce.contracts import ConfigView
 from pounce.exchange.scope import EARLY_HINT, TRAILERS
@@ -192,6 +192,7 @@ class HttpConnection(Connection):
         super().connection_made(transport)
         if is_ssl(transport):
             self.scheme = "https"
+            self.extensions |= tls_of(transport)
         if not self.config.reset_contextvars:
             # Every request starts from the server's own context, never from that of the request before it.
             self.context = contextvars.copy_context()

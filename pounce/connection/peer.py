@@ -48,6 +48,16 @@ def is_ssl(transport: asyncio.BaseTransport) -> bool:
     return bool(transport.get_extra_info("sslcontext"))
 
 
+def tls_of(transport: asyncio.BaseTransport) -> dict[str, dict[str, Any]]:
+    """The scope's `tls` extension of an encrypted connection, by its name. Nothing where that cannot be asked."""
+    ssl_object = transport.get_extra_info("ssl_object")
+    if ssl_object is None:
+        return {}
+    from pounce.connection.tls import tls_extension
+
+    return {"tls": tls_extension(ssl_object)}
+
+
 def _is_address(name: Any) -> bool:
     # Of IPv4, or of IPv6, where flow and scope follow.
     return isinstance(name, list | tuple) and len(name) in (2, 4)

@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 
 from pounce.connection.base import Connection, HttpConnection
 from pounce.connection.flow import HIGH_WATER_LIMIT, can_write_vectors
-from pounce.connection.peer import is_ssl
+from pounce.connection.peer import is_ssl, tls_of
 from pounce.connection.ping import Keepalive
 from pounce.connection.state import ServerState
 from pounce.contracts import ConfigView
@@ -91,6 +91,7 @@ class WebSocketProtocol(Keepalive, Connection):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self.scheme = "wss" if is_ssl(transport) else "ws"
+        self.extensions |= tls_of(transport)
         if self.traces:
             self.trace("WebSocket connection made")
 
@@ -170,6 +171,9 @@ class WebSocketProtocol(Keepalive, Connection):
         del scope["method"]
         scope["type"], scope["asgi"]["spec_version"] = "websocket", "2.4"
         scope["subprotocols"] = self.wire.subprotocols
+        if self.scheme == "wss":
+            tls = self.extensions if http is None else http.extensions
+            scope["extensions"] |= {name: content.copy() for name, content in tls.items() if name == "tls"}
         app: Any = self.app
         if http is not None and app is http.proxy:  # whose peer is known: it need not be awaited through
             if http.trusts_peer and not FORWARDED_FIELDS.isdisjoint(dict(headers)):
