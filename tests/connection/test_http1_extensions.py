@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import logging
 from typing import Any
 
 import h11
 import pytest
 
+from tests.connection.extensions_page import names_of_the_page
 from tests.fakes import Connection, answer, get, post, read_body
 
 pytestmark = pytest.mark.anyio
@@ -399,3 +401,30 @@ async def test_hints_and_the_error_of_an_app(parser: str, caplog: Any) -> None:
         [found] = read(connection.take(), "GET")
     assert (found.hints, found.status) == ([[(b"link", b"</a>")]], 500)
     assert [str(record.exc_info[1]) for record in caplog.records if record.exc_info] == ["the app's"]
+
+
+# The page
+
+
+async def test_the_hints_of_the_page(parser: str) -> None:
+    """docs/extensions.md: to HTTP/1.1, and not to HTTP/1.0."""
+    async with Connection(parser, names_of_the_page()["hints"]) as connection:
+        await connection.feed(get(), get("/", "Connection: close"))
+        answers = read(connection.take(), "GET", "GET")
+    assert [found.hints for found in answers] == [[[(b"link", b"</style.css>; rel=preload; as=style")]]] * 2
+    assert [found.body for found in answers] == [b"the page"] * 2
+    async with Connection(parser, names_of_the_page()["hints"]) as connection:
+        await connection.feed(get(version="1.0"))
+        assert connection.take().startswith(b"HTTP/1.1 200 ")
+
+
+async def test_the_trailers_of_the_page(parser: str) -> None:
+    """docs/extensions.md: the digest is that of the body."""
+    async with Connection(parser, names_of_the_page()["trailers"]) as connection:
+        await connection.feed(get("/", TE))
+        [found] = read(connection.take(), "GET")
+    assert found.body == b"line 0\nline 1\nline 2\n"
+    assert found.trailers == [(b"x-sha256", hashlib.sha256(found.body).hexdigest().encode())]
+    async with Connection(parser, names_of_the_page()["trailers"]) as connection:
+        await connection.feed(get("/", TE, version="1.0"))
+        assert b"line 2\n" in connection.take()

@@ -6,6 +6,7 @@ import asyncio
 import gc
 import logging
 from collections.abc import AsyncIterator, Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -19,6 +20,7 @@ from starlette.routing import Route
 from pounce.errors import ClientDisconnected
 from pounce.settings import Settings
 from tests.connection import http2_client
+from tests.connection.extensions_page import names_of_the_page
 from tests.connection.http2_client import Connection as Http2Connection
 from tests.fakes import PROTOCOLS, Connection, get, settle
 
@@ -267,4 +269,22 @@ async def test_starlettes_stream_ends(version: str, spec: str, middleware: bool,
         gc.collect()  # nobody closes a generator that is not read to its end, but Python
         async with asyncio.timeout(5):
             await ended.wait()
+    assert errors(caplog) == []
+
+
+async def test_the_ticks_of_the_page(version: str, capsys: Any, caplog: Any) -> None:
+    """docs/extensions.md: the app notices that nobody listens any more."""
+    names = names_of_the_page()
+    gone = asyncio.Event()
+
+    async def sleep(seconds: float) -> None:
+        assert seconds == 1
+        await gone.wait()
+
+    names["asyncio"] = SimpleNamespace(sleep=sleep)
+    async with Gone(version, names["ticks"], "2.4") as request:
+        await request.leave()
+        gone.set()
+        await request.apps_done()
+    assert capsys.readouterr().out == "the client has left\n"
     assert errors(caplog) == []

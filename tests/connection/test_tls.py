@@ -23,6 +23,7 @@ from pounce.connection.state import ServerState
 from pounce.connection.tls import distinguished_name
 from pounce.connection.websocket_websockets import WebSocketsSansIOProtocol
 from pounce.connection.websocket_wsproto import WSProtocol
+from tests.connection.extensions_page import names_of_the_page
 from tests.connection.real_sockets import LOCALHOST, on_real_loops
 from tests.fakes import PROTOCOLS, answer, get, plain_config
 from tests.wire.ws_frames import handshake
@@ -50,7 +51,7 @@ def pki(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
 class Site:
     """A server with TLS on the running loop, that keeps the scopes of its app, and a client of it."""
 
-    def __init__(self, pki: SimpleNamespace, http: str, ws: Any, reqs: ssl.VerifyMode) -> None:
+    def __init__(self, pki: SimpleNamespace, http: str, ws: Any, reqs: ssl.VerifyMode, runs: Any = None) -> None:
         self.pki = pki
         self.scopes: list[Any] = []
 
@@ -58,6 +59,8 @@ class Site:
             self.scopes.append(scope)
             if scope["type"] == "websocket":
                 await send({"type": "websocket.close"})
+            elif runs is not None:
+                await runs(scope, receive, send)
             else:
                 await answer(send)
 
@@ -218,6 +221,23 @@ async def test_a_context_of_the_users_tells_what_it_can(loop_kind: str, pki: Sim
         await site.talk(get())
     found = site.scopes[0]["extensions"]["tls"]
     assert (found["server_cert"], found["tls_version"]) == (None, 0x0304)
+
+
+@on_real_loops
+@pytest.mark.parametrize(("certificate", "name"), [(False, b"nobody"), (True, b'CN=Jo\\, \\"x\\",')])
+async def test_the_app_of_the_page(loop_kind: str, pki: SimpleNamespace, certificate: bool, name: bytes) -> None:
+    """docs/extensions.md: it tells clients their names."""
+    async with Site(pki, "h11", None, ssl.CERT_OPTIONAL, names_of_the_page()["whoami"]) as site:
+        context = ssl.create_default_context(cafile=pki.ca)
+        if certificate:
+            context.load_cert_chain(pki.client)
+        async with asyncio.timeout(5):
+            reader, writer = await asyncio.open_connection(LOCALHOST, site.port, ssl=context)
+            writer.write(get("/", "Connection: close"))
+            data = await reader.read()
+            writer.close()
+            await writer.wait_closed()
+    assert b"\r\n" + name in data
 
 
 @pytest.mark.parametrize(
