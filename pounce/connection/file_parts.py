@@ -10,7 +10,7 @@ import os
 from collections.abc import Callable
 
 from pounce.errors import ClientDisconnected
-from pounce.exchange.http_cycle import Flow
+from pounce.exchange.channel import Flow
 
 #: Bytes that are read at once.
 PART_SIZE = 128 * 1024

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pounce.connection.http1 import HTTP1Protocol
 from pounce.exchange.http_cycle import RequestResponseCycle
 from pounce.wire.http1_h11 import H11Wire
-from pounce.wire.http1_writer import STATUS_PHRASES
+from pounce.wire.response_fields import STATUS_PHRASES
 
 __all__ = ["STATUS_PHRASES", "H11Protocol", "RequestResponseCycle"]
 

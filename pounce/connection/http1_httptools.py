@@ -5,7 +5,7 @@ from __future__ import annotations
 from pounce.connection.http1 import HTTP1Protocol
 from pounce.exchange.http_cycle import RequestResponseCycle
 from pounce.wire.http1_httptools import HttpToolsWire
-from pounce.wire.http1_writer import STATUS_LINE
+from pounce.wire.response_fields import STATUS_LINE
 
 __all__ = ["STATUS_LINE", "HttpToolsProtocol", "RequestResponseCycle"]
 

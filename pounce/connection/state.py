@@ -15,7 +15,7 @@ from pounce.connection.flow import can_write_vectors
 from pounce.connection.tasks import TaskStarter, can_start_eagerly, start_task_on
 from pounce.exchange.features import Feature
 from pounce.exchange.record import Observer
-from pounce.wire.http1_writer import HeaderCache
+from pounce.wire.header_cache import HeaderCache
 
 
 class LoopTraits(NamedTuple):

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Iterable, Mapping
 from typing import Any, Protocol
 
-from pounce.exchange.http_cycle import MESSAGES, Handler, HttpWriter, Messages, RequestResponseCycle, ResponseState
+from pounce.exchange.channel import HttpWriter
+from pounce.exchange.http_cycle import MESSAGES, Handler, Messages, RequestResponseCycle, ResponseState
 from pounce.exchange.scope import EARLY_HINT, TRAILERS
 
 

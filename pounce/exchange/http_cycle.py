@@ -11,14 +11,15 @@ import asyncio
 import enum
 import logging
 import sys
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from time import monotonic
-from typing import Any, Protocol
+from typing import Any
 
 from pounce.asgi import ASGI3Application, ASGIReceiveEvent, ASGISendEvent
 from pounce.errors import ClientDisconnected, MisusedByApp
 from pounce.exchange.access_log import log_access
 from pounce.exchange.app_errors import is_of_disconnect, is_running, log_app_exception, log_error
+from pounce.exchange.channel import Flow, HttpChannel, HttpWriter
 from pounce.exchange.record import ExchangeRecord, Observer
 from pounce.exchange.server_responses import CLOSE_HEADER, INTERNAL_SERVER_ERROR
 from pounce.exchange.turns import AppGivenUp, HttpTurns, Turns
@@ -44,70 +45,6 @@ Handler = Callable[["RequestResponseCycle", Any], bool | Awaitable[Any]]
 
 #: By state: message type to handler, what is expected first. An extension is rows of this.
 Messages = Sequence[Mapping[str, Handler]]
-
-
-class Flow(Protocol):
-    """Flow control of the channel's two directions."""
-
-    @property
-    def read_paused(self) -> bool:
-        """Whether the request's body waits at the client."""
-
-    @property
-    def write_paused(self) -> bool:
-        """Whether the response has to wait."""
-
-    async def drain(self) -> None:
-        """Wait until writing makes sense again."""
-
-    def resume_reading(self) -> None:
-        """The app wants more of the body."""
-
-
-class HttpWriter(Protocol):
-    """Where a cycle's messages go."""
-
-    def send_head(self, status: int, headers: Iterable[tuple[bytes, bytes]], is_head: bool, keep_alive: bool) -> None:
-        """Send the response's head. Raises MisusedByApp."""
-
-    def send_body(self, body: Any, more_body: bool) -> None:
-        """Send a part of the response's body. Raises MisusedByApp."""
-
-    def send_continue(self) -> None:
-        """Send `100 Continue`, if the connection still stands."""
-
-
-class HttpChannel(Protocol):
-    """What a cycle is an exchange of: a connection, or a stream of one."""
-
-    @property
-    def spec_version(self) -> str:
-        """Of ASGI HTTP: what `send()` does once the client has left."""
-
-    @property
-    def messages(self) -> Messages:
-        """What may be sent to it."""
-
-    @property
-    def sends_length_of_500(self) -> bool:
-        """Whether a 500 carries a length (a matter of the dialect)."""
-
-    @property
-    def client(self) -> tuple[str, int] | None:
-        """The peer, whatever a proxy says; None where it has no address."""
-
-    @property
-    def first_byte_at(self) -> float:
-        """When the request that is told to features began to arrive, by `time.monotonic`; 0: with its head's end."""
-
-    def server_stops(self) -> bool:
-        """Whether this worker is on its way out."""
-
-    def on_response_complete(self, cycle: RequestResponseCycle) -> None:
-        """The last message of the response was sent."""
-
-    def abandon(self, cycle: RequestResponseCycle) -> None:
-        """The response can't be completed: end the connection (or stream)."""
 
 
 class RequestResponseCycle:

@@ -13,9 +13,9 @@ import h11
 from h11._connection import DEFAULT_MAX_INCOMPLETE_EVENT_SIZE
 
 from pounce.errors import BadRequest, MisusedByApp
+from pounce.wire.header_cache import HeaderCache
 from pounce.wire.http1 import INVALID_REQUEST, Headers, Http1Sink, error_fields, refuse_ambiguous
 from pounce.wire.http1_library import LibraryWire
-from pounce.wire.http1_writer import HeaderCache
 from pounce.wire.response_fields import STATUS_PHRASES, ResponseBody, checked_head, checked_status
 
 _CLOSE = (b"connection", b"close")

@@ -11,8 +11,10 @@ from typing import Any
 import httptools
 
 from pounce.errors import BadRequest
+from pounce.wire.header_cache import HeaderCache
 from pounce.wire.http1 import INVALID_REQUEST, Headers, Http1Sink, error_fields, refuse_ambiguous
-from pounce.wire.http1_writer import STATUS_LINE, HeaderCache, ResponseEncoder
+from pounce.wire.http1_writer import ResponseEncoder
+from pounce.wire.response_fields import STATUS_LINE
 
 #: Methods as the scope shows them; anything else is decoded.
 _METHODS = {

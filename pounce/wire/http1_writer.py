@@ -1,12 +1,8 @@
 """Responses of HTTP/1.1: messages become bytes, and are written at once.
 
-`Http1Writer` is the way out of one connection, over an encoder: that of a parser's library, or `ResponseEncoder`, the
-httptools dialect. Nothing that was sent waits for what the app does next: only a head may wait, for the first part of
-its body and no longer than this turn of the loop, since both fit into one write. What an app sends again and again is
-checked and encoded once per worker (`HeaderCache`).
-
-Knows nothing of a transport but how to write to it. Compatible with RFC 9112 sections 4 to 7, and uvicorn's httptools
-implementation for the order of the fields.
+`Http1Writer` is the way out of one connection, over an encoder: that of a parser's library, or `ResponseEncoder`'s.
+Nothing that was sent waits for what the app does next: only a head may wait, for the first part of its body and no
+longer than this turn of the loop, since both fit into one write. Knows nothing of a transport but how to write to it.
 """
 
 from __future__ import annotations
@@ -16,42 +12,30 @@ from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
 from pounce.errors import MisusedByApp
+from pounce.wire.header_cache import CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING, HeaderCache
 from pounce.wire.http1 import Http1Encoder
 from pounce.wire.response_fields import (
     BODILESS,
     INVALID_VALUE,
     OWS,
     STATUS_LINE,
-    STATUS_PHRASES,
     Headers,
     as_bytes,
     bad_in_value,
     body_bytes,
     check_coding,
     checked_fields,
-    checked_name,
     checked_status,
     checked_trailers,
     declared_length,
 )
 
-__all__ = ["STATUS_LINE", "STATUS_PHRASES", "HeaderCache", "Headers", "Http1Writer", "ResponseEncoder"]
-
 #: Bytes from which on a body part is written as it is: copying it to join it with its head would cost more.
 _LARGE_BODY_SIZE = 16 * 1024
-
-_CONTENT_LENGTH = b"\r\ncontent-length: "
-_TRANSFER_ENCODING = b"\r\ntransfer-encoding: "
-_CONNECTION = b"\r\nconnection: "
 
 _END = b"\r\n\r\n"
 _CLOSE = b"\r\nconnection: close"
 _CHUNKED = b"\r\ntransfer-encoding: chunked\r\n\r\n"
-
-#: What is kept per worker, and how long a kept one may be: an app that invents fields must not fill the memory.
-_MAX_NAMES = 1024
-_MAX_HEADS = 512
-_MAX_HEAD_SIZE = 1024
 
 #: How a response body is delimited: by the end of the connection, by chunks, by a length, or there is none.
 AT_END, CHUNKED, LENGTH, NOTHING = range(4)
@@ -59,41 +43,6 @@ AT_END, CHUNKED, LENGTH, NOTHING = range(4)
 #: What a response without a length does: it has no body, or it is chunked, or it ends with the connection (HTTP/1.0
 #: knows no chunks: RFC 9112 section 6.1). Status 204 has no body, and no field that would delimit one.
 NO_BODY, NO_CONTENT, IN_CHUNKS, UNTIL_CLOSE = range(4)
-
-
-class HeaderCache:
-    """What one worker's apps send again and again, checked and encoded once."""
-
-    __slots__ = ("defaults", "heads", "prefixes", "starts")
-
-    def __init__(self) -> None:
-        #: A name as the app writes it, to the line's beginning: CR LF, the name in lower case, colon, space.
-        self.starts: dict[bytes, bytes] = {}
-        #: The fields of a response as the app gave them (and what else decides), to what `_encode_fields` made of them.
-        self.heads: dict[Any, tuple[bytes, int, int, bool]] = {}
-        #: The default fields of this second, and status lines with those fields, by status.
-        self.defaults: Headers | None = None
-        self.prefixes: dict[int, bytes] = {}
-
-    def start_of(self, name: bytes) -> bytes:
-        """The beginning of a line for a name that is not in `starts`. Raises MisusedByApp."""
-        name = checked_name(name)
-        start = b"\r\n%b: " % name.lower()
-        # The very objects, so that identities can be compared.
-        for framing in (_CONTENT_LENGTH, _TRANSFER_ENCODING, _CONNECTION):
-            if start == framing:
-                start = framing
-        if len(self.starts) < _MAX_NAMES and len(start) <= _MAX_HEAD_SIZE:
-            self.starts[name] = start
-        return start
-
-    def keep_head(self, key: Any, head: tuple[bytes, int, int, bool]) -> None:
-        """Keep encoded fields, unless they are one client's own (a cookie): those will not come again."""
-        if key is None or len(head[0]) > _MAX_HEAD_SIZE or b"\r\nset-cookie: " in head[0]:
-            return
-        if len(self.heads) >= _MAX_HEADS:
-            self.heads.clear()
-        self.heads[key] = head
 
 
 class ResponseEncoder:
@@ -174,20 +123,20 @@ class ResponseEncoder:
                 value = as_bytes(value)
             if bad_in_value(value):
                 raise MisusedByApp(INVALID_VALUE)
-            if start is _CONTENT_LENGTH:
+            if start is CONTENT_LENGTH:
                 is_first = length is None
                 value = value.strip(OWS)
                 length = declared_length(value, length)
                 if kind == NO_CONTENT or not is_first:
                     continue
                 length_at = len(parts)
-            elif start is _TRANSFER_ENCODING:
+            elif start is TRANSFER_ENCODING:
                 check_coding(value)
                 is_first = not is_chunked
                 is_chunked = True
                 if kind in (NO_CONTENT, UNTIL_CLOSE) or not is_first:
                     continue
-            elif start is _CONNECTION and b"close" in [token.strip() for token in value.lower().split(b",")]:
+            elif start is CONNECTION and b"close" in [token.strip() for token in value.lower().split(b",")]:
                 close = says_close = True
             parts += (start, value)
         if is_chunked and length is not None and kind != NO_CONTENT:
@@ -272,7 +221,7 @@ class ResponseEncoder:
         """The status line with the default fields; where those frame the body, they go through the loop instead."""
         line = STATUS_LINE[checked_status(status)][:-2]
         starts = [self._cache.starts.get(name) or self._cache.start_of(name) for name, _ in defaults]
-        if not {_CONTENT_LENGTH, _TRANSFER_ENCODING, _CONNECTION}.isdisjoint(starts):
+        if not {CONTENT_LENGTH, TRANSFER_ENCODING, CONNECTION}.isdisjoint(starts):
             return line, [*defaults, *headers]
         parts = [line]
         for start, (_, value) in zip(starts, defaults, strict=True):

@@ -11,9 +11,9 @@ from collections.abc import Iterable
 import zttp
 
 from pounce.errors import BadRequest, MisusedByApp
+from pounce.wire.header_cache import HeaderCache
 from pounce.wire.http1 import INVALID_REQUEST, Headers, Http1Sink, error_fields, refuse_ambiguous
 from pounce.wire.http1_library import LibraryWire
-from pounce.wire.http1_writer import HeaderCache
 from pounce.wire.response_fields import BODILESS, ResponseBody, checked_head, checked_status
 
 

@@ -21,7 +21,7 @@ WATCHED = ("pounce.", "h11.", "httptools.", "zttp.")
 NOT_WATCHED = (
     "pounce.connection.state.ServerState",
     "pounce.connection.state.LoopTraits",
-    "pounce.wire.http1_writer.HeaderCache",
+    "pounce.wire.header_cache.HeaderCache",
 )
 
 

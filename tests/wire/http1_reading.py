@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from hypothesis import strategies as st
 
 from pounce.errors import BadRequest
-from pounce.wire.http1_writer import HeaderCache
+from pounce.wire.header_cache import HeaderCache
 from tests.fakes import DEFAULT_HEADERS, WIRES, RecordingSink
 
 

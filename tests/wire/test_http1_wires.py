@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from pounce.errors import BadRequest, MisusedByApp
-from pounce.wire.http1_writer import HeaderCache
+from pounce.wire.header_cache import HeaderCache
 from tests.fakes import (
     DEFAULT_HEADERS,
     WIRES,

@@ -11,7 +11,7 @@ import pytest
 from hpack import Decoder
 
 from pounce.errors import MisusedByApp
-from pounce.wire.http1_writer import HeaderCache
+from pounce.wire.header_cache import HeaderCache
 from pounce.wire.http2_headers import HeaderWriter, informational_fields
 from pounce.wire.response_fields import body_bytes, checked_trailers
 from pounce.wire.ws import WebSocketWire
