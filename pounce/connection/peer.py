@@ -49,13 +49,14 @@ def is_ssl(transport: asyncio.BaseTransport) -> bool:
 
 
 def tls_of(transport: asyncio.BaseTransport) -> dict[str, dict[str, Any]]:
-    """The scope's `tls` extension of an encrypted connection, by its name. Nothing where that cannot be asked."""
+    """The scope's `tls` extension, by its name. Nothing where TLS is not Python's own, or there is none."""
     ssl_object = transport.get_extra_info("ssl_object")
     if ssl_object is None:
         return {}
     from pounce.connection.tls import tls_extension
 
-    return {"tls": tls_extension(ssl_object)}
+    content = tls_extension(ssl_object)
+    return {} if content is None else {"tls": content}
 
 
 def _is_address(name: Any) -> bool:

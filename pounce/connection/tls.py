@@ -44,8 +44,13 @@ def note_certificate(context: ssl.SSLContext, file_content: str) -> None:
         _certificates[context] = ssl.DER_cert_to_PEM_cert(ssl.PEM_cert_to_DER_cert(found[0]))
 
 
-def tls_extension(ssl_object: Any) -> dict[str, Any]:
-    """The extension's content for a connection whose handshake is done. Nothing in it but the dict can be changed."""
+def tls_extension(ssl_object: object) -> dict[str, Any] | None:
+    """The extension's content for a connection whose handshake is done; None for an object that is not Python's.
+
+    Nothing in it but the dict can be changed.
+    """
+    if not isinstance(ssl_object, ssl.SSLObject):
+        return None
     context = ssl_object.context
     cipher = ssl_object.cipher()
     suites = _suites.get(context)
@@ -55,9 +60,9 @@ def tls_extension(ssl_object: Any) -> dict[str, Any]:
     return {
         "server_cert": _certificates.get(context),
         "client_cert_chain": chain,
-        "client_cert_name": distinguished_name(ssl_object.getpeercert()["subject"]) if chain else None,
+        "client_cert_name": _client_name(ssl_object) if chain else None,
         "client_cert_error": None,  # a certificate that does not stand up to the check ends the handshake
-        "tls_version": _VERSIONS.get(ssl_object.version()),
+        "tls_version": _VERSIONS.get(ssl_object.version() or ""),
         "cipher_suite": suites.get(cipher[0]) if cipher else None,
     }
 
@@ -70,6 +75,10 @@ def _client_chain(ssl_object: Any) -> tuple[str, ...]:
     chain = ssl_object.get_unverified_chain() if hasattr(ssl_object, "get_unverified_chain") else []
     # A session that is resumed may know the client's own certificate only.
     return tuple([ssl.DER_cert_to_PEM_cert(certificate) for certificate in chain or [leaf]])
+
+
+def _client_name(ssl_object: Any) -> str:
+    return distinguished_name(ssl_object.getpeercert().get("subject", ()))
 
 
 def distinguished_name(subject: tuple[tuple[tuple[str, str], ...], ...]) -> str:

@@ -25,7 +25,7 @@ from pounce.connection.websocket_websockets import WebSocketsSansIOProtocol
 from pounce.connection.websocket_wsproto import WSProtocol
 from tests.connection.extensions_page import names_of_the_page
 from tests.connection.real_sockets import LOCALHOST, on_real_loops
-from tests.fakes import PROTOCOLS, answer, get, plain_config
+from tests.fakes import PROTOCOLS, Connection, answer, get, plain_config
 from tests.wire.ws_frames import handshake
 
 pytestmark = pytest.mark.anyio
@@ -238,6 +238,22 @@ async def test_the_app_of_the_page(loop_kind: str, pki: SimpleNamespace, certifi
             writer.close()
             await writer.wait_closed()
     assert b"\r\n" + name in data
+
+
+@pytest.mark.parametrize("ssl_object", [None, object()])
+async def test_tls_that_is_not_pythons(ssl_object: Any) -> None:
+    """Of a transport that encrypts in its own way nothing is told."""
+    seen = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        seen.append((scope["scheme"], sorted(scope["extensions"])))
+        await answer(send)
+
+    async with Connection("h11", app) as connection:
+        connection.transport.extra |= {"sslcontext": object(), "ssl_object": ssl_object}
+        connection.protocol.connection_made(connection.transport)  # type: ignore[arg-type]
+        await connection.feed(get())
+    assert seen == [("https", ["http.response.early_hint", "http.response.trailers"])]
 
 
 @pytest.mark.parametrize(
