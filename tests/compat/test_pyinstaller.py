@@ -21,7 +21,8 @@ def named_in_strings() -> set[str]:
     """The modules of pounce that some string in its sources names, alone or with an attribute behind."""
     nodes = (node for path in ROOT.rglob("*.py") for node in ast.walk(ast.parse(path.read_bytes())))
     strings = (node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str))
-    strings = (string for string in strings if string != "pounce.toml")
+    others = {"pounce.toml", "pounce.compression", "pounce.timing"}  # a file, and two extensions of ASGI
+    strings = (string for string in strings if string not in others)
     names = (match[1] for string in strings if (match := re.fullmatch(r"(pounce(\.\w+)+)(:[\w.]+)?", string)))
     return {name if name in MODULES else name.rpartition(".")[0] for name in names}
 
