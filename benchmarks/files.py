@@ -1,14 +1,15 @@
 """What a file of 100 MiB costs: `python -m benchmarks.files`, processor time of the server, by pathsend and without.
 
 One app answers with the file in three ways: it reads and sends parts of 64 KiB (`bare`), Starlette's `FileResponse`
-does that (`starlette`), the server sends it (`pathsend`). curl reads, each way in turns; printed are medians in
-milliseconds, from the scheduler's own account of the server's main thread and its others.
+does that (`starlette`), the server sends it (`pathsend`). curl reads, or what --reads
+says, each way in turns; printed are medians in milliseconds.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import socket
 import subprocess
 import sys
 import tempfile
@@ -57,7 +58,19 @@ def used(pid: int) -> int:
     return sum(parse_schedstat((task / "schedstat").read_text()) for task in Path(f"/proc/{pid}/task").iterdir())
 
 
-def measure(loop: str, tls: tuple[str, str] | None, rounds: int, folder: Path) -> dict[str, float]:
+def read(port: int, path: str, size: int) -> None:
+    """Ask for a file and read it in pieces of up to so many bytes."""
+    buffer = bytearray(size)
+    with socket.create_connection(("127.0.0.1", port)) as sock:
+        sock.sendall(f"GET {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n".encode())
+        got = 0
+        while count := sock.recv_into(buffer):
+            got += count
+    if got < SIZE:
+        raise LoadError(f"{path}: {got} bytes instead of {SIZE} and a head")
+
+
+def measure(loop: str, tls: tuple[str, str] | None, rounds: int, folder: Path, reads: int = 0) -> dict[str, float]:
     """Milliseconds by way."""
     path = folder / "file"
     path.write_bytes(os.urandom(SIZE))
@@ -71,6 +84,9 @@ def measure(loop: str, tls: tuple[str, str] | None, rounds: int, folder: Path) -
     address = f"{'https' if tls else 'http'}://127.0.0.1:{port}"
 
     def fetch(way: str) -> None:
+        if reads and not tls:
+            read(port, f"/{way}", reads)
+            return
         got = subprocess.run(
             ["curl", "-sk", "-o", os.devnull, "-w", "%{size_download}", f"{address}/{way}"],
             capture_output=True, text=True,
@@ -99,11 +115,14 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--loop", action="append", choices=("asyncio", "uvloop"))
     parser.add_argument("--tls", nargs=2, metavar=("CERTIFICATE", "KEY"), help="over TLS, with these files")
+    parser.add_argument(
+        "--reads", type=int, default=0, help="not curl, but a client that reads up to so many bytes at once"
+    )
     given = parser.parse_args()
     leave_politely()
     for loop in given.loop or ("asyncio", "uvloop"):
         with tempfile.TemporaryDirectory() as folder:
-            found = measure(loop, given.tls, given.rounds, Path(folder))
+            found = measure(loop, given.tls, given.rounds, Path(folder), given.reads)
         row = "  ".join(f"{way} {found[way]:.1f} ms" for way in WAYS)
         ratios = ", ".join(f"{found['pathsend'] / found[way]:.2f} of {way}" for way in WAYS[:2])
         print(f"{loop}{' TLS' if given.tls else ''}: {row} (pathsend: {ratios})", flush=True)

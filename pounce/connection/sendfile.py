@@ -15,7 +15,8 @@ from pounce.connection.flow import FlowControl
 from pounce.connection.peer import is_ssl
 from pounce.errors import ClientDisconnected
 
-#: Bytes in one turn of the loop: less than 50 us, and measured cheaper than more, which the socket has to keep.
+#: Bytes in one turn of the loop, which take the kernel 20 to 50 us. A reader on the same machine that takes little at
+#: once makes larger amounts dearer: 28 us a turn for 128 KiB, 280 for 1 MiB.
 _TURN_SIZE = 128 * 1024
 
 _HAS_SENDFILE = hasattr(os, "sendfile")
@@ -71,7 +72,9 @@ async def sendfile(transport: asyncio.Transport, flow: FlowControl, file: int, o
     loop = asyncio.get_running_loop()
     flow.pause_writing()
     try:
-        loop.add_writer(duplicate, transfer.step)
+        transfer.step()
+        if not transfer.is_over:
+            loop.add_writer(duplicate, transfer.step)
         await flow.drain()  # resumed by the transfer, and by the end of the connection
     finally:
         loop.remove_writer(duplicate)
