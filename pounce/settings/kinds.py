@@ -34,7 +34,7 @@ class Kind:
             return None
         try:
             return self.read(value)
-        except (TypeError, ValueError, OverflowError) as exc:
+        except (AttributeError, TypeError, ValueError, OverflowError) as exc:
             if explanation(exc):
                 raise
             raise explain(ValueError(f"{called} must be {self.words}, not {value!r}".lstrip())) from None
