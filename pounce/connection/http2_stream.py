@@ -21,7 +21,7 @@ from pounce.exchange.scope import EARLY_HINT, TRAILERS
 from pounce.wire.http2 import Http2Wire
 from pounce.wire.http2_frames import INTERNAL_ERROR
 from pounce.wire.http2_scheduler import Http2Stream
-from pounce.wire.response_fields import ResponseBody, body_bytes, checked_trailers
+from pounce.wire.response_fields import TOO_SHORT, ResponseBody, body_bytes, checked_trailers
 
 #: Bytes of a response that wait for the client: above the first `send()` waits, up to the second it goes on.
 _HIGH_WATER = HIGH_WATER_LIMIT
@@ -182,7 +182,7 @@ class HttpStream(Http2Stream):
         """What there is is sent, and then the stream's reset: the app hears of its mistake."""
         if self.cycle is not None:
             self.cycle.disconnected = True
-        raise MisusedByApp("Response content shorter than Content-Length")
+        raise MisusedByApp(TOO_SHORT)
 
     def send_continue(self) -> None:
         """See `HttpWriter.send_continue`."""

@@ -20,7 +20,7 @@ from pounce.exchange.content_codings import Choice, Coder, Codings, Use, sibling
 from pounce.exchange.held_head import HeldHead
 from pounce.exchange.http_cycle import Handler, Messages, RequestResponseCycle, ResponseState
 from pounce.settings import Compression
-from pounce.wire.response_fields import Headers, ResponseBody, body_bytes
+from pounce.wire.response_fields import TOO_SHORT, Headers, ResponseBody, body_bytes
 
 #: The name under which a scope has the app's say, a dictionary: `{"enabled": False}` switches compression off.
 EXTENSION = "pounce.compression"
@@ -39,9 +39,6 @@ _FILE_PART = 256 * 1024
 _MAX_HEADS = 512
 _MAX_FIELDS = 16
 _MAX_TABLES = 16
-
-_TOO_SHORT = "Response content shorter than Content-Length"
-_TOO_LONG = "Response content longer than Content-Length"
 
 
 class Compressor:
@@ -203,7 +200,7 @@ class CompressingWriter(HeldHead):
         is_short = self._counter.is_short
         self.next.send_body(coded, more_body or is_short)
         if is_short:
-            raise MisusedByApp(_TOO_SHORT)  # and the response remains without an end
+            raise MisusedByApp(TOO_SHORT)  # and the response remains without an end
 
     def _code(self, coder: Coder, body: bytes, more_body: bool) -> bytes:
         if more_body or self._counter.is_short:
@@ -216,7 +213,7 @@ class CompressingWriter(HeldHead):
         if self._coder is not None:
             self._check_broken()
             if self._counter.left:
-                raise MisusedByApp(_TOO_SHORT)
+                raise MisusedByApp(TOO_SHORT)
             self.next.send_body(self._coder.finish(b""), True)
         self.next.send_trailers(fields)
 
@@ -309,8 +306,7 @@ class CompressingWriter(HeldHead):
             return
         counter = self._counter
         self._check_broken()
-        if counter.left is not None and count > counter.left:
-            raise MisusedByApp(_TOO_LONG)
+        counter.takes(count)
         cycle = self.cycle
         assert cycle is not None
         end = offset + count

@@ -19,6 +19,8 @@ from pounce.wire.response_fields import (
     INVALID_VALUE,
     OWS,
     STATUS_LINE,
+    TOO_LONG,
+    TOO_SHORT,
     Headers,
     as_bytes,
     bad_in_value,
@@ -172,7 +174,7 @@ class ResponseEncoder:
             if self.framing == NOTHING:
                 self.dropped_body = True
                 return b""
-            raise MisusedByApp("Response content longer than Content-Length")
+            raise MisusedByApp(TOO_LONG)
         self.remaining = remaining
         if remaining and not more_body and self.framing == LENGTH:
             self.is_short = self.close_after_response = True
@@ -191,7 +193,7 @@ class ResponseEncoder:
                 self.dropped_body = True
             return False
         if size > self.remaining:
-            raise MisusedByApp("Response content longer than Content-Length")
+            raise MisusedByApp(TOO_LONG)
         return True
 
     def around(self, size: int) -> tuple[bytes, bytes] | None:
@@ -304,7 +306,7 @@ class Http1Writer:
             if data and not (more_body and self.transport.is_closing()):
                 self.transport.write(data)
         if not more_body and encoder.is_short:
-            raise MisusedByApp("Response content shorter than Content-Length")
+            raise MisusedByApp(TOO_SHORT)
 
     def _send_large(self, body: bytes, more_body: bool) -> None:
         pieces = self._encoder.large_body(body, more_body)
@@ -363,7 +365,7 @@ class Http1Writer:
         if data and not self.transport.is_closing():
             self.transport.write(data)
         if self._encoder.is_short:
-            raise MisusedByApp("Response content shorter than Content-Length")
+            raise MisusedByApp(TOO_SHORT)
 
     def flush(self) -> None:
         """Write a head whose body does not come in the same step."""

@@ -59,6 +59,10 @@ _NOT_IN_TRAILERS = frozenset(
     )
 )
 
+#: What the app is told whose body is not as long as its head says.
+TOO_LONG = "Response content longer than Content-Length"
+TOO_SHORT = "Response content shorter than Content-Length"
+
 #: Of a 101: what the handshake itself says, and what frames a body, which a 101 does not have.
 _OF_THE_HANDSHAKE = frozenset((b"connection", b"content-length", b"transfer-encoding", b"upgrade"))
 
@@ -231,7 +235,7 @@ class ResponseBody:
         if self.left is not None:
             left = self.left - len(data)
             if left < 0:
-                raise MisusedByApp("Response content longer than Content-Length")
+                raise MisusedByApp(TOO_LONG)
             self.left = left
             if left and not more_body:
                 self.is_short = True
@@ -244,7 +248,7 @@ class ResponseBody:
                 self.dropped = True
             return False
         if self.left is not None and size > self.left:
-            raise MisusedByApp("Response content longer than Content-Length")
+            raise MisusedByApp(TOO_LONG)
         return True
 
     def count(self, size: int) -> None:
