@@ -17,6 +17,7 @@ from typing import Any
 from pounce.errors import MisusedByApp
 from pounce.exchange.coded_fields import HeadFields
 from pounce.exchange.content_codings import Choice, Coder, Codings, Use, sibling_of
+from pounce.exchange.extensions import DerivedTables
 from pounce.exchange.held_head import HeldHead
 from pounce.exchange.http_cycle import Handler, Messages, RequestResponseCycle, ResponseState
 from pounce.settings import Compression
@@ -35,10 +36,9 @@ _LEAST_OFF_LOOP = min(_OFF_LOOP.values())
 #: Bytes of a file that are compressed at a time.
 _FILE_PART = 256 * 1024
 
-#: Heads and tables that are remembered, per worker, and how many fields such a head has at most.
+#: Heads that are remembered, per worker, and how many fields such a head has at most.
 _MAX_HEADS = 512
 _MAX_FIELDS = 16
-_MAX_TABLES = 16
 
 
 class Compressor:
@@ -51,7 +51,7 @@ class Compressor:
         types = [re.escape(one).replace(r"\*", "[^/]*") for one in settings.types.split(",") if one]
         self._is_listed = re.compile("|".join(types) or "(?!)").fullmatch
         self._heads: dict[Any, HeadFields] = {}
-        self._tables: dict[int, tuple[Messages, Messages]] = {}
+        self._tables = DerivedTables(_by_size)
         self._threads: ThreadPoolExecutor | None = None
 
     def __call__(self, cycle: RequestResponseCycle) -> None:
@@ -59,13 +59,7 @@ class Compressor:
         switch: dict[str, Any] = {}
         cycle.scope["extensions"][EXTENSION] = switch
         CompressingWriter(cycle, self, switch)
-        messages = cycle.messages
-        known = self._tables.get(id(messages))
-        if known is None:
-            if len(self._tables) >= _MAX_TABLES:
-                self._tables.clear()
-            known = self._tables[id(messages)] = (messages, _by_size(messages))  # kept, so that no other has its id
-        cycle.messages = known[1]
+        cycle.messages = self._tables.of(cycle.messages)
 
     def head_fields(self, status: int, headers: Iterable[tuple[bytes, bytes]]) -> HeadFields:
         """What a head says; kept, unless it is one client's own. Raises MisusedByApp."""
@@ -280,18 +274,12 @@ class CompressingWriter(HeldHead):
 
     # Files
 
-    def precompressed(self, path: str) -> tuple[str, str] | None:
-        """The file beside this one that is sent in its place, and its coding, if there is one that the client takes."""
-        if self.head is None or self._choice is None:
-            return None
-        found = sibling_of(path, self._choice.codings)
-        self._file_coding = found[1] if found else ""
-        return found
-
     def path_for(self, path: str) -> str:
-        """The path to open in place of this one: of the same content, coded, or the same."""
-        found = self.precompressed(path)
-        return found[0] if found else path
+        """The path to open in place of this one: of the same content in a coding that the client takes, or the same."""
+        if self.head is None or self._choice is None:
+            return path
+        beside, self._file_coding = sibling_of(path, self._choice.codings) or (path, "")
+        return beside
 
     async def send_file(self, file: int, offset: int, count: int, more_body: bool) -> None:
         """See `ExtendedWriter.send_file`."""

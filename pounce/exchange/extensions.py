@@ -6,12 +6,15 @@ and its writer has their methods; the scope advertises what it names.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any, Protocol
 
 from pounce.exchange.channel import HttpWriter
 from pounce.exchange.http_cycle import MESSAGES, Handler, Messages, RequestResponseCycle, ResponseState
 from pounce.exchange.scope import EARLY_HINT, TRAILERS
+
+#: Tables that are remembered, per worker and purpose.
+_MAX_TABLES = 16
 
 
 class ExtendedWriter(HttpWriter, Protocol):
@@ -80,3 +83,20 @@ def with_extensions(*names: str) -> Messages:
         {**MESSAGES[state], **{kind: row for name in names for kind, row in EXTENSIONS[name].get(state, {}).items()}}
         for state in ResponseState
     ]
+
+
+class DerivedTables:
+    """Tables made of other tables, each once: those of the channels are few, and stay."""
+
+    def __init__(self, derive: Callable[[Messages], Messages]) -> None:
+        self._derive = derive
+        self._known: dict[int, tuple[Messages, Messages]] = {}
+
+    def of(self, messages: Messages) -> Messages:
+        """What is made of this table."""
+        known = self._known.get(id(messages))
+        if known is None:
+            if len(self._known) >= _MAX_TABLES:
+                self._known.clear()
+            known = self._known[id(messages)] = (messages, self._derive(messages))  # kept, so that no other has its id
+        return known[1]

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from pounce.errors import ClientDisconnected, MisusedByApp
-from pounce.exchange.extensions import ExtendedWriter
+from pounce.exchange.extensions import DerivedTables, ExtendedWriter
 from pounce.exchange.http_cycle import Handler, Messages, RequestResponseCycle, ResponseState
 
 PATHSEND, ZEROCOPYSEND = "http.response.pathsend", "http.response.zerocopysend"
@@ -130,13 +130,10 @@ class FileMessages:
 
     def __init__(self, names: Iterable[str] = (PATHSEND, ZEROCOPYSEND)) -> None:
         self._names = tuple(names)
-        self._tables: dict[int, tuple[Messages, Messages]] = {}  # by identity of the channel's, which is kept alive
+        self._tables = DerivedTables(lambda messages: with_files(messages, self._names))
 
     def __call__(self, cycle: RequestResponseCycle) -> None:
         """See `Feature`."""
-        known = self._tables.get(id(cycle.messages))
-        if known is None:
-            known = self._tables[id(cycle.messages)] = (cycle.messages, with_files(cycle.messages, self._names))
-        cycle.messages = known[1]
+        cycle.messages = self._tables.of(cycle.messages)
         for name in self._names:
             cycle.scope["extensions"][name] = {}
