@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 from pounce.errors import ClientDisconnected
 from pounce.exchange.channel import Flow
+from pounce.exchange.files import read_at
 
 #: Bytes that are read at once.
 PART_SIZE = 128 * 1024
@@ -20,18 +21,6 @@ _NO_WAIT = getattr(os, "RWF_NOWAIT", 0)
 
 class FileBecameShorter(OSError):
     """A file has fewer bytes than it had when it was begun to be sent."""
-
-
-def read_at(file: int, offset: int, size: int) -> bytes:
-    """Up to `size` bytes from `offset` on."""
-    if hasattr(os, "pread"):
-        return os.pread(file, size, offset)
-    position = os.lseek(file, 0, os.SEEK_CUR)
-    try:
-        os.lseek(file, offset, os.SEEK_SET)
-        return os.read(file, size)
-    finally:
-        os.lseek(file, position, os.SEEK_SET)
 
 
 def _read_now(file: int, offset: int, size: int) -> bytes:

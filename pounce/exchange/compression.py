@@ -8,7 +8,6 @@ stream is flushed with every part, so that each arrives at once. Which fields ch
 from __future__ import annotations
 
 import asyncio
-import os
 import re
 from collections.abc import Awaitable, Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -18,6 +17,7 @@ from pounce.errors import MisusedByApp
 from pounce.exchange.coded_fields import HeadFields
 from pounce.exchange.content_codings import Choice, Coder, Codings, Use, sibling_of
 from pounce.exchange.extensions import DerivedTables
+from pounce.exchange.files import read_at
 from pounce.exchange.held_head import HeldHead
 from pounce.exchange.http_cycle import Handler, Messages, RequestResponseCycle, ResponseState
 from pounce.settings import Compression
@@ -319,7 +319,7 @@ class CompressingWriter(HeldHead):
 
 def _code_file(coder: Coder, file: int, offset: int, size: int) -> tuple[bytes, bytes]:
     """A part of a file, and what there is of it coded."""
-    part = os.pread(file, size, offset)
+    part = read_at(file, offset, size)
     return part, coder.add(part)
 
 

@@ -43,6 +43,18 @@ def opened(path: Any) -> Iterator[tuple[int, int]]:
         os.close(file)
 
 
+def read_at(file: int, offset: int, size: int) -> bytes:
+    """Up to `size` bytes from `offset` on."""
+    if hasattr(os, "pread"):
+        return os.pread(file, size, offset)
+    position = os.lseek(file, 0, os.SEEK_CUR)
+    try:
+        os.lseek(file, offset, os.SEEK_SET)
+        return os.read(file, size)
+    finally:
+        os.lseek(file, position, os.SEEK_SET)
+
+
 async def send_part(cycle: RequestResponseCycle, file: int, offset: int, count: int, more_body: bool) -> bool:
     """Send a part of a file as a part of the response's body. Returns whether the app may go on.
 
