@@ -9,35 +9,24 @@ CLOSE_HEADER = (b"connection", b"close")
 INTERNAL_SERVER_ERROR = b"Internal Server Error"
 
 
-async def service_unavailable(scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:  # noqa: ARG001
+async def service_unavailable(_scope: Scope, _receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
     """503 and the end of the connection: what a request gets beyond `limit_concurrency`."""
-    body = b"Service Unavailable"
-    await send(
-        {
-            "type": "http.response.start",
-            "status": 503,
-            "headers": [
-                (b"content-type", b"text/plain; charset=utf-8"),
-                (b"content-length", b"%d" % len(body)),
-                CLOSE_HEADER,
-            ],
-        }
-    )
-    await send({"type": "http.response.body", "body": body, "more_body": False})
+    await send_text(send, 503, b"Service Unavailable", CLOSE_HEADER)
 
 
 async def bad_request(_scope: Scope, _receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
     """400: a request that is well-formed but that no app can be given."""
-    await _answer(send, 400, b"Bad Request")
+    await send_text(send, 400, b"Bad Request")
 
 
 async def header_fields_too_large(_scope: Scope, _receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
     """431: more or longer header fields than the limits allow (RFC 6585 section 5)."""
-    await _answer(send, 431, b"Request header fields too large")
+    await send_text(send, 431, b"Request header fields too large")
 
 
-async def _answer(send: ASGISendCallable, status: int, body: bytes) -> None:
-    headers = [(b"content-type", b"text/plain; charset=utf-8"), (b"content-length", b"%d" % len(body))]
+async def send_text(send: ASGISendCallable, status: int, body: bytes, *fields: tuple[bytes, bytes]) -> None:
+    """A whole response of plain text, with further fields."""
+    headers = [(b"content-type", b"text/plain; charset=utf-8"), (b"content-length", b"%d" % len(body)), *fields]
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body, "more_body": False})
 

@@ -22,6 +22,7 @@ from pounce.exchange.ranges import (
     range_applies,
     ranges_of,
 )
+from pounce.exchange.server_responses import send_text
 
 Fields = tuple[tuple[bytes, bytes], ...]
 
@@ -149,11 +150,5 @@ async def _send_parts(send: Any, descriptor: int, parts: Sequence[bytes | Span])
 
 
 async def refuse(send: Any, status: int, body: bytes, *fields: tuple[bytes, bytes]) -> None:
-    headers = [
-        (b"content-type", b"text/plain; charset=utf-8"),
-        (b"content-length", b"%d" % len(body)),
-        NO_SNIFFING,
-        *fields,
-    ]
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
+    """Answer without a file."""
+    await send_text(send, status, body, NO_SNIFFING, *fields)
