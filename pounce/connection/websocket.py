@@ -172,8 +172,9 @@ class WebSocketProtocol(Keepalive, Connection):
         scope["type"], scope["asgi"]["spec_version"] = "websocket", "2.4"
         scope["subprotocols"] = self.wire.subprotocols
         if self.scheme == "wss":
-            tls = self.extensions if http is None else http.extensions
-            scope["extensions"] |= {name: content.copy() for name, content in tls.items() if name == "tls"}
+            known = self.extensions if http is None else http.extensions
+            if "tls" in known:
+                scope["extensions"]["tls"] = known["tls"].copy()
         app: Any = self.app
         if http is not None and app is http.proxy:  # whose peer is known: it need not be awaited through
             if http.trusts_peer and not FORWARDED_FIELDS.isdisjoint(dict(headers)):
