@@ -31,6 +31,11 @@ def install(state: ServerState, allow: Any = ()) -> None:
     state.features[:] = features_of(Settings.of(settings), logging.getLogger("pounce.error"))
 
 
+def start(*fields: tuple[bytes, bytes], trailers: bool = False) -> dict[str, Any]:
+    """The head of a page."""
+    return {"type": "http.response.start", "status": 200, "headers": [HTML, *fields], "trailers": trailers}
+
+
 @pytest.mark.parametrize("size", [10, 2000, 500_000])
 @pytest.mark.parametrize("version", VERSIONS)
 async def test_a_whole_body(version: str, size: int, time: FakeTime, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -39,13 +44,7 @@ async def test_a_whole_body(version: str, size: int, time: FakeTime, monkeypatch
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
         time.pass_(3)
-        await send(
-            {
-                "type": "http.response.start",
-                "status": 200,
-                "headers": [HTML, (b"server-timing", b"own")],
-            }
-        )
+        await send(start((b"server-timing", b"own")))
         time.pass_(2)
         await send({"type": "http.response.body", "body": BODY[:size]})
 
@@ -63,14 +62,7 @@ async def test_a_stream(version: str, own: bool, time: FakeTime, monkeypatch: py
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
         time.pass_(3)
-        await send(
-            {
-                "type": "http.response.start",
-                "status": 200,
-                "headers": [HTML],
-                "trailers": own,
-            }
-        )
+        await send(start(trailers=own))
         for _ in range(3):
             await send({"type": "http.response.body", "body": PART, "more_body": True})
             time.pass_(2)
