@@ -272,6 +272,10 @@ class WorkerPool:
             if is_over() or (deadline is not None and time.monotonic() >= deadline):
                 return False
             self._phase_has_changed.clear()
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._phase_has_changed.wait(), _LOOK_INTERVAL)
+            # Not by `wait_for`: it asks for the current task, which nest_asyncio hides from it on 3.14.
+            change = asyncio.ensure_future(self._phase_has_changed.wait())
+            try:
+                await asyncio.wait({change}, timeout=_LOOK_INTERVAL)
+            finally:
+                change.cancel()
         return True

@@ -250,6 +250,23 @@ def test_a_second_ctrl_c_shows_nothing_with_starlette(loop: str, tmp_path: Path)
         assert "ERROR" not in server.log, str(server.log)
 
 
+@workers
+@pytest.mark.parametrize("limit", [LIMIT, ()], ids=["limit", "no limit"])
+def test_a_server_ends_where_an_app_has_nested_its_loops(
+    limit: tuple[str, ...], workers: tuple[str, ...], tmp_path: Path
+) -> None:
+    """nest_asyncio replaces asyncio's tasks, and on 3.14 hides the current one from what asks for it."""
+    pytest.importorskip("nest_asyncio")
+    (tmp_path / "stuck.py").write_text(f"import nest_asyncio\nnest_asyncio.apply()\n{APP}")
+    with served("stuck:app", *limit, *workers, "--loop", "asyncio", cwd=tmp_path, tracebacks=bool(limit)) as server:
+        with contextlib.ExitStack() as stack:
+            if limit:
+                ask(server, stack, "/computes")
+            assert ends_soon(server, signal.SIGTERM) == 0
+        assert "lifespan ends" in server.log
+        assert "Timeout should be used" not in server.log
+
+
 @pytest.mark.parametrize("options", [LIMIT, ()], ids=["limit", "forced"])
 def test_an_app_that_does_not_look_after_its_client_holds_nobody_up(options: tuple[str, ...], project: Path) -> None:
     """It never calls `receive()` and goes on without its client; the limit ends it, and so does a second signal."""
@@ -338,6 +355,16 @@ def test_a_script_goes_on_after_run(tmp_path: Path) -> None:
     done = run_script(tmp_path, "SIGINT", code)
     assert done.returncode == 0, done.stderr
     assert sorted(done.stdout.splitlines()) == ["goes on", "the thread is done"]
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_script_that_nests_its_loops_ends(workers: int, tmp_path: Path) -> None:
+    """The loop of whoever waits for worker threads is nested here as well."""
+    pytest.importorskip("nest_asyncio")
+    options = f'port=0, loop="asyncio", workers={workers}, worker_class="thread"'
+    done = run_script(tmp_path, "SIGINT", f"import nest_asyncio\nnest_asyncio.apply()\npounce.run(app, {options})\n")
+    assert done.returncode == 0, done.stderr
+    assert "Finished server process" in done.stderr
 
 
 @pytest.mark.parametrize(
