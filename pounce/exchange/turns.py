@@ -20,6 +20,10 @@ _LONGEST_HOLD = 0.001
 #: times a second then, which takes 0.4 % of a core. By then 0.13 s have passed.
 _PAUSES = (0.0, 0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.1)
 
+#: Seconds for which an app may go on in vain while the server stops: time for whatever it does behind its response, also
+#: for one of many parts. A stream with minutes between its events is given up with the second that nobody takes.
+_LONGEST_VAIN = 0.5
+
 
 class AppGivenUp(asyncio.CancelledError):
     """Raised out of an app's calls when the server stops and the app has ignored that its client is gone."""
@@ -33,6 +37,7 @@ class Turns:
     #: Vain calls that cost no more than a turn each, before the pauses begin.
     free = 0
     _vain = 0
+    _vain_since = 0.0
 
     def taken(self) -> None:
         """The app has waited for something: others had their turn."""
@@ -54,12 +59,14 @@ class Turns:
     async def give_in_vain(self, server_stops: Callable[[], bool]) -> None:
         """Wait because a call came to nothing: one turn of the loop, and longer from call to call.
 
-        Raises AppGivenUp where the server stops: an app that has heard so often that it is over holds nobody up.
+        Raises AppGivenUp where the server stops: an app that has gone on like this for so long holds nobody up.
         """
         vain, last = self._vain, self.free + len(_PAUSES) - 1
         self._vain = min(vain + 1, last)
+        if not vain:
+            self._vain_since = monotonic()
         await asyncio.sleep(_PAUSES[max(vain - self.free, 0)])
-        if server_stops() and vain == last:
+        if server_stops() and monotonic() >= self._vain_since + _LONGEST_VAIN:
             raise AppGivenUp("the client is gone and the server stops")
 
 
