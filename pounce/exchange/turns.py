@@ -20,8 +20,8 @@ _LONGEST_HOLD = 0.001
 #: times a second then, which takes 0.4 % of a core. By then 0.13 s have passed.
 _PAUSES = (0.0, 0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.1)
 
-#: Seconds for which an app may go on in vain while the server stops: time for whatever it does behind its response, also
-#: for one of many parts. A stream with minutes between its events is given up with the second that nobody takes.
+#: Seconds for which an app may go on in vain while the server stops: time for whatever it does behind its response,
+#: also for one of many parts. A stream with minutes between its events is given up with the second that nobody takes.
 _LONGEST_VAIN = 0.5
 
 
