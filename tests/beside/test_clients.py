@@ -33,19 +33,24 @@ def origin(server: Served, scheme: str = "http") -> str:
     return f"{scheme}://localhost:{server.address[1]}"
 
 
-@pytest.fixture(params=["native", "h2"])
-def secure(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Served]:
-    """A server with TLS and HTTP/2, by each wire."""
+def tls_and_http2(folder: Path) -> tuple[tuple[str, ...], ssl.SSLContext]:
+    """Options of a server for `localhost`, and what its clients trust."""
     trustme = pytest.importorskip("trustme")
     authority = trustme.CA()
-    certificate, key = tmp_path / "certificate.pem", tmp_path / "key.pem"
+    certificate, key = folder / "certificate.pem", folder / "key.pem"
     issued = authority.issue_cert("localhost")
     certificate.write_bytes(b"".join(blob.bytes() for blob in issued.cert_chain_pems))
     key.write_bytes(issued.private_key_pem.bytes())
-    authority.cert_pem.write_to_path(tmp_path / "authority.pem")
-    context = ssl.create_default_context(cafile=str(tmp_path / "authority.pem"))
-    options = ("--ssl-certfile", str(certificate), "--ssl-keyfile", str(key))
-    with served(APP, *options, "--http2", "--http2-wire", request.param, tls=context) as server:
+    authority.cert_pem.write_to_path(folder / "authority.pem")
+    context = ssl.create_default_context(cafile=str(folder / "authority.pem"))
+    return ("--ssl-certfile", str(certificate), "--ssl-keyfile", str(key), "--http2"), context
+
+
+@pytest.fixture(params=["native", "h2"])
+def secure(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Served]:
+    """A server with TLS and HTTP/2, by each wire."""
+    options, context = tls_and_http2(tmp_path)
+    with served(APP, *options, "--http2-wire", request.param, tls=context) as server:
         yield server
 
 

@@ -1,4 +1,4 @@
-"""What curl decodes, over HTTP/1.1 and HTTP/2: 100 MiB in each coding; and when events arrive in Chromium."""
+"""What curl and Chromium decode, over HTTP/1.1 and HTTP/2, in each coding; and when events arrive in Chromium."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 from pounce.exchange import content_codings
 from tests.beside.events_app import WARM_UP
 from tests.beside.programs import program
-from tests.beside.test_clients import page
+from tests.beside.test_clients import origin, page, tls_and_http2
 from tests.process.compression_app import PART, PARTS
 from tests.process.serving import PATIENCE, served
 
@@ -44,6 +44,21 @@ def test_curl_decodes_it(coding: str, version: str, tmp_path: Path) -> None:
             assert f"content-encoding: {coding}" in head.read_text().lower()
             with body.open("rb") as decoded:
                 assert hashlib.file_digest(decoded, "sha256").hexdigest() == expected
+
+
+@pytest.mark.parametrize("version", ["HTTP/1.1", "HTTP/2"])
+@pytest.mark.parametrize("coding", ["zstd", "br", "gzip"])
+def test_a_browser_decodes_it(coding: str, version: str, tmp_path: Path) -> None:
+    """Bodies of 0 B to 100 MiB, whole and in parts of one byte to 1 MiB, compared in the page."""
+    if coding not in content_codings.Codings(("auto",), {}).names:
+        pytest.skip(f"no library for {coding} here")
+    options, tls = tls_and_http2(tmp_path) if version == "HTTP/2" else ((), None)
+    with served("tests.beside.bodies_app:app", "--compression", coding, *options, tls=tls) as server:
+        told: Any = page(server, origin(server, "https" if tls else "http") + "/page", tmp_path / "browser")
+    assert told.get("wrong") == [], told
+    for path, found in told["codings"].items():
+        size, part = map(int, path[1:].split("/"))
+        assert found == (coding if size >= 1024 or part and size else None), path
 
 
 def test_events_arrive_in_a_browser_as_soon_as_uncompressed_ones(tmp_path: Path) -> None:
