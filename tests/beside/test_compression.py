@@ -58,7 +58,7 @@ def test_a_browser_decodes_it(coding: str, version: str, tmp_path: Path) -> None
     assert told.get("wrong") == [], told
     for path, found in told["codings"].items():
         size, part = map(int, path[1:].split("/"))
-        assert found == (coding if size >= 1024 or part and size else None), path
+        assert found == (coding if size >= 1024 or (part and size) else None), path
 
 
 def test_events_arrive_in_a_browser_as_soon_as_uncompressed_ones(tmp_path: Path) -> None:
