@@ -166,6 +166,14 @@ class Zstd:
         return coded
 
 
+def _taken(idle: list[Any]) -> Any:
+    """One of the idle contexts, or None. Bodies are coded on threads, too: another one may take the last."""
+    try:
+        return idle.pop()
+    except IndexError:
+        return None
+
+
 def _give_back(context: Any, idle: list[Any]) -> None:
     if len(idle) < _MAX_IDLE:
         idle.append(context)
@@ -214,7 +222,7 @@ class Codings:
         if size is None:
             use = Use.EVENTS  # it may go on for as long; the smaller window costs it some percent
         idle = self._idle[use]
-        context = idle.pop() if idle else self._context(level, use)
+        context = _taken(idle) or self._context(level, use)
         if size is not None:
             context.set_pledged_input_size(size)
         return Zstd(context, idle)
@@ -227,7 +235,7 @@ class Codings:
         if name == "br":
             return self._brotli.compress(data, quality=level)  # type: ignore[no-any-return, union-attr]
         idle = self._idle[Use.BODY]
-        context = idle.pop() if idle else self._context(level, Use.BODY)
+        context = _taken(idle) or self._context(level, Use.BODY)
         coded: bytes = context.compress(data, context.FLUSH_FRAME)
         _give_back(context, idle)
         return coded

@@ -208,6 +208,21 @@ def test_zstd_contexts_are_used_again_unless_broken_off() -> None:
 
 
 @pytest.mark.skipif(content_codings._library("zstd") is None, reason="no zstd here")
+def test_the_last_idle_context_may_be_taken_by_another_thread() -> None:
+    """Between the look and the grip: then there is a new one."""
+
+    class Emptied(list[Any]):
+        def __bool__(self) -> bool:
+            return True
+
+    codings = Codings(("zstd",), LEVELS)
+    codings._idle = (Emptied(), Emptied())
+    assert decode("zstd", codings.whole("zstd", b"x")) == b"x"
+    codings._idle = (Emptied(), Emptied())
+    assert decode("zstd", codings.coder("zstd", Use.BODY, 1).finish(b"x")) == b"x"
+
+
+@pytest.mark.skipif(content_codings._library("zstd") is None, reason="no zstd here")
 @pytest.mark.parametrize("level", [1, 3, 19])
 @pytest.mark.parametrize("size", [1000, None])
 def test_zstd_windows_are_of_eight_mebibytes_at_most(level: int, size: int | None) -> None:
