@@ -67,7 +67,7 @@ class Compressor:
         key: Any = (status, fields)
         try:
             known = self._heads.get(key)
-        except TypeError:  # lists, or what can be changed: allowed, but not hashable
+        except (TypeError, ValueError):  # lists, or what can be changed: allowed, but not hashable
             known = key = None
         if known is None:
             known = HeadFields(status, list(fields), self._listed)

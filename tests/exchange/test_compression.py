@@ -430,8 +430,11 @@ async def test_heads_are_kept_and_bounded() -> None:
     assert compressor.head_fields(200, fields) is not compressor.head_fields(404, fields)
     cookie = [HTML, (b"set-cookie", b"a=b")]
     assert compressor.head_fields(200, cookie) is not compressor.head_fields(200, cookie)
-    lists: Any = [[b"content-type", b"text/html"]]
-    assert compressor.head_fields(200, lists).is_plain
+    html = b"text/html"
+    for value in (html, bytearray(html), memoryview(html), memoryview(bytearray(html))):
+        lists: Any = [[b"content-type", value]]
+        assert compressor.head_fields(200, lists).is_plain
+        assert compressor.head_fields(200, [tuple(lists[0])]).is_plain
     for number in range(2000):
         compressor.head_fields(200, [HTML, (b"x-number", b"%d" % number)])
     assert len(compressor._heads) <= 512
