@@ -21,7 +21,7 @@ from pounce.exchange.files import read_at
 from pounce.exchange.held_head import HeldHead
 from pounce.exchange.http_cycle import Handler, Messages, RequestResponseCycle, ResponseState
 from pounce.settings import Compression
-from pounce.wire.response_fields import TOO_SHORT, Headers, ResponseBody, body_bytes
+from pounce.wire.response_fields import TOO_SHORT, Headers, ResponseBody, as_bytes, body_bytes
 
 #: The name under which a scope has the app's say, a dictionary: `{"enabled": False}` switches compression off.
 EXTENSION = "pounce.compression"
@@ -36,9 +36,10 @@ _LEAST_OFF_LOOP = min(_OFF_LOOP.values())
 #: Bytes of a file that are compressed at a time.
 _FILE_PART = 256 * 1024
 
-#: Heads that are remembered, per worker, and how many fields such a head has at most.
+#: Heads that are remembered, per worker, and how many fields and bytes such a head has at most.
 _MAX_HEADS = 512
 _MAX_FIELDS = 16
+_MAX_HEAD_SIZE = 1024
 
 
 class Compressor:
@@ -71,7 +72,7 @@ class Compressor:
             known = key = None
         if known is None:
             known = HeadFields(status, list(fields), self._listed)
-            if key is not None and len(fields) <= _MAX_FIELDS and not any(name == b"set-cookie" for name, _ in fields):
+            if key is not None and _comes_again(fields):
                 if len(self._heads) >= _MAX_HEADS:
                     self._heads.clear()
                 self._heads[key] = known
@@ -87,6 +88,15 @@ class Compressor:
         if self._threads is None:
             self._threads = ThreadPoolExecutor(2, "pounce-compression")
         return asyncio.get_running_loop().run_in_executor(self._threads, work, *arguments)
+
+
+def _comes_again(fields: tuple[tuple[bytes, bytes], ...]) -> bool:
+    """Whether a head may be seen again, and is small enough to be kept until then."""
+    return (
+        len(fields) <= _MAX_FIELDS
+        and sum(len(name) + len(value) for name, value in fields) <= _MAX_HEAD_SIZE
+        and not any(len(name) == 10 and as_bytes(name, True).lower() == b"set-cookie" for name, _ in fields)
+    )
 
 
 class CompressingWriter(HeldHead):

@@ -33,8 +33,10 @@ _NEEDS_GIL = frozenset(("brotli",))
 #: The file beside a file that has its content in this coding.
 SUFFIXES = {"zstd": ".zst", "br": ".br", "gzip": ".gz"}
 
-#: Accept-Encoding fields that are remembered, per worker.
+#: Accept-Encoding fields that are remembered, per worker; and bytes beyond which they are not read: no client has so
+#: much to say, and reading 64 KiB of commas takes as long as compressing a page.
 _MAX_KNOWN = 256
+_MAX_FIELD_SIZE = 1024
 
 #: zstd contexts that wait for their next use, per worker and kind. One that has coded a large body has some 4 MiB.
 _MAX_IDLE = 4
@@ -204,6 +206,8 @@ class Codings:
 
     def choice(self, fields: list[bytes]) -> Choice:
         """What the client takes that has sent these Accept-Encoding fields; kept."""
+        if sum(map(len, fields)) > _MAX_FIELD_SIZE:
+            fields = []
         key = fields[0] if len(fields) == 1 else tuple(fields)
         known = self._known.get(key)
         if known is None:

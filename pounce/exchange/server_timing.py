@@ -34,6 +34,9 @@ MAX_NAMES = 32
 
 _FIELD = b"server-timing"
 
+#: Longest possible DNS name. What is longer cannot be an address either, and is kept out of the cache.
+_MAX_HOST_SIZE = 253
+
 #: What proxies add to a request, besides all that begins with x-forwarded-.
 _OF_PROXIES = frozenset((b"forwarded", b"via", b"x-real-ip"))
 
@@ -121,7 +124,10 @@ class Allowed:
                 if name in secrets and True in [hmac.compare_digest(value, one) for one in secrets[name]]:
                     return True
         client = scope["client"]
-        listed, local = self._place_of(client[0] if client else None)
+        host = client[0] if client else None
+        if host is not None and len(host) > _MAX_HOST_SIZE:
+            return False
+        listed, local = self._place_of(host)
         if not listed:
             return False
         # Through a proxy that is not believed, or that says nothing more, anybody seems to be the proxy.

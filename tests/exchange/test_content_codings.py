@@ -99,6 +99,14 @@ def test_choices_are_kept_and_bounded() -> None:
     assert len(codings._known) <= 256
 
 
+@pytest.mark.parametrize("fields", [[b"gzip" + b",a" * 30_000], [b"gzip"] * 10_000], ids=["one", "many"])
+def test_endless_fields_are_not_read(fields: list[bytes]) -> None:
+    """They count as none, and are not kept either."""
+    codings = Codings(("gzip",), LEVELS)
+    assert codings.choice(fields) is codings.choice([])
+    assert list(codings._known) == [()]
+
+
 def decode(name: str, data: bytes) -> bytes:
     """By the library's own decoder, strictly: exactly one body, and all of it."""
     if name == "gzip":

@@ -566,6 +566,17 @@ def test_sockets_without_addresses() -> None:
     assert not Allowed(()).may_know({"client": None, "headers": [(b"x-forwarded-for", b"")]}, None)
 
 
+def test_what_proxies_say_does_not_fill_the_memory() -> None:
+    """Addresses are remembered, some of them; what is too long to be one is not."""
+    allowed = Allowed(("10.0.0.0/8",))
+    for number in range(2000):
+        assert not allowed.may_know({"client": (f"{number}" * 300, 0), "headers": []}, None)
+    assert allowed._place_of.cache_info().currsize == 0
+    for number in range(2000):
+        assert allowed.may_know({"client": (f"10.0.{number >> 8}.{number & 255}", 0), "headers": []}, None)
+    assert allowed._place_of.cache_info().currsize <= 1024
+
+
 @pytest.mark.parametrize("version", VERSIONS)
 async def test_it_is_off_unless_asked_for(version: str) -> None:
     """Nothing in the scope, nothing before the writer, no look at the clock."""
