@@ -33,7 +33,8 @@ a group is one parameter: a mapping, its class from `pounce.settings`, or for `h
 
 The command, and nothing else, reads `pounce.toml` in the working directory, or else the table `[tool.pounce]` of
 `pyproject.toml` there. The keys are the parameters' names, a group is a table; the file's path is in the first lines of
-the log. The command line wins over the environment, and that over the file. Under the name `uvicorn` none is read.
+the log. The command line wins over the environment, and that over the file; a switch that is on there is switched off
+with its `--no-` form (`--no-http2`), which each has. Under the name `uvicorn` no file is read.
 
     [tool.pounce]               # pounce.toml is without this line
     app = "main:app"

@@ -87,8 +87,9 @@ class Option(click.Option):
         #: What applies where it is not given.
         self.preset = _DEFAULTS[parameter] if parameter in _DEFAULTS else getattr(GROUPS[group](), field)
         self.flags = flag or "--" + (parameter.removesuffix("s") if several else parameter).replace("_", "-")
-        if is_switch and self.preset is not False:
-            self.flags += f"/--no-{self.flags[2:]}"
+        both = f"{self.flags}/--no-{self.flags[2:]}" if is_switch else self.flags
+        if self.preset is not False:
+            self.flags = both
         prefixes = (names.ENV_PREFIX, names.ENV_PREFIX_UVICORN) if is_uvicorns else (names.ENV_PREFIX,)
         #: The environment variables that set it, the winning one first.
         self.variables = [f"{prefix}_{parameter.upper()}" for prefix in prefixes]
@@ -96,9 +97,7 @@ class Option(click.Option):
         settings: dict[str, Any] = {"multiple": True} if several else {"default": self.preset}
         settings |= {"is_flag": True} if is_switch else {"type": _type_of(self.kind)}
         settings["show_default"] = not several and self.preset not in (None, "", False, ())
-        super().__init__(
-            [self.flags, parameter], help=help, metavar=self.kind.metavar, envvar=self.variables, **settings
-        )
+        super().__init__([both, parameter], help=help, metavar=self.kind.metavar, envvar=self.variables, **settings)
 
     def resolve_envvar_value(self, ctx: click.Context) -> str | None:
         """The value of the first variable that is set; a line on stderr for one that its user may think was heard."""
@@ -113,6 +112,11 @@ class Option(click.Option):
                 click.echo(f"Warning: ${by_flag} is ignored: the variable is called ${variable}.", err=True)
         heard = self._heard_variable()
         return os.environ[heard] if heard else None
+
+    def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
+        """Its line in `--help`: a switch that is off by default without its `--no-` form, as with uvicorn."""
+        record = super().get_help_record(ctx)
+        return (self.flags.replace("/", " / "), record[1]) if record and self.is_flag else record
 
     def get_error_hint(self, ctx: click.Context | None) -> str:
         """The flag, and the variable or the file if the value is from there."""

@@ -123,6 +123,16 @@ def test_flags_and_lists_come_from_the_environment_too() -> None:
     assert kwargs["headers"] == [["A", "1"], ["B", "2"]]
 
 
+@pytest.mark.parametrize("option", [one for one in OPTIONS if one.is_flag], ids=lambda option: option.parameter)
+def test_a_switch_of_the_environment_is_undone_on_the_command_line(option: Any) -> None:
+    """By its `--no-` form, which `--help` shows for what is on by default only, as uvicorn's does."""
+    name = option.flags.split("/")[0].removeprefix("--")
+    for flag, expected in ((f"--{name}", True), (f"--no-{name}", False)):
+        found = passed(APP, flag, **{option.variables[0]: "1"})[1][option.group or option.parameter]
+        assert (found[option.field] if isinstance(found, dict) else found) is expected
+    assert (f"--{name} / --no-{name}" in invoke("--help").output) is (option.preset is not False)
+
+
 @pytest.mark.parametrize("service", ["pounce", "uvicorn"])
 @pytest.mark.parametrize("link", ["tcp://10.0.0.1:80", "udp://[fd00::1]:53", "sctp://10.0.0.1:1"])
 def test_what_kubernetes_says_of_a_service_is_no_port(service: str, link: str) -> None:
