@@ -69,6 +69,11 @@ def explain(exc: _E, line: str | None = None, exit_code: int = STARTUP_FAILURE) 
     return exc
 
 
+def wrong_value(line: str) -> ValueError:
+    """The explained error of a value that a setting cannot have. Wherever it comes from: exit code 2, as for a flag."""
+    return explain(ValueError(line), exit_code=2)
+
+
 def explanation(exc: BaseException) -> tuple[str, int] | None:
     """The `(line, exit code)` that `explain` left, or None for an exception whose traceback its author needs."""
     found: tuple[str, int] | None = exc.__dict__.get("_explanation")

@@ -274,6 +274,13 @@ def test_an_app_that_is_not_there_ends_with_3() -> None:
     assert result.exit_code == 3
 
 
+def test_a_wrong_number_of_workers_in_the_environment_is_like_a_wrong_flag() -> None:
+    """One line, and exit code 2 (uvicorn: a traceback, and 1)."""
+    result = invoke(APP, WEB_CONCURRENCY="many")
+    line = "Error: The environment variable WEB_CONCURRENCY must be an integer, at least 0, not 'many'\n"
+    assert (result.exit_code, result.output) == (2, line)
+
+
 def test_the_app_dir_comes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The app is imported from there."""
     monkeypatch.setattr(sys, "path", sys.path[:])

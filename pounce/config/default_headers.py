@@ -5,21 +5,21 @@ from __future__ import annotations
 from typing import Any
 
 from pounce import names
-from pounce.errors import explain
+from pounce.errors import wrong_value
 from pounce.wire.response_fields import bad_in_value, is_token
 
 
 def check_header(name: str, value: str) -> None:
     """Raise an explained `ValueError` that names the part which cannot be sent."""
     if not is_token(name.encode("utf-8", "surrogateescape")):
-        raise explain(ValueError(f"The name of a header consists of letters, digits and '-', not {name!r}"))
+        raise wrong_value(f"The name of a header consists of letters, digits and '-', not {name!r}")
     try:
         if not bad_in_value(value.encode("latin-1")):
             return
         reason = f"The value of the header '{name}' has a control character: {value!r}"
     except UnicodeEncodeError:
         reason = f"The value of the header '{name}' must be in Latin-1, not {value!r}"
-    raise explain(ValueError(reason))
+    raise wrong_value(reason)
 
 
 def encoded_headers(config: Any) -> list[tuple[bytes, bytes]]:

@@ -11,7 +11,7 @@ from dataclasses import field, fields
 from typing import Any, ClassVar, Self
 
 from pounce import names
-from pounce.errors import explain
+from pounce.errors import wrong_value
 from pounce.settings.kinds import Kind
 
 _THE_SAME: Any = object()
@@ -50,13 +50,13 @@ class Group:
             return given
         if not isinstance(given, Mapping):
             if cls.lead is None and given is not None:
-                raise explain(ValueError(f"{cls.name} must be a mapping of names to values, not {given!r}"))
+                raise wrong_value(f"{cls.name} must be a mapping of names to values, not {given!r}")
             given = {cls.lead: given} if cls.lead else {}
         known = [one.name for one in fields(cls)]  # type: ignore[arg-type]
         for key in given:
             if key not in known:
                 there_are = f"there are: {', '.join(known)}"
-                raise explain(ValueError(f"There is no setting '{key}' in {cls.name}; {there_are}"))
+                raise wrong_value(f"There is no setting '{key}' in {cls.name}; {there_are}")
         return cls(**given)
 
     def __post_init__(self) -> None:

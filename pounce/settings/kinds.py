@@ -7,7 +7,7 @@ import operator
 from collections.abc import Collection, Mapping
 from typing import Any, ClassVar
 
-from pounce.errors import explain, explanation
+from pounce.errors import explanation, wrong_value
 from pounce.logs import LOG_LEVELS
 
 
@@ -37,7 +37,7 @@ class Kind:
         except (AttributeError, TypeError, ValueError, OverflowError) as exc:
             if explanation(exc):
                 raise
-            raise explain(ValueError(f"{called} must be {self.words}, not {value!r}".lstrip())) from None
+            raise wrong_value(f"{called} must be {self.words}, not {value!r}".lstrip()) from None
 
 
 class Integer(Kind):

@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
-from pounce.errors import explain
+from pounce.errors import wrong_value
 from pounce.settings.group import Group, option
 from pounce.settings.kinds import Flag, Integer, ListOf
 
@@ -31,18 +31,18 @@ class Mounts(ListOf):
             return value
         prefix, equals, directory = value.partition("=") if isinstance(value, str) else (value[0], "=", value[1])
         if not (prefix and equals and directory):
-            raise explain(ValueError(f"{value!r} is not of the form PREFIX=DIR"), exit_code=2)
+            raise wrong_value(f"{value!r} is not of the form PREFIX=DIR")
         if not prefix.startswith("/"):
-            raise explain(ValueError(f"The prefix '{prefix}' does not begin with a slash"), exit_code=2)
+            raise wrong_value(f"The prefix '{prefix}' does not begin with a slash")
         prefix = prefix.removesuffix("/")
         if re.search(r"[\0?#%]|//|/\.{1,2}(/|$)", prefix):
-            raise explain(ValueError(f"The prefix '{prefix}' is not a plain path"), exit_code=2)
+            raise wrong_value(f"The prefix '{prefix}' is not a plain path")
         if not {os.open, os.readlink} <= os.supports_dir_fd:
             line = "Files cannot be served on this system, which cannot open them relative to a directory"
-            raise explain(ValueError(line), exit_code=2)
+            raise wrong_value(line)
         directory = os.fspath(directory)
         if not os.path.isdir(directory):
-            raise explain(ValueError(f"There is no directory '{directory}' to serve files from"), exit_code=2)
+            raise wrong_value(f"There is no directory '{directory}' to serve files from")
         return Mount(prefix, os.path.abspath(directory))
 
     def read(self, value: Any) -> tuple[Mount, ...]:
@@ -51,7 +51,7 @@ class Mounts(ListOf):
         prefixes = [mount.prefix for mount in mounts]
         for prefix in prefixes:
             if prefixes.count(prefix) > 1:
-                raise explain(ValueError(f"The prefix '{prefix or '/'}' has two directories"), exit_code=2)
+                raise wrong_value(f"The prefix '{prefix or '/'}' has two directories")
         return mounts
 
 

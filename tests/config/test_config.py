@@ -74,7 +74,7 @@ def test_a_variable_that_makes_no_sense_is_explained(
     with pytest.raises(ValueError) as caught:
         made()
     line = f"The environment variable {variable} must be {allowed}, not '{value}'"
-    assert (str(caught.value), explanation(caught.value)) == (line, (line, 3))
+    assert (str(caught.value), explanation(caught.value)) == (line, (line, 2))
 
 
 def test_no_workers_are_one_and_pointed_out(caplog: pytest.LogCaptureFixture) -> None:

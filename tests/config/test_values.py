@@ -74,7 +74,7 @@ def refusal(**settings: Any) -> str:
     configured.assert_not_called()
     line = str(caught.value)
     assert "\n" not in line
-    assert explanation(caught.value) == (line, 3)
+    assert explanation(caught.value) == (line, 2)
     return line
 
 

@@ -630,4 +630,4 @@ def test_lists_that_make_no_sense(given: Any) -> None:
     line = (
         f"server_timing.allow must be a list of networks (10.0.0.0/8), addresses, unix and Header=value, not {given!r}"
     )
-    assert explanation(caught.value) == (line, 3)
+    assert explanation(caught.value) == (line, 2)

@@ -35,7 +35,7 @@ def refusal(given: Any, group: type[Group] = Deadlines) -> str:
     with pytest.raises(ValueError) as caught:
         group.of(given)
     line = str(caught.value)
-    assert explanation(caught.value) == (line, 3)
+    assert explanation(caught.value) == (line, 2)
     return line
 
 
