@@ -47,8 +47,10 @@ class ServerCommand(click.Command):
     """A command whose `--help` groups the options under headings, and that has defaults from a settings file."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Read the file first; not where uvicorn's command is meant, nor where nothing is served."""
-        if names.product() != "uvicorn" and not ctx.resilient_parsing and not {"--help", "--version"} & {*args}:
+        """Read the file first; not where uvicorn's command is meant. Help and version need nothing else to be right."""
+        if asked := [arg for arg in args if arg in ("--help", "--version")]:
+            args = asked
+        elif names.product() != "uvicorn" and not ctx.resilient_parsing:
             try:
                 ctx.default_map = from_file() | {**(ctx.default_map or {})}
             except (OSError, ValueError) as exc:

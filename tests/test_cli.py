@@ -316,6 +316,13 @@ def test_help_is_grouped() -> None:
         assert sum(line.split("/")[0].split()[:1] == [option.flags.split("/")[0]] for line in lines) == 1
 
 
+@pytest.mark.parametrize("wrong", [["--http2-limit", "x"], ["--http2-lim"], ["--port", "x"], [APP, "x"], ["--host"]])
+def test_help_and_version_need_nothing_else_to_be_right(wrong: list[str]) -> None:
+    """Whatever is wrong before them, or missing."""
+    assert invoke(*wrong, "--help").output == invoke("--help").output
+    assert invoke(*wrong, "--version").output == invoke("--version").output
+
+
 #: For who counts imports: coverage has some of its own.
 UNMEASURED = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_")}
 
