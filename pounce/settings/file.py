@@ -32,7 +32,7 @@ def read_table() -> dict[str, Any]:
 
 def _table_of(name: str) -> dict[str, Any]:
     try:
-        with open(name, encoding="utf-8") as file:
+        with open(name, encoding="utf-8-sig") as file:  # Windows editors mark UTF-8
             text = file.read()
         if name == "pyproject.toml" and not _MENTION.search(text):
             return {}
@@ -41,6 +41,8 @@ def _table_of(name: str) -> dict[str, Any]:
         table = tomllib.loads(text)
         if name == "pyproject.toml":
             table = table.get("tool", {}).get("pounce", {})
+        elif "tool" in table:
+            raise ValueError("in this file they stand by themselves, without [tool.pounce]")
         if not isinstance(table, dict):
             raise ValueError("tool.pounce is not a table")
         return table

@@ -35,7 +35,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def write(text: str, name: str = "pounce.toml") -> None:
-    Path(name).write_text(text)
+    Path(name).write_text(text, encoding="utf-8")
 
 
 def invoke(*args: str, **environment: str) -> Result:
@@ -132,6 +132,13 @@ def test_the_table_may_be_spelled_as_toml_allows(text: str) -> None:
     assert passed(APP)["port"] == 1
 
 
+@pytest.mark.parametrize("name,text", [("pounce.toml", "port = 1"), ("pyproject.toml", "[tool.pounce]\nport = 1")])
+def test_a_mark_at_the_beginning_is_no_part_of_it(name: str, text: str) -> None:
+    """Editors on Windows put U+FEFF there, of which TOML knows nothing."""
+    write("\ufeff" + text, name)
+    assert passed(APP)["port"] == 1
+
+
 def test_what_the_config_finds_in_the_environment_wins_too() -> None:
     """Variables that are not of the command."""
     write('workers = 4\nforwarded_allow_ips = "*"\n')
@@ -155,6 +162,10 @@ def test_what_the_config_finds_in_the_environment_wins_too() -> None:
         ("reload = 2", "The setting 'reload' must be true or false, not 2, in '{file}'"),
         ("reload-dirs = [1]", "The setting 'reload-dirs' must be a string, not 1, in '{file}'"),
         ("[http2]\nresets = true", "http2.resets must be an integer from 1 to 2147483647, not True, in '{file}'"),
+        (
+            "[tool.pounce]\nport = 1",
+            "Cannot read the settings in '{file}': in this file they stand by themselves, without [tool.pounce]",
+        ),
         ("headers = [1]", "Invalid value for '--header' ({file}): 1 is not of the form Name:Value."),
         ("port =", "Cannot read the settings in '{file}': Invalid value (at end of document)"),
         ("port = 'http'", "Invalid value for '--port' ({file}): must be an integer from 0 to 65535, not 'http'."),
