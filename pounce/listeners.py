@@ -18,7 +18,7 @@ from pounce.binding import Bind, SocketFile, as_it_is, unresolved
 from pounce.bulk_acceptor import BulkAcceptor
 from pounce.contracts import ConfigView
 from pounce.pool.acceptor import EXHAUSTED, Accepted, Acceptor, complain
-from pounce.worker.worker import Worker
+from pounce.worker.worker import Worker, tls_options
 
 
 class Listening:
@@ -81,7 +81,7 @@ async def accept(listeners: Sequence[Listening], config: ConfigView, worker: Wor
     loop = asyncio.get_running_loop()
 
     def serve(sock: socket.socket) -> Coroutine[Any, Any, asyncio.Server]:
-        return loop.create_server(worker.create_protocol, sock=sock, ssl=config.ssl, backlog=config.backlog)
+        return loop.create_server(worker.create_protocol, sock=sock, backlog=config.backlog, **tls_options(config))
 
     is_uvloop = type(loop).__module__.startswith("uvloop")
     for listening in listeners:

@@ -24,7 +24,16 @@ from pounce.config.config import Config
 from pounce.errors import STARTUP_FAILURE
 from pounce.importer import on_demand
 from pounce.logs import LOGGING_CONFIG
-from pounce.settings import Asgi, Compression, Http2, ServerTiming, Static, WorkerClass, file as settings_file
+from pounce.settings import (
+    Asgi,
+    Compression,
+    Deadlines,
+    Http2,
+    ServerTiming,
+    Static,
+    WorkerClass,
+    file as settings_file,
+)
 from pounce.settings.worker_class import WorkerClassType
 from pounce.supervisors.deferred_server import DeferredServer
 from pounce.watchdog import watchdog
@@ -96,6 +105,7 @@ def run(
     reset_contextvars: bool = False,
     worker_class: WorkerClassType | WorkerClass | Mapping[str, Any] | None = None,
     asgi: Asgi | Mapping[str, Any] | None = None,
+    deadlines: Deadlines | Mapping[str, Any] | None = None,
     compression: str | Sequence[str] | Compression | Mapping[str, Any] = (),
     server_timing: bool | ServerTiming | Mapping[str, Any] = False,
     static: Sequence[str] | Static | Mapping[str, Any] = (),

@@ -134,5 +134,5 @@ def test_the_flags_are_uvicorns() -> None:
     assert found.pop("--http2-wire") == ("[native|h2]", "native")
     assert found.pop("--http2-resets") == ("INTEGER", 1000)
     assert {flags: found.get(flags) for flags in UVICORN} == UVICORN
-    own = ("--http2-", "--asgi-", "--extensions", "--compression", "--server-timing", "--static")
+    own = ("--http2-", "--timeout-head", "--asgi-", "--extensions", "--compression", "--server-timing", "--static")
     assert all(flags.startswith(own) for flags in found.keys() - UVICORN.keys())

@@ -29,11 +29,12 @@ _access_logger = logging.getLogger(LOGGER_ACCESS)
 
 
 class Phase(enum.Enum):
-    """What a connection is doing, for the sweep over idle ones (`Worker`), which alone looks at the clock."""
+    """What a connection is doing, for `Deadlines`, which alone looks at the clock."""
 
     BUSY = "busy"
     NEWLY_IDLE = "idle since the last sweep"
     IDLE = "idle since `idle_since`"
+    NEW = "nothing has come yet"
 
 
 class Input(enum.Enum):
@@ -166,7 +167,7 @@ class HttpConnection(Connection):
         self.limit_concurrency = config.limit_concurrency
         self.timeout_keep_alive = config.timeout_keep_alive
         self.timeout_keep_alive_task: asyncio.TimerHandle | None = None
-        self.phase = Phase.BUSY
+        self.phase = Phase.NEW
         self.idle_since = 0.0  # of the worker's clock, once the phase is `IDLE`
         #: The worker is being replaced: the response to the next request closes the connection.
         self.retiring = False

@@ -33,7 +33,7 @@ _REQUESTS_PER_TURN = 64
 
 # At hand: a member of an enum is looked up slowly (Python 3.11).
 _OPEN, _HALF_CLOSED, _ENDED = Input
-_BUSY, _NEWLY_IDLE, _ = Phase
+_BUSY, _NEWLY_IDLE, *_ = Phase
 _NOTHING, _ALL = ResponseState.NOTHING, ResponseState.ALL
 
 # Numbers, since `b"#" in target` raises and drops an exception inside of Python first (3.14).
@@ -288,7 +288,7 @@ class HTTP1Protocol(HttpConnection):
             return
         behind = self._behind
         if isinstance(behind, BadRequest):
-            self._refuse(behind)
+            self.refuse(behind)
         elif self._input is _HALF_CLOSED:
             self.close()  # whatever is behind: no frame of a WebSocket can come any more
         elif behind is not None:
@@ -366,17 +366,17 @@ class HTTP1Protocol(HttpConnection):
                 if broken.state is not _NOTHING:
                     self.close()
                 else:
-                    self._refuse(bad_request)
+                    self.refuse(bad_request)
                 return
             if broken in self.pipeline:
                 self.pipeline.remove(broken)
         if self._active is None and not self.pipeline:
-            self._refuse(bad_request)
+            self.refuse(bad_request)
         else:
             self._behind = bad_request
             self.flow.pause_reading()
 
-    def _refuse(self, bad_request: BadRequest) -> None:
+    def refuse(self, bad_request: BadRequest) -> None:
         if not self.transport.is_closing():
             self.writer.flush()
             self.transport.write(

@@ -11,17 +11,29 @@ from typing import Any
 
 from pounce.settings.asgi import Asgi
 from pounce.settings.compression import Compression
+from pounce.settings.deadlines import Deadlines
 from pounce.settings.group import Group
 from pounce.settings.http2 import Http2
 from pounce.settings.server_timing import ServerTiming
 from pounce.settings.static import Static
 from pounce.settings.worker_class import WorkerClass
 
-__all__ = ["GROUPS", "Asgi", "Compression", "Group", "Http2", "ServerTiming", "Settings", "Static", "WorkerClass"]
+__all__ = [
+    "GROUPS",
+    "Asgi",
+    "Compression",
+    "Deadlines",
+    "Group",
+    "Http2",
+    "ServerTiming",
+    "Settings",
+    "Static",
+    "WorkerClass",
+]
 
 #: By the parameter of `Config` and `run`.
 GROUPS: dict[str, type[Group]] = {
-    group.name: group for group in (WorkerClass, Http2, Asgi, Compression, ServerTiming, Static)
+    group.name: group for group in (WorkerClass, Http2, Deadlines, Asgi, Compression, ServerTiming, Static)
 }
 
 
@@ -30,6 +42,7 @@ class Settings:
     """All groups of one config. Who needs one is handed that one."""
 
     http2: Http2
+    deadlines: Deadlines
     worker_class: WorkerClass
     asgi: Asgi
     compression: Compression

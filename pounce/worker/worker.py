@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from email.utils import formatdate
 from typing import Any
 
-from pounce.connection.base import Phase
+from pounce.connection.deadlines import Deadlines
 from pounce.connection.state import ServerState
 from pounce.connection.tasks import TaskStarter, can_start_eagerly, start_task_on
 from pounce.contracts import ConfigView, Lifespan
@@ -27,7 +27,7 @@ from pounce.names import LOGGER_ERROR
 #: Seconds between two ticks: heartbeat, exit flags, idle connections.
 TICK_INTERVAL = 0.1
 
-#: Ticks between two sweeps over idle connections. A keep-alive timeout is exact to this many ticks.
+#: Ticks between two looks at the deadlines, which are exact to this many ticks.
 _TICKS_PER_SWEEP = 5
 _TICKS_PER_SECOND = 10
 
@@ -35,6 +35,14 @@ _TICKS_PER_SECOND = 10
 _TIMEOUT_CUT = 0.5
 
 logger = logging.getLogger(LOGGER_ERROR)
+
+
+def tls_options(config: ConfigView) -> dict[str, Any]:
+    """For whatever makes connections of a loop: how TLS is spoken, if at all, and how long a handshake may take."""
+    options: dict[str, Any] = {"ssl": config.ssl}
+    if config.ssl is not None and config.settings.deadlines.head:
+        options["ssl_handshake_timeout"] = config.settings.deadlines.head
+    return options
 
 
 class Worker:
@@ -52,6 +60,7 @@ class Worker:
         self.retiring = False
         #: Accepted sockets that are connections by now, or have failed to become one. Written on this loop alone.
         self.adopted = 0
+        self._deadlines = Deadlines(config.timeout_keep_alive, config.settings.deadlines.head)
         self._connecting: set[asyncio.Task[None]] = set()
         self._start_task: TaskStarter | None = None
         self._ticks = 0
@@ -86,7 +95,7 @@ class Worker:
     async def _connect(self, loop: asyncio.AbstractEventLoop, sock: socket.socket) -> None:
         try:
             sock.setblocking(False)
-            await loop.connect_accepted_socket(self.create_protocol, sock, ssl=self.config.ssl)
+            await loop.connect_accepted_socket(self.create_protocol, sock, **tls_options(self.config))
         except BaseException as exc:
             sock.close()
             if isinstance(exc, OSError):
@@ -117,7 +126,8 @@ class Worker:
         if self._ticks % _TICKS_PER_SECOND == 0:
             self.refresh_default_headers()
         if self._ticks % _TICKS_PER_SWEEP == 0:
-            self._sweep_idle(self.heartbeat)
+            self.state.sweeps_idle = True
+            self._deadlines.sweep(self.state.connections, self.heartbeat)
         self._ticks += 1
 
     def refresh_default_headers(self) -> None:
@@ -126,18 +136,6 @@ class Worker:
         if self.config.date_header:
             headers.insert(0, (b"date", formatdate(time.time(), usegmt=True).encode("ascii")))
         self.state.default_headers = headers
-
-    def _sweep_idle(self, now: float) -> None:
-        """Close connections that have been idle for the keep-alive timeout: one pass here, no timer per request."""
-        self.state.sweeps_idle = True
-        expired = now - self.config.timeout_keep_alive
-        for connection in list(self.state.connections):
-            phase = getattr(connection, "phase", Phase.BUSY)
-            if phase is Phase.NEWLY_IDLE:
-                connection.phase = Phase.IDLE
-                connection.idle_since = now
-            elif phase is Phase.IDLE and connection.idle_since <= expired:
-                connection.timeout_keep_alive_handler()
 
     # The end
 
