@@ -190,6 +190,9 @@ class HttpStream(Http2Stream):
             self.connection.wire.send_informational(self, 100, ())
             self.connection.write_soon()
 
+    def flush(self) -> None:
+        """See `HttpWriter.flush`: no head waits here."""
+
     def send_early_hint(self, links: Iterable[bytes]) -> None:
         """See `ExtendedWriter.send_early_hint`."""
         if self.local_open:

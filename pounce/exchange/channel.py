@@ -40,6 +40,9 @@ class HttpWriter(Protocol):
     def send_continue(self) -> None:
         """Send `100 Continue`, if the connection still stands."""
 
+    def flush(self) -> None:
+        """Send a head that waits for its body."""
+
 
 class HttpChannel(Protocol):
     """What a cycle is an exchange of: a connection, or a stream of one."""

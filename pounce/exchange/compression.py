@@ -223,10 +223,10 @@ class CompressingWriter(HeldHead):
 
     # Beside the loop
 
-    def flush(self) -> None:
-        """See `HeldHead.flush`: not while its body is being compressed, or its file opened."""
+    def on_turn_over(self) -> None:
+        """See `HeldHead.on_turn_over`: not while its body is being compressed, or its file opened."""
         if self._busy is None and not self._file_coding:
-            super().flush()
+            super().on_turn_over()
 
     @property
     def is_busy(self) -> bool:
@@ -314,7 +314,7 @@ class CompressingWriter(HeldHead):
             if cycle.disconnected:
                 return
             if len(part) < size:
-                cycle.channel.abandon(cycle)  # the file has become shorter
+                cycle.abandon()  # the file has become shorter
                 return
             offset += size
             counter.take(part, more_body or offset < end)

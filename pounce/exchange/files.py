@@ -74,10 +74,10 @@ async def send_part(cycle: RequestResponseCycle, file: int, offset: int, count: 
             record.bytes_out -= count
         raise
     except ClientDisconnected:
-        cycle.channel.abandon(cycle)
+        cycle.abandon()
         return False
     except BaseException:
-        cycle.channel.abandon(cycle)
+        cycle.abandon()
         raise
     if cycle.disconnected:
         return False

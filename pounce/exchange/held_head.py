@@ -46,14 +46,20 @@ class HeldHead:
     def hold(self, status: int, fields: Headers, is_head: bool, keep_alive: bool) -> None:
         """Keep a checked head until the body begins, or the turn ends."""
         self.head = (status, fields, is_head, keep_alive)
-        self._flush_soon = asyncio.get_running_loop().call_soon(self.flush)
+        self._flush_soon = asyncio.get_running_loop().call_soon(self.on_turn_over)
 
-    def flush(self) -> None:
-        """Pass the head on without a body, where it waits for one."""
+    def on_turn_over(self) -> None:
+        """Pass the head on without a body, where it still waits for one."""
         cycle = self._cycle()
         if cycle is not None and not cycle.disconnected:
             with contextlib.suppress(MisusedByApp):  # the app hears with its next message that the head was refused
                 self.pass_head(None, False)
+
+    def flush(self) -> None:
+        """See `HttpWriter.flush`."""
+        with contextlib.suppress(MisusedByApp):  # of a head that is refused only now nothing is sent
+            self.pass_head(None, False)
+        self.next.flush()
 
     def pass_head(self, body: Any, is_whole: bool) -> None:
         """Pass the head on, if that is still to be done."""

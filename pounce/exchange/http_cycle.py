@@ -182,7 +182,7 @@ class RequestResponseCycle:
         else:
             if result is not None:
                 log_error(self.logger, "ASGI callable should return None, but returned '%s'.", result)
-                self.channel.abandon(self)
+                self.abandon()
             elif self.state is not _ALL:
                 self._on_missing_response()
         if self.record is not None:
@@ -192,13 +192,19 @@ class RequestResponseCycle:
         if not isinstance(exc, AppGivenUp) and not (self.disconnected and is_of_disconnect(exc)):
             log_app_exception(self.logger, exc)
         if self.state is not _NOTHING:
-            self.channel.abandon(self)
+            self.abandon()
         else:
             self._send_500()
 
+    def abandon(self) -> None:
+        """The response can't be completed. Of what the app has sent nothing is lost, not even a head alone."""
+        if not self.disconnected:
+            self.writer.flush()
+        self.channel.abandon(self)
+
     def _on_missing_response(self) -> None:
         if self.client_done and not self.disconnected:
-            self.channel.abandon(self)  # the app was told that the client is gone, and has stopped
+            self.abandon()  # the app was told that the client is gone, and has stopped
         elif self.disconnected:
             pass
         elif self.state is _NOTHING:
@@ -206,7 +212,7 @@ class RequestResponseCycle:
             self._send_500()
         else:
             log_error(self.logger, "ASGI callable returned without completing response.")
-            self.channel.abandon(self)
+            self.abandon()
 
     def _send_500(self) -> None:
         if self.disconnected:
@@ -219,7 +225,7 @@ class RequestResponseCycle:
             self.on_response_body({"body": INTERNAL_SERVER_ERROR})
         except Exception as exc:  # a default header that no response can have, an access log that fails
             log_app_exception(self.logger, exc)
-            self.channel.abandon(self)
+            self.abandon()
         self._notify()
 
     async def send(self, message: ASGISendEvent) -> None:

@@ -1,4 +1,4 @@
-"""Server-Timing together with compression."""
+"""Server-Timing and compression: together, and what both do with a head."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from pounce.connection.state import ServerState
 from pounce.exchange.features import features_of
 from pounce.settings import Settings
-from tests.exchange import test_server_timing as timing
+from tests.exchange import test_compression as compression, test_server_timing as timing
 from tests.exchange.test_server_timing import VERSIONS, FakeTime, fetch, time as time
 
 pytestmark = pytest.mark.anyio
@@ -75,3 +75,31 @@ async def test_a_stream(version: str, own: bool, time: FakeTime, monkeypatch: py
     assert got.timing == "queue;dur=0.0, app;dur=3.0"
     assert got.headers["content-encoding"] == "gzip"
     assert got.trailers == [*([("x", "y")] if own else []), ("server-timing", "total;dur=9.0")]
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"compression": {"codings": ("gzip",)}}, {"server_timing": {"enabled": True}}, {}],
+    ids=["compression", "timing", "both"],
+)
+@pytest.mark.parametrize("ends", ["returns", "raises", "returns something"])
+@pytest.mark.parametrize("version", VERSIONS)
+async def test_an_app_that_ends_behind_its_head(
+    version: str, ends: str, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The client has the head, without an end: as without these features."""
+
+    def given(state: ServerState, _: Any) -> None:
+        install(state)
+        if settings:
+            state.features[:] = features_of(Settings.of(settings), logging.getLogger("pounce.error"))
+
+    async def app(scope: Any, receive: Any, send: Any) -> Any:
+        await send(start((b"x-own", b"1")))
+        if ends == "raises":
+            raise ValueError
+        return "something" if ends != "returns" else None
+
+    monkeypatch.setattr(compression, "install", given)
+    got = await compression.fetch(version, app)
+    assert (got.status, got.headers.get("x-own"), got.body, got.complete) == (200, "1", b"", False)

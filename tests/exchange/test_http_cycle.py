@@ -58,6 +58,9 @@ class FakeChannel:
     def send_continue(self) -> None:
         self.calls.append("continue")
 
+    def flush(self) -> None:
+        pass
+
     def server_stops(self) -> bool:
         return False
 
