@@ -273,7 +273,9 @@ class CompressingWriter(HeldHead):
         try:
             return await self._busy
         except BaseException:
-            self._is_broken = True  # what was coded is lost
+            self._is_broken = self._coder is not None  # what was coded is lost
+            if self.head is not None:
+                self.due_soon()  # the app may send another body, or none for long
             raise
         finally:
             self._busy = None

@@ -46,6 +46,10 @@ class HeldHead:
     def hold(self, status: int, fields: Headers, is_head: bool, keep_alive: bool) -> None:
         """Keep a checked head until the body begins, or the turn ends."""
         self.head = (status, fields, is_head, keep_alive)
+        self.due_soon()
+
+    def due_soon(self) -> None:
+        """Pass the head on when the turn ends, unless the body has begun by then."""
         self._flush_soon = asyncio.get_running_loop().call_soon(self.on_turn_over)
 
     def on_turn_over(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import copy
 import gc
 import logging
@@ -629,6 +630,40 @@ async def test_a_part_that_is_cancelled(version: str, beside: list[str], monkeyp
     got = await fetch(version, app)
     assert not got.complete
     assert errors == ["A part of the response's body was cancelled."]
+
+
+@pytest.mark.parametrize("waits", [True, False], ids=["later", "at once"])
+@pytest.mark.parametrize("version", FASTEST)
+async def test_a_whole_body_that_is_cancelled(
+    version: str, waits: bool, beside: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing of it was coded or declared: the app may send another one, and its head waits no longer for that."""
+    never: list[asyncio.Future[Any]] = []
+    heads: list[Any] = []
+    on_thread = compression.Compressor.on_thread
+
+    def stuck(self: Any, job: Any, *arguments: Any) -> Any:
+        if never:
+            return on_thread(self, job, *arguments)
+        never.append(asyncio.get_running_loop().create_future())
+        return never[-1]
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        writer: Any = send.__self__.writer
+        await send({"type": "http.response.start", "status": 200, "headers": [HTML]})
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(0.01):
+                await send({"type": "http.response.body", "body": BODY})
+        heads.append(writer.head is None)
+        if waits:
+            await asyncio.sleep(0)
+            heads.append(writer.head is None)
+        await send({"type": "http.response.body", "body": BODY[1:]})
+
+    monkeypatch.setattr(compression.Compressor, "on_thread", stuck)
+    got = await fetch(version, app)
+    assert (got.decoded, got.complete, got.headers["content-encoding"]) == (BODY[1:], True, "gzip")
+    assert heads == [False, True][: 1 + waits]
 
 
 async def test_small_parts_of_the_usual_size_stay_on_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
