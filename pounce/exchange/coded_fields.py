@@ -42,7 +42,7 @@ class HeadFields:
         for name, value in named:
             if name == b"content-type":
                 self.media_type = listed(value)
-            elif name in _KEPT or (name == b"cache-control" and b"no-transform" in _members(value)):
+            elif forbids_coding(name, value):
                 self.is_plain = False
         if not self.media_type:
             self.is_plain = False
@@ -68,6 +68,11 @@ class HeadFields:
             if name not in _OF_THE_BYTES:
                 fields.append((given, value))
         return fields
+
+
+def forbids_coding(name: bytes, value: bytes) -> bool:
+    """Whether a field, whose name is in lower case, says that the body has to stay as it is."""
+    return name in _KEPT or (name == b"cache-control" and b"no-transform" in _members(value))
 
 
 def _members(value: bytes) -> list[bytes]:

@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from pounce.errors import MisusedByApp
-from pounce.exchange.coded_fields import HeadFields
+from pounce.exchange.coded_fields import HeadFields, forbids_coding
 from pounce.exchange.content_codings import Choice, Coder, Codings, Use, sibling_of
 from pounce.exchange.extensions import DerivedTables
 from pounce.exchange.files import read_at
@@ -45,11 +45,16 @@ _MAX_HEAD_SIZE = 1024
 class Compressor:
     """The compression of one worker: its settings, its codings, and a table of messages that goes by size."""
 
-    def __init__(self, settings: Compression) -> None:
-        """Raises an explained `ModuleNotFoundError` for a coding that is named and not installed."""
+    def __init__(self, settings: Compression, default_headers: Iterable[tuple[bytes, bytes]] = ()) -> None:
+        """`default_headers` are those that the settings give every response.
+
+        Raises an explained `ModuleNotFoundError` for a coding that is named and not installed.
+        """
         self.codings = Codings(settings.codings, settings.levels())
         self.min_size = settings.min_size
         types = [re.escape(one).replace(r"\*", "[^/]*") for one in settings.types.split(",") if one]
+        if any(forbids_coding(name.lower(), value) for name, value in default_headers):
+            types = []
         self._is_listed = re.compile("|".join(types) or "(?!)").fullmatch
         self._heads: dict[Any, HeadFields] = {}
         self._tables = DerivedTables(_by_size)

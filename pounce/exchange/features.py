@@ -6,7 +6,7 @@ A feature that is not asked for is not imported, and costs a request nothing.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from pounce.exchange.http_cycle import RequestResponseCycle
 from pounce.settings import Settings
@@ -15,8 +15,13 @@ from pounce.settings import Settings
 Feature = Callable[[RequestResponseCycle], None]
 
 
-def features_of(settings: Settings, logger: logging.Logger) -> list[Feature]:
-    """Those that the settings ask for, in the order in which they are told: who comes later is nearer to the app."""
+def features_of(
+    settings: Settings, logger: logging.Logger, default_headers: Sequence[tuple[bytes, bytes]] = ()
+) -> list[Feature]:
+    """Those that the settings ask for, in the order in which they are told: who comes later is nearer to the app.
+
+    `default_headers` are those that the settings give every response.
+    """
     features: list[Feature] = []
     if settings.asgi.extensions:
         from pounce.exchange.files import FileMessages
@@ -33,5 +38,5 @@ def features_of(settings: Settings, logger: logging.Logger) -> list[Feature]:
     if settings.compression.codings:  # the last one: its row of the table compresses before any writer is told
         from pounce.exchange.compression import Compressor
 
-        features.append(Compressor(settings.compression))
+        features.append(Compressor(settings.compression, default_headers))
     return features

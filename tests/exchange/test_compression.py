@@ -266,6 +266,27 @@ async def test_negotiation_reaches_the_response(version: str, accept: str | None
     assert got.decoded == BODY
 
 
+@pytest.mark.parametrize(
+    "header,coded",
+    [
+        ((b"cache-control", b"max-age=9, no-transform"), False),
+        ((b"Content-Encoding", b"identity"), False),
+        ((b"cache-control", b"max-age=9"), True),
+    ],
+)
+async def test_fields_of_the_settings_forbid_it_too(
+    header: tuple[bytes, bytes], coded: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`--header`, which every response has; the client is told nothing of codings then."""
+
+    def given(state: ServerState, settings: Any) -> None:
+        state.features[:] = features_of(Settings.of({"compression": settings}), logger, [(b"server", b"x"), header])
+
+    monkeypatch.setitem(globals(), "install", given)
+    got = await fetch("httptools", whole(BODY, HTML))
+    assert (got.decoded, "content-encoding" in got.headers, "vary" in got.headers) == (BODY, coded, coded)
+
+
 async def test_who_refuses_a_body_as_it_is_gets_none() -> None:
     """RFC 9110 section 12.5.3: not even a small one."""
     got = await fetch("httptools", whole(b"small", HTML), "gzip, identity;q=0")
