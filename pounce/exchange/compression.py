@@ -353,8 +353,11 @@ def _by_size(messages: Messages) -> Messages:
 def _beside_loop(handler: Handler, trailers_follow: bool) -> Handler:
     def on_body(cycle: RequestResponseCycle, message: Any) -> bool | Awaitable[bool]:
         writer: CompressingWriter = cycle.writer  # type: ignore[assignment]
-        body = message.get("body")
-        if not writer.is_busy and (type(body) is not bytes or len(body) < _LEAST_OFF_LOOP):
+        body = message.get("body", b"")
+        if type(body) is not bytes:  # a buffer may be as large, and change meanwhile
+            body = body_bytes(body)
+            message = {**message, "body": body}
+        if not writer.is_busy and len(body) < _LEAST_OFF_LOOP:
             return handler(cycle, message)
         more_body = trailers_follow or bool(message.get("more_body", False))
         if writer.waits(body, more_body):

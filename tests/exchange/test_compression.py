@@ -534,6 +534,26 @@ async def test_large_bodies_are_compressed_on_a_thread(version: str, beside: lis
     assert beside == ["whole"] + 5 * ["_code"]
 
 
+@pytest.mark.parametrize("kind", [bytearray, memoryview, lambda body: memoryview(body).cast("I")])
+@pytest.mark.parametrize("version", FASTEST)
+async def test_large_buffers_too(version: str, kind: Any, beside: list[str]) -> None:
+    """And they are what they were when they were sent."""
+    got = await fetch(version, whole(kind(BODY), HTML, LENGTH))
+    assert (got.decoded, got.complete, beside) == (BODY, True, ["whole"])
+    buffer = bytearray(BODY)
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": [HTML]})
+        part = asyncio.create_task(send({"type": "http.response.body", "body": buffer, "more_body": True}))
+        while len(beside) < 2:
+            await asyncio.sleep(0)
+        buffer[:] = bytes(len(buffer))
+        await part
+        await send({"type": "http.response.body"})
+
+    assert (await fetch(version, app)).decoded == BODY
+
+
 async def test_trailers_behind_a_body_of_a_thread(beside: list[str]) -> None:
     """They come last."""
 
