@@ -88,11 +88,19 @@ class Compressor:
         media_type = content_type.partition(b";")[0].strip(b" \t").decode("latin-1").lower()
         return media_type if self._is_listed(media_type) else ""
 
-    def on_thread(self, work: Callable[..., Any], *arguments: Any) -> asyncio.Future[Any]:
-        """Have something done beside the loop; zlib, zstd and brotli let go of the GIL."""
+    def on_thread(self, cycle: RequestResponseCycle, work: Callable[..., Any], *arguments: Any) -> asyncio.Future[Any]:
+        """Have something done beside the loop for an exchange; zlib, zstd and brotli let go of the GIL.
+
+        None comes of it where that is over before it begins.
+        """
         if self._threads is None:
             self._threads = ThreadPoolExecutor(2, "pounce-compression")
-        return asyncio.get_running_loop().run_in_executor(self._threads, work, *arguments)
+        return asyncio.get_running_loop().run_in_executor(self._threads, _unless_gone, cycle, work, *arguments)
+
+
+def _unless_gone(cycle: RequestResponseCycle, work: Callable[..., Any], *arguments: Any) -> Any:
+    """What was to be done; None, where the client left while it waited for a thread, and nobody wants it any more."""
+    return None if cycle.disconnected else work(*arguments)
 
 
 def _comes_again(fields: tuple[tuple[bytes, bytes], ...]) -> bool:
@@ -264,17 +272,17 @@ class CompressingWriter(HeldHead):
         coder = self._coder
         if coder is None:
             name = self._coding(len(body))
-            self._ready = await self._on_thread(self._compressor.codings.whole, name, body)
+            self._ready = await self._on_thread(cycle, self._compressor.codings.whole, name, body)
         else:
             self._check_broken()
             self._counter.take(body, more_body)
-            self._ready = await self._on_thread(self._code, coder, body, more_body)
+            self._ready = await self._on_thread(cycle, self._code, coder, body, more_body)
         if not cycle.disconnected:
             handler(cycle, message)
         return more_body
 
-    async def _on_thread(self, work: Callable[..., Any], *arguments: Any) -> Any:
-        self._busy = self._compressor.on_thread(work, *arguments)
+    async def _on_thread(self, cycle: RequestResponseCycle, work: Callable[..., Any], *arguments: Any) -> Any:
+        self._busy = self._compressor.on_thread(cycle, work, *arguments)
         try:
             return await self._busy
         except BaseException:
@@ -317,9 +325,10 @@ class CompressingWriter(HeldHead):
         end = offset + count
         while offset < end:
             size = min(_FILE_PART, end - offset)
-            part, coded = await self._on_thread(_code_file, coder, file, offset, size)
+            found = await self._on_thread(cycle, _code_file, coder, file, offset, size)
             if cycle.disconnected:
                 return
+            part, coded = found
             if len(part) < size:
                 cycle.abandon()  # the file has become shorter
                 return

@@ -8,6 +8,7 @@ import copy
 import gc
 import logging
 import os
+import threading
 import weakref
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -512,9 +513,9 @@ def beside(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     work: list[str] = []
     on_thread = compression.Compressor.on_thread
 
-    def noted(self: Any, job: Any, *arguments: Any) -> Any:
+    def noted(self: Any, cycle: Any, job: Any, *arguments: Any) -> Any:
         work.append(job.__name__)
-        return on_thread(self, job, *arguments)
+        return on_thread(self, cycle, job, *arguments)
 
     monkeypatch.setattr(compression, "_OFF_LOOP", dict.fromkeys(("zstd", "br", "gzip"), 1))
     monkeypatch.setattr(compression, "_LEAST_OFF_LOOP", 1)
@@ -645,13 +646,47 @@ async def test_a_client_that_leaves_meanwhile(beside: list[str]) -> None:
     assert beside == ["_code"]
 
 
+async def test_clients_that_leave_while_they_wait_for_a_thread(
+    beside: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What nobody wants any more is not compressed: the threads are there for others."""
+    compressed: list[bytes] = []
+    go = threading.Event()
+
+    def code(self: Any, coder: Any, body: bytes, more_body: bool) -> bytes:
+        compressed.append(body)
+        assert go.wait(10)
+        return body
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": [HTML]})
+        await send({"type": "http.response.body", "body": scope["raw_path"], "more_body": True})
+
+    monkeypatch.setattr(compression.CompressingWriter, "_code", code)
+    state = ServerState()
+    install(state, ON)
+    async with contextlib.AsyncExitStack() as stack:
+        connections = [await stack.enter_async_context(Connection("httptools", app, state=state)) for _ in range(4)]
+        for number, connection in enumerate(connections):
+            connection.transport.feed(get(f"/{number}", "Accept-Encoding: gzip"))
+            await asyncio.sleep(0)
+        async with asyncio.timeout(10):
+            while len(beside) < 4 or len(compressed) < 2:
+                await asyncio.sleep(0.001)
+        connections[2].transport.lose()
+        go.set()
+        for connection in connections:
+            await connection.apps_done()
+    assert sorted(compressed) == [b"/0", b"/1", b"/3"]
+
+
 @pytest.mark.parametrize("version", FASTEST)
 async def test_a_part_that_is_cancelled(version: str, beside: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """What was coded of it is lost: the response is not completed as if nothing had been."""
     errors: list[str] = []
     never: list[asyncio.Future[Any]] = []
 
-    def on_thread(self: Any, job: Any, *arguments: Any) -> Any:
+    def on_thread(self: Any, cycle: Any, job: Any, *arguments: Any) -> Any:
         never.append(asyncio.get_running_loop().create_future())
         return never[-1]
 
@@ -683,9 +718,9 @@ async def test_a_whole_body_that_is_cancelled(
     heads: list[Any] = []
     on_thread = compression.Compressor.on_thread
 
-    def stuck(self: Any, job: Any, *arguments: Any) -> Any:
+    def stuck(self: Any, cycle: Any, job: Any, *arguments: Any) -> Any:
         if never:
-            return on_thread(self, job, *arguments)
+            return on_thread(self, cycle, job, *arguments)
         never.append(asyncio.get_running_loop().create_future())
         return never[-1]
 
