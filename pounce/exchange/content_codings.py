@@ -295,7 +295,7 @@ def _packages(name: str) -> str:
 def sibling_of(path: str, codings: Iterable[str]) -> tuple[str, str] | None:
     """The file beside this one with its content in one of the codings, and which; None where there is none.
 
-    It has to be a regular file, and not older.
+    It has to be a regular file that can be read, and not older.
     """
     try:
         original = os.stat(path)
@@ -307,6 +307,10 @@ def sibling_of(path: str, codings: Iterable[str]) -> tuple[str, str] | None:
             found = os.stat(beside)
         except (OSError, ValueError):
             continue
-        if stat.S_ISREG(found.st_mode) and found.st_mtime_ns >= original.st_mtime_ns:
+        if stat.S_ISREG(found.st_mode) and found.st_mtime_ns >= original.st_mtime_ns and _is_readable(beside):
             return beside, name
     return None
+
+
+def _is_readable(path: str) -> bool:
+    return os.access(path, os.R_OK, effective_ids=os.access in os.supports_effective_ids)

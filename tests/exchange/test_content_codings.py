@@ -290,8 +290,8 @@ def test_no_import_brings_the_gil_back(tmp_path: Path) -> None:
         assert done.stdout == said, done
 
 
-def test_files_beside_others(tmp_path: Path) -> None:
-    """The first coding with a file that is regular and not older."""
+def test_files_beside_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first coding with a file that is regular, not older, and can be read."""
     path = tmp_path / "page.html"
     path.write_text("x")
     os.utime(path, ns=(10**18, 10**18))
@@ -302,6 +302,9 @@ def test_files_beside_others(tmp_path: Path) -> None:
         os.utime(beside, ns=(10**18 + age, 10**18 + age))
     assert sibling_of(str(path), OFFERED) == (f"{path}.br", "br")
     assert sibling_of(str(path), ("zstd", "gzip")) == (f"{path}.gz", "gzip")
+    with monkeypatch.context() as patch:  # the mode of a file is nothing to root
+        patch.setattr(content_codings, "_is_readable", lambda path: not path.endswith(".br"))
+        assert sibling_of(str(path), OFFERED) == (f"{path}.gz", "gzip")
     (tmp_path / "page.html.gz").unlink()
     (tmp_path / "page.html.gz").mkdir()
     assert sibling_of(str(path), ("zstd", "gzip")) is None
