@@ -11,16 +11,12 @@ from collections.abc import Callable
 
 from pounce.errors import ClientDisconnected
 from pounce.exchange.channel import Flow
-from pounce.exchange.files import read_at
+from pounce.exchange.files import FileBecameShorter, read_at
 
 #: Bytes that are read at once.
 PART_SIZE = 128 * 1024
 
 _NO_WAIT = getattr(os, "RWF_NOWAIT", 0)
-
-
-class FileBecameShorter(OSError):
-    """A file has fewer bytes than it had when it was begun to be sent."""
 
 
 def _read_now(file: int, offset: int, size: int) -> bytes:
@@ -46,7 +42,7 @@ async def _read(file: int, offset: int, size: int) -> bytes:
             await asyncio.wait([reading])  # the thread has the descriptor, which will be closed
             raise
     if not part:
-        raise FileBecameShorter("The file has become shorter while it was sent.")
+        raise FileBecameShorter
     return part
 
 

@@ -17,7 +17,7 @@ from pounce.errors import MisusedByApp
 from pounce.exchange.coded_fields import HeadFields, forbids_coding
 from pounce.exchange.content_codings import Choice, Coder, Codings, Use, sibling_of
 from pounce.exchange.extensions import DerivedTables
-from pounce.exchange.files import read_at
+from pounce.exchange.files import FileBecameShorter, read_at
 from pounce.exchange.held_head import HeldHead
 from pounce.exchange.http_cycle import Handler, Messages, RequestResponseCycle, ResponseState
 from pounce.settings import Compression
@@ -330,8 +330,7 @@ class CompressingWriter(HeldHead):
                 return
             part, coded = found
             if len(part) < size:
-                cycle.abandon()  # the file has become shorter
-                return
+                raise FileBecameShorter
             offset += size
             counter.take(part, more_body or offset < end)
             self.next.send_body(coded, True)

@@ -23,6 +23,13 @@ PATHSEND, ZEROCOPYSEND = "http.response.pathsend", "http.response.zerocopysend"
 _FLAGS = os.O_RDONLY | sum(getattr(os, name, 0) for name in ("O_NONBLOCK", "O_CLOEXEC", "O_NOCTTY", "O_BINARY"))
 
 
+class FileBecameShorter(OSError):
+    """A file has fewer bytes than it had when it was begun to be sent."""
+
+    def __str__(self) -> str:
+        return "The file has become shorter while it was sent."
+
+
 def check_regular(file: int, name: object) -> int:
     """The size of an open file. Raises OSError for what is none: a directory, a pipe, a device."""
     status = os.fstat(file)

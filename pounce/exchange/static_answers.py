@@ -12,7 +12,8 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from pounce.exchange.files import ZEROCOPYSEND
+from pounce.errors import ClientDisconnected, MisusedByApp
+from pounce.exchange.files import ZEROCOPYSEND, FileBecameShorter
 from pounce.exchange.ranges import (
     Outcome,
     Span,
@@ -50,8 +51,15 @@ class OpenFile(NamedTuple):
     representation: Representation
 
 
+class CutShort(Exception):
+    """A part of the answer was sent, and the file doesn't give the rest: it has become shorter, or can't be read."""
+
+
 async def answer(send: Any, file: OpenFile, asked: Mapping[bytes, bytes], is_head: bool) -> bool:
-    """Answer with a file, or a part of it. Returns False where nothing was sent, since it shrank meanwhile."""
+    """Answer with a file, or a part of it. Returns False where nothing was sent, since it shrank meanwhile.
+
+    Raises CutShort; OSError where the file can't be read and nothing was sent; and what `send` raises.
+    """
     what = file.representation
     spans: list[Span] | None = None
     if asked:
@@ -146,7 +154,14 @@ async def _send_parts(send: Any, descriptor: int, parts: Sequence[bytes | Span])
                 "count": part.stop - part.start,
                 "more_body": place != last,
             }
-        await send(message)
+        try:
+            await send(message)
+        except ClientDisconnected:
+            raise
+        except OSError as exc:
+            raise CutShort(exc) from exc
+        except MisusedByApp as exc:  # of what there is of it by now, less was sent than the head says
+            raise CutShort(FileBecameShorter()) from exc
 
 
 async def refuse(send: Any, status: int, body: bytes, *fields: tuple[bytes, bytes]) -> None:

@@ -21,18 +21,21 @@ from email.utils import formatdate
 from typing import Any
 from urllib.parse import quote
 
+from pounce.errors import ClientDisconnected
 from pounce.exchange.files import ZEROCOPYSEND, with_files
 from pounce.exchange.http_cycle import MESSAGES, RequestResponseCycle
 from pounce.exchange.ranges import CONDITIONS, RANGES, Validators
 from pounce.exchange.server_responses import SERVER_ANSWERS
 from pounce.exchange.static_answers import (
     NO_SNIFFING,
+    CutShort,
     OpenFile,
     Representation,
     answer,
     refuse,
 )
 from pounce.exchange.static_paths import IsDirectory, NotServed, open_file, segments_of
+from pounce.exchange.turns import AppGivenUp
 from pounce.settings import Static
 
 INDEX = "index.html"
@@ -110,14 +113,25 @@ class StaticFiles:
                 await refuse(send, 404, b"Not Found")
                 return
             except OSError as exc:
-                self._logger.warning("Cannot serve a file below '%s': %s", directory, exc)
+                self._warn(directory, exc)
                 break
             try:
                 if await answer(send, file, asked, is_head):
                     return
+            except CutShort as exc:
+                self._warn(directory, exc)
+                raise AppGivenUp from exc  # nothing can end this exchange as it should, and no app has failed
+            except (ClientDisconnected, ConnectionError):
+                raise
+            except OSError as exc:
+                self._warn(directory, exc)
+                break
             finally:
                 os.close(file.descriptor)
         await refuse(send, 503, b"Service Unavailable")
+
+    def _warn(self, directory: str, why: Exception) -> None:
+        self._logger.warning("Cannot serve a file below '%s': %s", directory, why)
 
     def _find(self, directory: str, path: str | None, accepted: bytes | None) -> OpenFile:
         """The file, opened. Raises NotServed, OSError; IsDirectory only where there is an index to be led to."""

@@ -26,7 +26,10 @@ _LONGEST_VAIN = 0.5
 
 
 class AppGivenUp(asyncio.CancelledError):
-    """Raised out of an app's calls when the server stops and the app has ignored that its client is gone."""
+    """Raised out of an app's calls when the server stops and the app has ignored that its client is gone.
+
+    Ends an exchange without another word; the server's own apps raise it where they have said why.
+    """
 
 
 class Turns:

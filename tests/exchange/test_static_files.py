@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from pounce.exchange import static_files
+from pounce.exchange import static_files, static_paths
 from pounce.exchange.features import features_of
 from pounce.exchange.server_responses import SERVER_ANSWERS
 from pounce.exchange.static_answers import SMALL
@@ -87,13 +87,13 @@ class Client:
     async def close(self) -> None:
         await self._connection.__aexit__(None, None, None)
 
-    async def ask(self, path: str, *fields: tuple[str, str], method: str = "GET") -> Answer:
+    async def ask(self, path: str, *fields: tuple[str, str], method: str = "GET", whole: bool = True) -> Answer:
         if self._kind in fakes.PROTOCOLS:
             lines = [f"{name}: {value}" for name, value in fields]
             await self._connection.feed(fakes.get(path, *lines, method=method))
             await self._connection.apps_done()
             [found] = self._connection.responses(heads=(0,) if method == "HEAD" else ())
-            assert found.complete
+            assert found.complete == whole
             headers = {name.decode(): value.decode() for name, value in found.headers.items()}
             return Answer(found.status, headers, found.body)
         lower = [(name.lower(), value) for name, value in fields]
@@ -102,7 +102,7 @@ class Client:
         await self._connection.until(lambda: stream in self._connection.answers)
         await self._connection.until(lambda: self._connection.answers[stream].ended)
         answer = self._connection.answers[stream]
-        assert answer.reset is None
+        assert (answer.reset is None) == whole
         return Answer(int(answer.status), dict(answer.headers), answer.body)
 
 
@@ -524,6 +524,56 @@ async def test_large_files_arrive(kind: str, tree: Path) -> None:
             assert (await client.ask("/")).body == b"app"
     finally:
         await client.close()
+
+
+@pytest.mark.parametrize("fields", [[], [("Range", "bytes=200000-,0-99999")], [("Accept-Encoding", "gzip")]])
+@pytest.mark.parametrize("kind", KINDS)
+async def test_a_file_that_shrinks_while_it_is_sent(
+    kind: str,
+    fields: list[tuple[str, str]],
+    tree: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Nobody takes it for whole, and the log has a line, which is of no app."""
+    (tree / "large.txt").write_bytes(LARGE)
+    real = static_paths.open_file
+
+    def shrink(directory: str, segments: Sequence[str]) -> Any:
+        found = real(directory, segments)
+        os.truncate(tree / "large.txt", 150_000)
+        return found
+
+    monkeypatch.setattr(static_files, "open_file", shrink)
+    client = Client(kind, dirs=[f"/files={tree}"])
+    await client.connect(compression="gzip")
+    try:
+        await client.ask("/files/large.txt", *fields, whole=False)
+    finally:
+        await client.close()
+    [record] = [record for record in caplog.records if record.levelno >= logging.WARNING]
+    assert record.getMessage() == (
+        f"Cannot serve a file below '{tree}': The file has become shorter while it was sent."
+    )
+    assert record.exc_info is None
+
+
+async def test_a_file_that_cannot_be_read(
+    new_client: Any, tree: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """503, as nothing was sent yet, and a line in the log."""
+    client = await new_client(dirs=[f"/files={tree}"])
+
+    def fail(*args: object) -> bytes:
+        raise OSError(errno.EIO, "Input/output error")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "pread", fail)
+        assert (await client.ask("/files/a.txt")).status == 503
+    [record] = [record for record in caplog.records if record.levelno >= logging.WARNING]
+    assert (record.levelno, record.exc_info) == (logging.WARNING, None)
+    assert "Input/output error" in record.getMessage()
+    assert (await client.ask("/files/a.txt")).body == TEXT
 
 
 async def test_large_parts_are_sent_as_such(tree: Path) -> None:
