@@ -65,9 +65,12 @@ async def sendfile(transport: asyncio.Transport, flow: FlowControl, file: int, o
     await _emptied(transport, flow)
     if transport.is_closing():
         raise ClientDisconnected("the client has left")
-    flow.pause_reading()
     sock: Any = transport.get_extra_info("socket")
-    duplicate = os.dup(sock.fileno())
+    try:
+        duplicate = os.dup(sock.fileno())
+    except OSError:  # no descriptor is left; to read the file takes none
+        return count
+    flow.pause_reading()
     transfer = _Transfer(flow, duplicate, file, offset, count)
     loop = asyncio.get_running_loop()
     flow.pause_writing()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import os
 import socket
@@ -185,6 +186,34 @@ async def test_a_file_that_changes_meanwhile(
         else:
             assert [response.body for response in found] == [content(size), b"ok"]
         assert files_of(tmp_path) == []
+
+
+@on_real_loops
+@pytest.mark.parametrize("declares", [True, False], ids=["length", "chunked"])
+async def test_without_a_descriptor_for_sendfile(
+    parser: str, loop_kind: str, tmp_path: Path, declares: bool, monkeypatch: pytest.MonkeyPatch, caplog: Any
+) -> None:
+    """The file is read: what has begun is not cut, and the connection goes on."""
+    path = made(tmp_path, 5_000_000)
+
+    def refuse(descriptor: int) -> int:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(os, "dup", refuse)
+    async with serving(parser, pathsend(path, 200, *([length(5_000_000)] if declares else []))) as server:
+        takes_files(server)
+        reader, writer = await asyncio.open_connection(*server.address)
+        async with asyncio.timeout(10):
+            writer.write(get())
+            data = await reader.read(1000)
+            writer.write(get() + get("/ok", "Connection: close"))
+            data += await reader.read()
+        writer.close()
+        found = responses(data, closed=True)
+        assert [response.body == content(5_000_000) for response in found[:2]] == [True, True]
+        assert [response.body for response in found[2:]] == [b"ok"]
+        assert files_of(tmp_path) == []
+    assert [one for one in caplog.records if one.levelno >= logging.WARNING] == []
 
 
 @on_real_loops
