@@ -107,9 +107,16 @@ def _walk(opened: list[int], names: list[str]) -> tuple[int, os.stat_result]:
 
 
 def _target(name: str, directory: int, links: int) -> list[str]:
-    """The components of a link's target, the last one first. Raises OSError for what is no link."""
-    target = os.readlink(name, dir_fd=directory)
-    if links > MAX_LINKS or target.startswith("/"):
+    """The components of a link's target, the last one first; of what is no link, or none any more, its own name."""
+    if links > MAX_LINKS:
+        raise NotServed(name)
+    try:
+        target = os.readlink(name, dir_fd=directory)
+    except OSError as exc:
+        if exc.errno != errno.EINVAL:
+            raise
+        return [name]  # a link that was replaced since: a deployment does that. A file that is no directory stays one
+    if target.startswith("/"):
         raise NotServed(name)
     return target.split("/")[::-1]
 

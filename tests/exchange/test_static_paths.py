@@ -240,6 +240,41 @@ def test_the_systems_trouble_is_not_the_files(tree: Path, monkeypatch: pytest.Mo
         open_file(str(tree), ["a.txt"])
 
 
+@pytest.mark.parametrize("path", ["swap", "swap/b.txt"])
+@pytest.mark.parametrize("stays", [True, False])
+def test_a_link_that_is_replaced_meanwhile(tree: Path, path: str, stays: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By a file or a directory, once or again and again: the name was never without one."""
+    is_file = path == "swap"
+    swapped, link = tree / "swap", tree / "link"
+    link.symlink_to("a.txt" if is_file else "sub")
+    link.rename(swapped)
+    real = os.readlink
+    looks = 0
+
+    def readlink(name: str, *, dir_fd: int | None = None) -> str:
+        nonlocal looks
+        looks += 1
+        if not swapped.is_symlink():
+            return real(name, dir_fd=dir_fd)
+        swapped.rename(link)
+        (tree / ("a.txt" if is_file else "sub")).rename(swapped)
+        try:
+            return real(name, dir_fd=dir_fd)
+        finally:
+            if not stays:
+                swapped.rename(tree / ("a.txt" if is_file else "sub"))
+                link.rename(swapped)
+
+    monkeypatch.setattr(os, "readlink", readlink)
+    if stays:
+        assert read(tree, path) == (b"a" if is_file else b"b")
+        assert looks == 1
+    else:
+        with pytest.raises(NotServed):
+            read(tree, path)
+        assert looks == MAX_LINKS
+
+
 @pytest.mark.parametrize("place", ["file", "directory"])
 def test_a_link_that_is_swapped_meanwhile_leads_nowhere_else(tree: Path, place: str) -> None:
     """While a file, or the directory that it is in, turns into a link to the outside and back, again and again."""
