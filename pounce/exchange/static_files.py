@@ -48,7 +48,9 @@ _COMPRESSED_TYPES = {
     "compress": "application/x-compress",
 }
 
-#: What stays as it is in a query (RFC 3986 section 3.4), with the sign of what is quoted already.
+#: What stays as it is in a component of a path, and in a query (RFC 3986 sections 3.3 and 3.4), with the sign of what
+#: is quoted already.
+_IN_PATH = ":@!$&'()*+,;=%"
 _IN_QUERY = "/?:@!$&'()*+,;=%"
 
 _ASKED = CONDITIONS | RANGES | {b"accept-encoding"}
@@ -104,7 +106,9 @@ class StaticFiles:
                 file = self._find(directory, path, asked.get(b"accept-encoding"))
             except IsDirectory:
                 # Relative, so that it leads to no other host, and through proxies that take a part of the path away.
-                location = f"./{quote(scope['path'].rpartition('/')[2], safe='')}/"
+                # From the path as it came: a slash that is quoted in it is none to a client.
+                name = scope["raw_path"].partition(b"#")[0].rpartition(b"/")[2]
+                location = f"./{quote(name, safe=_IN_PATH)}/"
                 if scope["query_string"]:
                     location += f"?{quote(scope['query_string'], safe=_IN_QUERY)}"
                 await refuse(send, 307, b"", (b"location", location.encode()))

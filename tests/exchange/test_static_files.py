@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NamedTuple
+from urllib.parse import unquote, urljoin
 
 import pytest
 
@@ -423,6 +424,32 @@ async def test_the_root_has_an_index_too(new_client: Any, tree: Path) -> None:
     below = await new_client(dirs=[f"/files={tree}"], index=True)
     assert (await below.ask("/files")).headers["location"] == "./files/"
     assert (await below.ask("/files/")).body == b"root"
+
+
+@pytest.mark.parametrize(
+    "path,location",
+    [
+        ("/files/deep%2Fsub", "./deep%2Fsub/"),
+        ("/files%2Fdeep/sub", "./sub/"),
+        ("/files/deep/%73ub?a=b", "./%73ub/?a=b"),
+        ("/files/a%20b%3Fc%23d", "./a%20b%3Fc%23d/"),
+        ("/files/x:y;z", "./x:y;z/"),
+        ("/files/%C3%A4", "./%C3%A4/"),
+    ],
+)
+async def test_the_redirect_leads_to_the_same_place(new_client: Any, tree: Path, path: str, location: str) -> None:
+    """With a slash at its end, as a client resolves it, whatever of the path is quoted."""
+    for name in ("deep/sub", "a b?c#d", "x:y;z", "\u00e4"):
+        (tree / name).mkdir(parents=True)
+        (tree / name / "index.html").write_bytes(name.encode())
+    client = await new_client(dirs=[f"/files={tree}"], index=True)
+    answer = await client.ask(path)
+    assert (answer.status, answer.headers["location"]) == (307, location)
+    there = urljoin(f"http://host{path}", location).removeprefix("http://host")
+    followed = await client.ask(there)
+    assert followed.status == 200
+    where = unquote(path.partition("?")[0]).removeprefix("/files/")
+    assert followed.body == where.encode()
 
 
 async def test_the_longest_prefix_counts(new_client: Any, tree: Path, tmp_path: Path) -> None:
