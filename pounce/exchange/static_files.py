@@ -15,11 +15,12 @@ import hashlib
 import logging
 import mimetypes
 import os
+import re
 import time
 from collections.abc import Callable, Sequence
 from email.utils import formatdate
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 from pounce.errors import ClientDisconnected
 from pounce.exchange.files import ZEROCOPYSEND, with_files
@@ -55,6 +56,9 @@ _IN_QUERY = "/?:@!$&'()*+,;=%"
 
 _ASKED = CONDITIONS | RANGES | {b"accept-encoding"}
 
+#: What a target in absolute form (RFC 9112 section 3.2.2) has before its path.
+_AUTHORITY = re.compile(rb"^[A-Za-z][A-Za-z0-9+.-]*://[^/]*")
+
 #: How many answers are kept per worker, ready but for the body.
 _MAX_KEPT = 512
 
@@ -86,6 +90,8 @@ class StaticFiles:
         path: str = cycle.scope["path"]
         if root_path := cycle.scope["root_path"]:
             path = path.removeprefix(root_path)
+        if path[:1] != "/" or "#" in path:
+            path = _path_of_target(cycle.scope)
         for prefix, with_slash, directory in self._mounts:
             if path.startswith(with_slash) or path == prefix:
                 if not any(cycle.app is answer for answer in SERVER_ANSWERS):
@@ -216,6 +222,12 @@ class StaticFiles:
         if coding:
             fields.append((b"content-encoding", coding.encode()))
         return Representation(tuple(fields), tuple(kept), media_type, Validators(etag, modified), found.st_size)
+
+
+def _path_of_target(scope: Any) -> str:
+    """The decoded path of a target in absolute form, or with a fragment: parsers differ in what of it they take off."""
+    raw: bytes = scope["raw_path"].removeprefix(scope["root_path"].encode()).partition(b"#")[0]
+    return unquote((_AUTHORITY.sub(b"", raw, 1) or b"/").decode())
 
 
 def media_type_of(name: str) -> bytes:

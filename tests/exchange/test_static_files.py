@@ -195,6 +195,44 @@ async def test_paths(client: Client, path: str, status: int) -> None:
     assert status == 200 or "cache-control" not in answer.headers
 
 
+@pytest.mark.parametrize("root_path", ["", "/api"])
+@pytest.mark.parametrize("kind", fakes.PROTOCOLS)
+@pytest.mark.parametrize(
+    "path,expected",
+    [
+        ("http://host/files/a.txt", 200),
+        ("HTTP://user@host:80/%66iles/a.txt?query", 200),
+        ("http://host/files/sub", 307),
+        ("http://host/files/../secret.txt", 404),
+        ("http://host/files/http://host/files/a.txt", 404),
+        ("/files/http://host/files/a.txt", 404),
+        ("/files/a.txt#part", 200),
+        ("/files/sub#/part", 307),
+        ("/files/a%23b.txt", 200),
+        ("/files/a%23b.txt#part", 200),
+        ("/files/a.txt#/../../secret.txt", 200),
+        ("/files/#", 404),
+        ("http://host/app", None),
+        ("http://host/", None),
+    ],
+)
+async def test_other_forms_of_a_target(kind: str, tree: Path, path: str, expected: int | None, root_path: str) -> None:
+    """Whatever of it is left in the path that the app sees. None: it is the app's."""
+    (tree / "a#b.txt").write_bytes(TEXT)
+    client = Client(kind, dirs=[f"/files={tree}"], index=True)
+    await client.connect(root_path=root_path)
+    try:
+        answer = await client.ask(path)
+    finally:
+        await client.close()
+    assert answer.status == (expected or 200)
+    assert (answer.body == b"app") is (expected is None)
+    if expected == 307:
+        assert answer.headers["location"] == "./sub/"
+    if expected == 200:
+        assert answer.body == TEXT
+
+
 @pytest.mark.parametrize(
     "path", ["/", "/file", "/filesystem", "/files.txt", "/Files/a.txt", "/x/../files/a.txt", "//files/a.txt"]
 )
