@@ -299,7 +299,7 @@ class CompressingWriter(HeldHead):
 
     # Files
 
-    def path_for(self, path: str) -> str:
+    def path_for(self, path: Any) -> Any:
         """The path to open in place of this one: of the same content in a coding that the client takes, or the same."""
         if self.head is None or self._choice is None:
             return path

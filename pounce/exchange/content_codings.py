@@ -292,17 +292,18 @@ def _packages(name: str) -> str:
 # Files
 
 
-def sibling_of(path: str, codings: Iterable[str]) -> tuple[str, str] | None:
+def sibling_of(path: Any, codings: Iterable[str]) -> tuple[str, str] | None:
     """The file beside this one with its content in one of the codings, and which; None where there is none.
 
-    It has to be a regular file that can be read, and not older.
+    It has to be a regular file that can be read, and not older. `path` is whatever may be opened: apps send bytes and
+    Path, too.
     """
     try:
         original = os.stat(path)
     except (OSError, ValueError):
         return None
     for name in codings:
-        beside = path + SUFFIXES[name]
+        beside = os.fsdecode(path) + SUFFIXES[name]
         try:
             found = os.stat(beside)
         except (OSError, ValueError):

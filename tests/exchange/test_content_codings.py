@@ -301,6 +301,7 @@ def test_files_beside_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         beside.write_text("y")
         os.utime(beside, ns=(10**18 + age, 10**18 + age))
     assert sibling_of(str(path), OFFERED) == (f"{path}.br", "br")
+    assert sibling_of(path, OFFERED) == sibling_of(os.fsencode(path), OFFERED) == (f"{path}.br", "br")
     assert sibling_of(str(path), ("zstd", "gzip")) == (f"{path}.gz", "gzip")
     with monkeypatch.context() as patch:  # the mode of a file is nothing to root
         patch.setattr(content_codings, "_is_readable", lambda path: not path.endswith(".br"))
