@@ -101,4 +101,5 @@ async def _emptied(transport: asyncio.Transport, flow: FlowControl) -> None:
             else:  # uvloop looks at its limits only when it writes
                 await asyncio.sleep(0)
     finally:
-        transport.set_write_buffer_limits(high, low)
+        if not transport.is_closing():  # uvloop's raises when it is closed
+            transport.set_write_buffer_limits(high, low)

@@ -254,6 +254,37 @@ async def test_ends_in_the_middle(parser: str, loop_kind: str, tmp_path: Path, e
 
 
 @on_real_loops
+async def test_a_client_that_leaves_before_its_part(
+    parser: str, loop_kind: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """While what goes before it waits to be written: no error, and the file is let go."""
+    path = made(tmp_path, 300_000)
+    waits = asyncio.Event()
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        [connection] = server.state.connections
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        while not connection.transport.get_write_buffer_size():
+            await send({"type": "http.response.body", "body": bytes(10_000), "more_body": True})
+        waits.set()
+        with path.open("rb") as file:
+            await send({"type": "http.response.zerocopysend", "file": file})
+
+    async with serving(parser, app) as server:
+        takes_files(server)
+        client = socket.create_connection(server.address)
+        client.sendall(get())
+        async with asyncio.timeout(10):
+            await waits.wait()
+        await asyncio.sleep(0.01)
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        client.close()
+        await server.until(lambda: not server.state.connections and not server.state.tasks)
+    assert files_of(tmp_path) == []
+    assert [one for one in caplog.records if one.levelno >= logging.WARNING] == []
+
+
+@on_real_loops
 async def test_others_have_their_turn(parser: str, loop_kind: str, tmp_path: Path) -> None:
     """A slow reader of a large file keeps nobody waiting, and gets all of it."""
     path = made(tmp_path, 20_000_000)
