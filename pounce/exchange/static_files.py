@@ -10,6 +10,7 @@ Implements RFC 9110 section 8.8 for a file's validators; compatible with Starlet
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import hashlib
 import logging
@@ -102,6 +103,16 @@ class StaticFiles:
 
     async def _serve(self, directory: str, path: str | None, scope: Any, _receive: Any, send: Any) -> None:
         """Answer as an ASGI app. `path` is below the directory; None is that itself, without a slash at the end."""
+        # What can't be answered as it should be is no exception of an app: none has run.
+        try:
+            await self._answer(directory, path, scope, send)
+        except CutShort as exc:
+            self._warn(directory, exc)
+            raise AppGivenUp from exc
+        except asyncio.CancelledError as exc:  # whoever has done this says so
+            raise AppGivenUp from exc
+
+    async def _answer(self, directory: str, path: str | None, scope: Any, send: Any) -> None:
         is_head = scope["method"] == "HEAD"
         if not is_head and scope["method"] != "GET":
             await refuse(send, 405, b"Method Not Allowed", (b"allow", b"GET, HEAD"))
@@ -128,9 +139,6 @@ class StaticFiles:
             try:
                 if await answer(send, file, asked, is_head):
                     return
-            except CutShort as exc:
-                self._warn(directory, exc)
-                raise AppGivenUp from exc  # nothing can end this exchange as it should, and no app has failed
             except (ClientDisconnected, ConnectionError):
                 raise
             except OSError as exc:

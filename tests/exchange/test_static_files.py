@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import email.parser
 import email.policy
 import errno
@@ -687,6 +688,34 @@ async def test_a_client_that_leaves_lets_the_file_go(tree: Path) -> None:
     feature(cycle)
     with pytest.raises(ConnectionResetError):
         await cycle.app(scope, None, send)
+    assert not before or len(os.listdir("/proc/self/fd")) == len(before)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_a_file_that_is_cancelled(kind: str, tree: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """At the end of the time for a shutdown: whoever does this says so, and nothing is said of an app."""
+    before = os.listdir("/proc/self/fd") if os.path.isdir("/proc/self/fd") else []
+    ended = asyncio.Event()
+
+    async def cancelled(cycle: Any, message: Any) -> Any:
+        asyncio.current_task().cancel()  # type: ignore[union-attr]
+        try:
+            await asyncio.sleep(10)
+        finally:
+            ended.set()
+
+    def feature(cycle: Any) -> None:
+        cycle.messages = [{**row, "http.response.zerocopysend": cancelled} for row in cycle.messages]
+
+    client = Client(kind, dirs=[f"/files={tree}"])
+    await client.connect()
+    client._connection.state.features.append(feature)
+    try:
+        await client.ask("/files/large.bin", whole=False)
+        assert ended.is_set()
+    finally:
+        await client.close()
+    assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
     assert not before or len(os.listdir("/proc/self/fd")) == len(before)
 
 
