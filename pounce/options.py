@@ -183,28 +183,45 @@ def _check_type(kind: Kind, value: Any, called: str) -> None:
         raise ValueError(f"{called} must be {kind.words or 'a string'}, not {value!r}")
 
 
+def _from_table(name: str, table: dict[str, Any]) -> dict[str, Any]:
+    """Settings of a group, by the parameters of their options."""
+    given = {field.replace("-", "_"): value for field, value in table.items()}
+    GROUPS[name].of(given)
+    found = {}
+    for option in OPTIONS:
+        if option.group == name and option.field in given:
+            value = given[option.field]
+            _check_type(option.kind, value, f"{name}.{option.field}")
+            found[option.parameter] = [value] if option.kind.several and isinstance(value, str) else value
+    return found
+
+
 def from_file() -> dict[str, Any]:
     """What the settings file says, by the parameters of options. Raises explained errors for what makes no sense."""
-    known = {option.parameter: option.kind for option in OPTIONS} | {"app": Text()}
+    known = {option.parameter: option for option in OPTIONS}
     found: dict[str, Any] = {}
     for key, value in settings_file.read_table().items():
         name = key.replace("-", "_")
+        option = known.get(name)
         try:
             if name in GROUPS and isinstance(value, dict):
-                fields = {field.replace("-", "_"): one for field, one in value.items()}
-                for field, one in fields.items():
-                    _check_type(known.get(f"{name}_{field}", Kind()), one, f"{name}.{field}")
-                group = GROUPS[name].of(fields)
-                found |= {f"{name}_{field}": one for field, one in fields.items()}
-                found |= {name: getattr(group, group.lead)} if group.lead else {}
-            elif name not in known:
+                group = GROUPS[name]
+                found |= {name: getattr(group(), group.lead)} if group.lead else {}
+                found |= _from_table(name, value)
+            elif option and option.group:
+                found |= _from_table(option.group, {option.field: value})
+            elif name in GROUPS:
+                raise ValueError(f"The setting '{key}' must be a table")
+            elif not option and name != "app":
                 raise ValueError(f"There is no setting '{key}'")
-            elif isinstance(value, dict) or (isinstance(value, list) and not known[name].several):
-                raise ValueError(f"The setting '{key}' must not be a {'table' if isinstance(value, dict) else 'list'}")
             else:
+                kind = option.kind if option else Text()
+                if isinstance(value, dict) or (isinstance(value, list) and not kind.several):
+                    wrong = "table" if isinstance(value, dict) else "list"
+                    raise ValueError(f"The setting '{key}' must not be a {wrong}")
                 for one in value if isinstance(value, list) else [value]:
-                    _check_type(known[name], one, f"The setting '{key}'")
-                found[name] = [value] if known[name].several and isinstance(value, str) else value
+                    _check_type(kind, one, f"The setting '{key}'")
+                found[name] = [value] if kind.several and isinstance(value, str) else value
         except ValueError as exc:
             raise explain(exc, f"{exc}, in '{settings_file.path}'", 2)
     # What `Config` looks for in the environment itself comes before a file as well.

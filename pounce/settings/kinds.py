@@ -131,7 +131,7 @@ class OneOf(Kind):
         for choice in self.choices:
             if value == choice:
                 return value
-            if isinstance(value, str) and value.strip() == str(choice):
+            if str(value).strip() == str(choice):  # in a file 2.4 may stand without quotes
                 return choice
         raise ValueError(value)
 

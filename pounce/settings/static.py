@@ -51,7 +51,7 @@ class Mounts(ListOf):
         prefixes = [mount.prefix for mount in mounts]
         for prefix in prefixes:
             if prefixes.count(prefix) > 1:
-                raise wrong_value(f"The prefix '{prefix or '/'}' has two directories")
+                raise wrong_value(f"static has two directories for the prefix '{prefix or '/'}'")
         return mounts
 
 

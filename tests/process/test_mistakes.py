@@ -149,7 +149,7 @@ def test_a_busy_port_is_one_line(workers: str) -> None:
         (["--http2-limit", "resets=0"], "'--http2-resets': must be an integer from 1 to", 2),
         (["--static", "files=."], "'--static': The prefix 'files' does not begin with a slash.", 2),
         (["--static", "/files=nowhere"], "'--static': There is no directory 'nowhere' to serve files from.", 2),
-        (["--static", "/a=.", "--static", "/a=.."], "The prefix '/a' has two directories", 2),
+        (["--static", "/a=.", "--static", "/a=.."], "static has two directories for the prefix '/a'", 2),
     ],
     ids=lambda value: value[0] if isinstance(value, list) else None,
 )

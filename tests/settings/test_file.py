@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import logging
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -77,6 +78,39 @@ def test_both_kinds_of_settings_stand_in_it() -> None:
         "http2": {"enabled": True, "resets_per_second": 7},
     }
     assert {name: found[name] for name in expected} == expected
+
+
+@pytest.mark.parametrize(
+    "text,group,expected",
+    [
+        ("[http2]\nenabled = false", "http2", False),
+        ("[http2]\n", "http2", True),
+        (
+            "[server-timing]\nenabled = true\nallow = '::1,unix'",
+            "server_timing",
+            {"enabled": True, "allow": (("::1", "unix"),)},
+        ),
+        (
+            "server-timing = true\nserver-timing-allow = 'unix'",
+            "server_timing",
+            {"enabled": True, "allow": (("unix",),)},
+        ),
+        ("compression = ['gzip', 'br']", "compression", ("gzip", "br")),
+        ("[compression]\ncodings = ['gzip', 'br']", "compression", ("gzip", "br")),
+        ("compression-types = ['a/b', 'c/d']", "compression", {"codings": (), "types": "a/b,c/d"}),
+        ("[asgi]\nspec = 2.4\nextensions = 'pathsend'", "asgi", {"spec": "2.4", "extensions": ("pathsend",)}),
+        ("asgi-spec = 2.4", "asgi", {"spec": "2.4"}),
+        ("static = '/=.'", "static", (("", os.curdir),)),
+        ("[static]\ndirs = '/=.'", "static", (("", os.curdir),)),
+    ],
+)
+def test_a_group_is_a_table_or_its_settings_one_by_one(text: str, group: str, expected: Any) -> None:
+    """Each with the types that TOML has for it: a switch is true or false, a list one."""
+    write(text)
+    found = passed(APP)[group]
+    if group == "static":
+        expected = tuple((prefix, os.path.abspath(folder)) for prefix, folder in expected)
+    assert found == expected
 
 
 def test_pyproject_has_a_table() -> None:
@@ -169,7 +203,15 @@ def test_what_the_config_finds_in_the_environment_wins_too() -> None:
         ("headers = [1]", "Invalid value for '--header' ({file}): 1 is not of the form Name:Value."),
         ("port =", "Cannot read the settings in '{file}': Invalid value (at end of document)"),
         ("port = 'http'", "Invalid value for '--port' ({file}): must be an integer from 0 to 65535, not 'http'."),
-        ("http2_resets = 0", "Invalid value for '--http2-resets' ({file}): must be an integer from 1 to "),
+        ("http2_resets = 0", "http2.resets must be an integer from 1 to 2147483647, not 0, in '{file}'"),
+        ("[compression]\nenabled = true", "There is no setting 'enabled' in compression; there are: codings, "),
+        (
+            "compression = ['lzma']",
+            "compression must be auto, off, a list of zstd, br, gzip, not ['lzma'], in '{file}'",
+        ),
+        ("worker-class = ['thread']", "worker_class must be auto, thread or process, not ['thread'], in '{file}'"),
+        ("static = ['/a=.', '/a=/']", "static has two directories for the prefix '/a', in '{file}'"),
+        ("asgi = '2.4'", "The setting 'asgi' must be a table, in '{file}'"),
         ("headers = 'nocolon'", "Invalid value for '--header' ({file}): 'nocolon' is not of the form Name:Value."),
     ],
 )
