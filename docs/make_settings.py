@@ -14,7 +14,9 @@ Made by `docs/make_settings.py` from the table of options; do not edit.
 
 `pounce APP [OPTIONS]`: APP is `package.module:attribute` (`$POUNCE_APP`, `$UVICORN_APP`). Each option is also a
 parameter of `pounce.run()` and `pounce.Config`, and an environment variable: `POUNCE_` and the parameter's name in
-capitals, or the same with `UVICORN_`; the first one wins. Times are in seconds, sizes in bytes.
+capitals (`POUNCE_GROUP_SETTING` for `group.setting`), or the same with `UVICORN_`; the first one wins. The values of an
+option that may be repeated are separated by spaces there. A variable that nobody reads, but is called nearly like one
+of these, is ignored with a line that says so. Times are in seconds, sizes in bytes.
 
 In Python a number or a switch may be given as its string: `pounce.run("main:app", port=os.environ["PORT"])`. A value
 that a setting cannot have is an error before anything is started: one line and exit code 2 from the command,
@@ -23,18 +25,20 @@ that a setting cannot have is an error before anything is started: one line and 
 ## What is pounce's own
 
 stands in groups (`group.setting` in the tables below) and has no `UVICORN_` form, but for `http2` itself. In Python
-a group is one parameter: a mapping, its class from `pounce.settings`, or for `http2` and `worker_class` a plain value.
+a group is one parameter: a mapping, its class from `pounce.settings`, or what is given to the flag of its name (not for
+`asgi`, which has none).
 
     pounce main:app --http2 --http2-resets 100                  # or POUNCE_HTTP2=1 POUNCE_HTTP2_RESETS=100
     pounce.run("main:app", http2={"resets": 100})               # or http2=Http2(resets=100); on, where it is a group
-    pounce.run("main:app", http2=True, worker_class="thread")
+    pounce.run("main:app", http2=True, worker_class="thread", compression="auto")
 
 ## In a file
 
 The command, and nothing else, reads `pounce.toml` in the working directory, or else the table `[tool.pounce]` of
-`pyproject.toml` there. The keys are the parameters' names, a group is a table; the file's path is in the first lines of
-the log. The command line wins over the environment, and that over the file; a switch that is on there is switched off
-with its `--no-` form (`--no-http2`), which each has. Under the name `uvicorn` no file is read.
+`pyproject.toml` there. The keys are the parameters' names, where dashes count as underscores, and a group is a table;
+the file's path is in the first lines of the log. The command line wins over the environment, and that over the file; a
+switch that is on there is switched off with its `--no-` form (`--no-http2`), which each has. Under the name `uvicorn`
+no file is read.
 
     [tool.pounce]               # pounce.toml is without this line
     app = "main:app"
@@ -43,6 +47,10 @@ with its `--no-` form (`--no-http2`), which each has. Under the name `uvicorn` n
 
     [tool.pounce.http2]         # and [http2] instead of this one
     resets = 100
+
+    [tool.pounce.server-timing]
+    enabled = true              # alone: server-timing = true; so with static.dirs and compression.codings
+    allow = ["10.0.0.0/8", "unix"]
 """
 
 

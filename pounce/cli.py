@@ -17,7 +17,7 @@ import pounce
 from pounce import names
 from pounce.errors import exit_code_of, explanation
 from pounce.logs import LOGGING_CONFIG
-from pounce.options import HEADINGS, OPTIONS, Option, from_file
+from pounce.options import HEADINGS, OPTIONS, Option, from_file, warn_of_strangers
 from pounce.settings import GROUPS
 from pounce.watchdog import GRACE, GRACE_AFTER_FAILURE, watchdog
 
@@ -27,6 +27,13 @@ def run(app: Any, **settings: Any) -> None:
     from pounce.run import run as serve
 
     serve(app, **settings)
+
+
+#: The end of `--help`.
+ELSEWHERE = (
+    "Each option may also be a variable ($POUNCE_HTTP2), or stand in pounce.toml or [tool.pounce] of pyproject.toml.",
+    "A switch that is on there is off with its --no- form: --no-http2.",
+)
 
 
 class StartError(click.ClickException):
@@ -50,11 +57,13 @@ class ServerCommand(click.Command):
         """Read the file first; not where uvicorn's command is meant. Help and version need nothing else to be right."""
         if asked := [arg for arg in args if arg in ("--help", "--version")]:
             args = asked
-        elif names.product() != "uvicorn" and not ctx.resilient_parsing:
-            try:
-                ctx.default_map = from_file() | {**(ctx.default_map or {})}
-            except (OSError, ValueError) as exc:
-                raise start_error(exc)
+        elif not ctx.resilient_parsing:
+            warn_of_strangers()
+            if names.product() != "uvicorn":
+                try:
+                    ctx.default_map = from_file() | {**(ctx.default_map or {})}
+                except (OSError, ValueError) as exc:
+                    raise start_error(exc)
         return super().parse_args(ctx, list(spelled_out(args)))
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -67,6 +76,13 @@ class ServerCommand(click.Command):
         for heading, records in rows.items():
             with formatter.section(heading):
                 formatter.write_dl(records)
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Say what else there is, but for uvicorn's command."""
+        if names.product() != "uvicorn":
+            formatter.write_paragraph()
+            for line in ELSEWHERE:
+                formatter.write_text(line)
 
 
 def spelled_out(args: Iterable[str]) -> Iterator[str]:

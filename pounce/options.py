@@ -66,7 +66,7 @@ def _header(value: Any) -> Any:
 class Option(click.Option):
     """One option. `parameter` is its name on all ways in, but that a field of a group is `group.field` in Python.
 
-    It says so where one of its environment variables has a wrong value or is not heard.
+    It says so where one of its environment variables has a wrong value or is a service's.
     """
 
     def __init__(
@@ -100,22 +100,21 @@ class Option(click.Option):
         super().__init__([both, parameter], help=help, metavar=self.kind.metavar, envvar=self.variables, **settings)
 
     def resolve_envvar_value(self, ctx: click.Context) -> str | None:
-        """The value of the first variable that is set; a line on stderr for one that its user may think was heard."""
+        """The value of the first variable that is set; a line on stderr for one that names a service."""
         for variable in self.variables:
             value = os.environ.get(variable)
             prefix = variable.partition("_")[0]
             if _is_service_link(variable, value):
                 warning = f"'{value}' is what Kubernetes says of a service called '{prefix.lower()}'"
                 click.echo(f"Warning: ${variable} is ignored: {warning}.", err=True)
-            by_flag = f"{prefix}{self.opts[0][1:].replace('-', '_').upper()}"
-            if by_flag != variable and os.environ.get(by_flag):
-                click.echo(f"Warning: ${by_flag} is ignored: the variable is called ${variable}.", err=True)
         heard = self._heard_variable()
         return os.environ[heard] if heard else None
 
     def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
         """Its line in `--help`: a switch that is off by default without its `--no-` form, as with uvicorn."""
         record = super().get_help_record(ctx)
+        if record and isinstance(self.preset, str):  # a long list may be broken
+            return record[0], record[1].replace(self.preset, self.preset.replace(",", ", "))
         return (self.flags.replace("/", " / "), record[1]) if record and self.is_flag else record
 
     def get_error_hint(self, ctx: click.Context | None) -> str:
@@ -168,6 +167,31 @@ def make_options() -> Iterator[Option]:
 
 OPTIONS = list(make_options())
 
+
+def meant(name: str, options: list[Option]) -> str | None:
+    """The parameter that may be meant by a name that none has: it is a flag's, or a group's field's, or misspelt."""
+    from difflib import get_close_matches  # few misspell
+
+    called = {f"{one.group}_{one.field}": one.parameter for one in options}
+    called |= {one.opts[0][2:].replace("-", "_"): one.parameter for one in options}
+    called |= {one.parameter: one.parameter for one in options}
+    return next((called[word] for word in get_close_matches(name, called, 1, 0.75)), None)
+
+
+def warn_of_strangers() -> None:
+    """A line on stderr for each environment variable that nobody reads, if it is known which one may be meant."""
+    heard = {variable for option in OPTIONS for variable in option.variables}
+    for prefix in (names.ENV_PREFIX, names.ENV_PREFIX_UVICORN):
+        for variable in sorted(os.environ.keys() - heard - {f"{prefix}_APP"}):
+            name = variable.removeprefix(f"{prefix}_")
+            # Kubernetes says where services are, images which version they have.
+            if name == variable or re.search(r"(^|_)PORT_\d|^VERSION$", name) or not (value := os.environ[variable]):
+                continue
+            parameter = meant(name.lower(), [one for one in OPTIONS if f"{prefix}_{one.parameter.upper()}" in heard])
+            if parameter and not _is_service_link(variable, value):
+                click.echo(f"Warning: ${variable} is ignored; is ${prefix}_{parameter.upper()} meant?", err=True)
+
+
 #: The headings of `--help`, in order.
 HEADINGS = list(dict.fromkeys(option.heading for option in OPTIONS))
 OPTIONS.sort(key=lambda option: HEADINGS.index(option.heading))
@@ -213,7 +237,8 @@ def from_file() -> dict[str, Any]:
             elif name in GROUPS:
                 raise ValueError(f"The setting '{key}' must be a table")
             elif not option and name != "app":
-                raise ValueError(f"There is no setting '{key}'")
+                other = meant(name, OPTIONS)
+                raise ValueError(f"There is no setting '{key}'" + (f"; the nearest is {other!r}" if other else ""))
             else:
                 kind = option.kind if option else Text()
                 if isinstance(value, dict) or (isinstance(value, list) and not kind.several):

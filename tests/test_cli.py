@@ -203,14 +203,38 @@ def test_a_wrong_variable_is_named(environment: dict[str, str], said: str) -> No
         ("POUNCE_HEADER", "POUNCE_HEADERS"),
         ("UVICORN_HEADER", "UVICORN_HEADERS"),
         ("POUNCE_RELOAD_DIR", "POUNCE_RELOAD_DIRS"),
+        ("POUNCE_EXTENSIONS", "POUNCE_ASGI_EXTENSIONS"),
+        ("POUNCE_SERVER_TIMING_FOR", "POUNCE_SERVER_TIMING_ALLOW"),
+        ("POUNCE_STATIC_DIRS", "POUNCE_STATIC"),
+        ("POUNCE_COMPRESSION_CODINGS", "POUNCE_COMPRESSION"),
+        ("POUNCE_COMPRESION", "POUNCE_COMPRESSION"),
+        ("POUNCE_PROT", "POUNCE_PORT"),
+        ("UVICORN_WORKER", "UVICORN_WORKERS"),
     ],
 )
-def test_a_variable_named_after_the_flag_is_pointed_out(wrong: str, right: str) -> None:
-    """Where flag and parameter differ, the variable has the parameter's name: one line, and it goes on without it."""
+def test_a_variable_that_nobody_reads_is_pointed_out(wrong: str, right: str) -> None:
+    """Misspelt, or called as the flag is or the field in Python: one line, and it goes on without it."""
     with mock.patch.object(cli, "run") as run:
         result = invoke(APP, **{wrong: "nocolon"})
-    assert result.stderr == f"Warning: ${wrong} is ignored: the variable is called ${right}.\n"
-    assert run.call_args.kwargs["headers"] == []
+    assert result.stderr == f"Warning: ${wrong} is ignored; is ${right} meant?\n"
+    assert run.call_args.kwargs == passed(APP)[1]
+
+
+@pytest.mark.parametrize(
+    "name,value",
+    [
+        ("POUNCE_VERSION", "1"),
+        ("POUNCE_HOME", "/"),
+        ("POUNCE_PROT", ""),
+        ("POUNCER_PROT", "1"),
+        ("UVICORN_COMPRESSION", "br"),
+        ("POUNCE_P_PORT", "tcp://10.0.0.1:80"),
+        ("POUNCE_APP_PORT_80_TCP", "tcp://10.0.0.1:80"),
+    ],
+)
+def test_a_variable_that_is_somebody_elses_is_not(name: str, value: str) -> None:
+    """What is far from every option, an image's version, a service, or empty."""
+    passed(APP, **{name: value})
 
 
 @pytest.mark.parametrize(
@@ -302,6 +326,20 @@ def test_version_names_product_python_and_platform() -> None:
     assert invoke("--version", POUNCE_PRESENT_AS="uvicorn").output == (
         f"Running uvicorn {names.UVICORN_VERSION} with {python} on {platform.system()}\n"
     )
+
+
+@pytest.mark.parametrize("environment", [{}, {"POUNCE_PRESENT_AS": "uvicorn"}])
+def test_help_says_what_else_there_is(environment: dict[str, str]) -> None:
+    """Variables, files and the `--no-` forms; not under uvicorn's name, which has none but the first."""
+    text = " ".join(invoke("--help", **environment).output.split())
+    for words in ("$POUNCE_HTTP2", "pounce.toml", "[tool.pounce]", "--no-http2"):
+        assert (words in text) is not bool(environment)
+
+
+def test_help_breaks_no_list_in_a_word() -> None:
+    """The media types of --compression-types are longer than a line."""
+    text = " ".join(invoke("--help", COLUMNS="80").output.split())
+    assert "application/json, application/javascript, application/xml, " in text
 
 
 def test_help_is_grouped() -> None:

@@ -185,7 +185,12 @@ def test_what_the_config_finds_in_the_environment_wins_too() -> None:
 @pytest.mark.parametrize(
     "text,said",
     [
-        ("prot = 1", "There is no setting 'prot', in '{file}'"),
+        ("prot = 1", "There is no setting 'prot'; the nearest is 'port', in '{file}'"),
+        (
+            "server-timing-for = 1",
+            "There is no setting 'server-timing-for'; the nearest is 'server_timing_allow', in '{file}'",
+        ),
+        ("quick = 1", "There is no setting 'quick', in '{file}'"),
         ("[http2]\nspeed = 1", "There is no setting 'speed' in http2; there are: enabled, "),
         ("[http2]\nresets = 0", "http2.resets must be an integer from 1 to 2147483647, not 0, in '{file}'"),
         ("[port]\nx = 1", "The setting 'port' must not be a table, in '{file}'"),
