@@ -88,7 +88,7 @@ class ConfigView:
     factory: bool = _application(_FLAG, "APP is a function that returns the app when called without arguments.")
     interface: InterfaceType = _application(OneOf(INTERFACES), "How APP is called: ASGI 3, ASGI 2 or WSGI.")
     lifespan: LifespanType = _application(OneOf(LIFESPAN), "Whether APP is told of startup and shutdown.")
-    env_file: str = _application(Text(is_path=True), "Read environment variables from this file.")
+    env_file: str = _application(Text(is_path=True), "Read environment variables for APP from this file.")
     root_path: str = _application(_ANY, "ASGI root_path of an app that is served below a URL path.")
     reset_contextvars: bool = _application(_FLAG, "Give each request an empty context, without what the lifespan set.")
 

@@ -11,6 +11,7 @@ import subprocess
 import sys
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 
@@ -94,6 +95,30 @@ def test_trusted_proxies_come_from_the_setting_then_the_environment(
     if variable is not None:
         monkeypatch.setenv("FORWARDED_ALLOW_IPS", variable)
     assert made(forwarded_allow_ips=given).forwarded_allow_ips == expected
+
+
+@pytest.mark.parametrize(
+    "variable,expected",
+    [
+        ("POUNCE_COMPRESSION", True),
+        ("POUNCE_SERVER_TIMING_ALLOW", True),
+        ("UVICORN_PORT", True),
+        ("POUNCE_WORKER_CLASS", False),
+        ("POUNCE_DATABASE", False),
+        ("PORT", False),
+    ],
+)
+def test_a_setting_in_an_env_file_is_pointed_out(
+    variable: str, expected: bool, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The command has read its variables before; uvicorn's is silent."""
+    path = tmp_path / ".env"
+    path.write_text(f"{variable}=auto\n")
+    with mock.patch.dict(os.environ):
+        os.environ.pop(variable, None)
+        made(env_file=path)
+    line = f"${variable} has no effect in an environment file, which is for the app."
+    assert (line in caplog.messages) is expected
 
 
 def test_an_env_file_sets_what_the_config_reads(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
