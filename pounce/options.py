@@ -215,7 +215,7 @@ def _from_table(name: str, table: dict[str, Any]) -> dict[str, Any]:
     for option in OPTIONS:
         if option.group == name and option.field in given:
             value = given[option.field]
-            _check_type(option.kind, value, f"{name}.{option.field}")
+            _check_type(option.kind, value, name if option.parameter == name else f"{name}.{option.field}")
             found[option.parameter] = [value] if option.kind.several and isinstance(value, str) else value
     return found
 

@@ -216,6 +216,7 @@ def test_what_the_config_finds_in_the_environment_wins_too() -> None:
         ),
         ("worker-class = ['thread']", "worker_class must be auto, thread or process, not ['thread'], in '{file}'"),
         ("static = ['/a=.', '/a=/']", "static has two directories for the prefix '/a', in '{file}'"),
+        ("server-timing = 3", "server_timing must be true or false, not 3, in '{file}'"),
         ("asgi = '2.4'", "The setting 'asgi' must be a table, in '{file}'"),
         ("headers = 'nocolon'", "Invalid value for '--header' ({file}): 'nocolon' is not of the form Name:Value."),
     ],
