@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import gzip
 import logging
 import os
 import socket
@@ -486,3 +487,22 @@ async def test_starlettes_file_response(parser: str, tmp_path: Path, compresses:
     assert kinds.count("http.response.pathsend") == 1
     assert found[0].body == content(100_000)
     assert found[1] == found[0]
+
+
+async def test_starlettes_file_response_within_what_compresses(parser: str, tmp_path: Path) -> None:
+    """For a client that takes gzip: Starlette's leaves alone what the server sends, and the server's codes it."""
+    from starlette.middleware.gzip import GZipMiddleware
+    from starlette.responses import FileResponse
+
+    app: Any = GZipMiddleware(FileResponse(made(tmp_path, 100_000), media_type="text/plain"))
+    for codings, coding in ((), None), (("gzip",), b"gzip"):
+        settings = Settings.of({"asgi": {"extensions": ("pathsend",)}, "compression": codings})
+        state = ServerState()
+        state.features = features_of(settings, logging.getLogger("test"))
+        async with Connection(parser, app, state=state, settings=settings) as connection:
+            await connection.feed(get("/", "Accept-Encoding: gzip"))
+            await connection.apps_done()
+            [found] = connection.responses()
+        assert dict(found.headers).get(b"content-encoding") == coding
+        body = gzip.decompress(found.body) if coding else found.body
+        assert body == content(100_000)
