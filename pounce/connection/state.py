@@ -70,8 +70,12 @@ class ServerState:
     def log_refusal(self, logger: logging.Logger) -> None:
         """Say that a request was refused: at once, but no more than one line a second, which counts the others."""
         self._refused += 1
+        self.log_refusals(logger)
+
+    def log_refusals(self, logger: logging.Logger) -> None:
+        """Say that requests were refused of which no line has told yet, if there are any and the second is over."""
         now = monotonic()
-        if now - self._refusal_logged_at >= 1.0:
+        if self._refused and now - self._refusal_logged_at >= 1.0:
             more = f" {self._refused} requests were refused since the last such line." if self._refused > 1 else ""
             logger.warning(f"Exceeded concurrency limit.{more}")
             self._refusal_logged_at = now

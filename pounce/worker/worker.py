@@ -125,6 +125,7 @@ class Worker:
         self.heartbeat = time.monotonic()
         if self._ticks % _TICKS_PER_SECOND == 0:
             self.refresh_default_headers()
+            self.state.log_refusals(logger)
         if self._ticks % _TICKS_PER_SWEEP == 0:
             self.state.sweeps_idle = True
             self._deadlines.sweep(self.state.connections, self.heartbeat)

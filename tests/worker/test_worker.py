@@ -12,7 +12,9 @@ from typing import Any
 
 import pytest
 
+from pounce.connection import state as state_module
 from pounce.connection.base import Phase
+from pounce.names import LOGGER_ERROR
 from pounce.settings import Settings
 from pounce.worker.worker import Worker
 
@@ -111,6 +113,25 @@ def test_responses_under_way_keep_the_headers_they_began_with() -> None:
     before = worker.state.default_headers
     worker.refresh_default_headers()
     assert worker.state.default_headers is not before
+
+
+def test_the_last_refusals_of_a_burst_are_told_of(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """No further request has to be refused for that: the clock tells it, once, when the second is over."""
+    now = 1000.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    monkeypatch.setattr(state_module, "monotonic", lambda: now)
+    worker = a_worker()
+    for _ in range(5):
+        worker.state.log_refusal(logging.getLogger(LOGGER_ERROR))
+    for _ in range(30):
+        worker.tick()
+        now += 0.1
+    assert [record.getMessage() for record in caplog.records] == [
+        "Exceeded concurrency limit.",
+        "Exceeded concurrency limit. 4 requests were refused since the last such line.",
+    ]
 
 
 def test_idle_connections_are_closed_after_their_time(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -239,7 +260,7 @@ async def test_what_is_cut_short_is_over_and_not_an_event(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Connections are cut and tasks have ended; what those log of their end is not heard, what others log is."""
-    logger = logging.getLogger("uvicorn.error")
+    logger = logging.getLogger(LOGGER_ERROR)
     worker = a_worker()
     connection = connect(worker)
     connection.transport = Aborted()
