@@ -52,6 +52,13 @@ class Interpreter:
         return f"{self.implementation} {self.version}{' free-threaded' if self.free_threaded else ''}"
 
 
+#: Not by `pip list`, which may print warnings as well.
+_LIST = """
+import importlib.metadata, json
+print(json.dumps({found.name.lower(): found.version for found in importlib.metadata.distributions()}))
+"""
+
+
 @dataclass(frozen=True)
 class Environment:
     """A finished venv: its interpreter, what is installed (name to version), and what had no wheel."""
@@ -79,8 +86,7 @@ def environment(
             pip = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
             run([*pip, *required], "pip install")
             left_out = [entry for entry in optional if not installs([*pip, "--only-binary", ":all:", *entry.split()])]
-            listing = run([str(python), "-m", "pip", "list", "--format", "json"], "pip list")
-            installed = {found["name"].lower(): found["version"] for found in json.loads(listing)}
+            installed = json.loads(run([str(python), "-c", _LIST], "listing what is installed"))
             finished.write_text(json.dumps({"installed": installed, "left_out": left_out}, indent=1))
     facts = json.loads(finished.read_text())
     return Environment(folder, python, facts["installed"], tuple(facts["left_out"]))
