@@ -18,7 +18,7 @@ from pounce.binding import Bind, SocketFile, as_it_is, unresolved
 from pounce.bulk_acceptor import BulkAcceptor
 from pounce.contracts import ConfigView
 from pounce.pool.acceptor import EXHAUSTED, Accepted, Acceptor, complain
-from pounce.worker.worker import Worker, tls_options
+from pounce.worker.worker import Worker
 
 
 class Listening:
@@ -81,7 +81,7 @@ async def accept(listeners: Sequence[Listening], config: ConfigView, worker: Wor
     loop = asyncio.get_running_loop()
 
     def serve(sock: socket.socket) -> Coroutine[Any, Any, asyncio.Server]:
-        return loop.create_server(worker.create_protocol, sock=sock, backlog=config.backlog, **tls_options(config))
+        return loop.create_server(worker.create_protocol, sock=sock, backlog=config.backlog, **worker.tls_options)
 
     is_uvloop = type(loop).__module__.startswith("uvloop")
     for listening in listeners:

@@ -37,14 +37,6 @@ _TIMEOUT_CUT = 0.5
 logger = logging.getLogger(LOGGER_ERROR)
 
 
-def tls_options(config: ConfigView) -> dict[str, Any]:
-    """For whatever makes connections of a loop: how TLS is spoken, if at all, and how long a handshake may take."""
-    options: dict[str, Any] = {"ssl": config.ssl}
-    if config.ssl is not None and config.settings.deadlines.head:
-        options["ssl_handshake_timeout"] = config.settings.deadlines.head
-    return options
-
-
 class Worker:
     """What one event loop needs to serve an app. `config` must be loaded and is used by this worker alone."""
 
@@ -60,7 +52,12 @@ class Worker:
         self.retiring = False
         #: Accepted sockets that are connections by now, or have failed to become one. Written on this loop alone.
         self.adopted = 0
-        self._deadlines = Deadlines(config.timeout_keep_alive, config.settings.deadlines.head)
+        head = config.settings.deadlines.head
+        self._deadlines = Deadlines(config.timeout_keep_alive, head)
+        #: For whatever makes connections of a loop: how TLS is spoken, if at all, and how long a handshake may take.
+        self.tls_options: dict[str, Any] = {"ssl": config.ssl}
+        if config.ssl is not None and head:
+            self.tls_options["ssl_handshake_timeout"] = head
         self._connecting: set[asyncio.Task[None]] = set()
         self._start_task: TaskStarter | None = None
         self._ticks = 0
@@ -95,7 +92,7 @@ class Worker:
     async def _connect(self, loop: asyncio.AbstractEventLoop, sock: socket.socket) -> None:
         try:
             sock.setblocking(False)
-            await loop.connect_accepted_socket(self.create_protocol, sock, **tls_options(self.config))
+            await loop.connect_accepted_socket(self.create_protocol, sock, **self.tls_options)
         except BaseException as exc:
             sock.close()
             if isinstance(exc, OSError):
