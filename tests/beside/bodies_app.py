@@ -7,6 +7,7 @@ import hashlib
 import json
 from typing import Any
 
+from tests.fakes import read_body
 from tests.process.compression_app import PART
 
 LARGEST = 100 << 20
@@ -54,10 +55,7 @@ async def app(scope: Any, receive: Any, send: Any) -> None:
     global result
     if scope["type"] != "http":
         raise NotImplementedError
-    received, more = b"", True
-    while more:
-        message = await receive()
-        received, more = received + message.get("body", b""), message.get("more_body", False)
+    received = await read_body(receive)
     path, part = scope["path"], 0
     if path == "/page":
         body = await asyncio.to_thread(page)

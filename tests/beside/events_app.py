@@ -6,6 +6,8 @@ import asyncio
 import time
 from typing import Any
 
+from tests.fakes import read_body
+
 COUNT = 300
 WARM_UP = 50
 
@@ -33,10 +35,7 @@ async def app(scope: Any, receive: Any, send: Any) -> None:
     global result
     if scope["type"] != "http":
         raise NotImplementedError
-    received, more = b"", True
-    while more:
-        message = await receive()
-        received, more = received + message.get("body", b""), message.get("more_body", False)
+    received = await read_body(receive)
     is_events = scope["path"] == "/events"
     kind = b"text/event-stream" if is_events else b"text/html"
     await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", kind)]})
