@@ -128,13 +128,13 @@ def test_a_reset_is_one_on_the_other_side() -> None:
 
 
 def test_no_server_is_a_reset() -> None:
-    """The client does not wait for ever."""
+    """The client does not wait for ever. The reset may come before its call of `connect` is over."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         with (
             Relay(probe.getsockname()[1], Link()) as relay,
-            socket.create_connection(("127.0.0.1", relay.port), LIMIT) as client,
             pytest.raises(ConnectionResetError),
+            socket.create_connection(("127.0.0.1", relay.port), LIMIT) as client,
         ):
             client.recv(1)
 
