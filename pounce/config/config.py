@@ -29,7 +29,17 @@ from pounce.contracts import PARAMETERS, ConfigView
 from pounce.errors import ImportFromStringError, StartupFailed
 from pounce.importer import import_from_string
 from pounce.logs import LOGGING_CONFIG
-from pounce.settings import Asgi, Compression, Deadlines, Http2, ServerTiming, Settings, Static, WorkerClass
+from pounce.settings import (
+    Asgi,
+    Compression,
+    Deadlines,
+    Http2,
+    Limits,
+    ServerTiming,
+    Settings,
+    Static,
+    WorkerClass,
+)
 from pounce.settings.worker_class import KIND, WorkerClassType
 
 if TYPE_CHECKING:
@@ -106,6 +116,7 @@ class Config(ConfigView):
         worker_class: WorkerClassType | WorkerClass | Mapping[str, Any] | None = None,
         asgi: Asgi | Mapping[str, Any] | None = None,
         deadlines: Deadlines | Mapping[str, Any] | None = None,
+        limits: Limits | Mapping[str, Any] | None = None,
         compression: str | Sequence[str] | Compression | Mapping[str, Any] = (),
         server_timing: bool | ServerTiming | Mapping[str, Any] = False,
         static: Sequence[str] | Static | Mapping[str, Any] = (),

@@ -14,6 +14,7 @@ from pounce.settings.compression import Compression
 from pounce.settings.deadlines import Deadlines
 from pounce.settings.group import Group
 from pounce.settings.http2 import Http2
+from pounce.settings.limits import Limits
 from pounce.settings.server_timing import ServerTiming
 from pounce.settings.static import Static
 from pounce.settings.worker_class import WorkerClass
@@ -25,6 +26,7 @@ __all__ = [
     "Deadlines",
     "Group",
     "Http2",
+    "Limits",
     "ServerTiming",
     "Settings",
     "Static",
@@ -33,7 +35,7 @@ __all__ = [
 
 #: By the parameter of `Config` and `run`.
 GROUPS: dict[str, type[Group]] = {
-    group.name: group for group in (WorkerClass, Http2, Deadlines, Asgi, Compression, ServerTiming, Static)
+    group.name: group for group in (WorkerClass, Http2, Deadlines, Limits, Asgi, Compression, ServerTiming, Static)
 }
 
 
@@ -43,6 +45,7 @@ class Settings:
 
     http2: Http2
     deadlines: Deadlines
+    limits: Limits
     worker_class: WorkerClass
     asgi: Asgi
     compression: Compression
