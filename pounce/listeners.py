@@ -26,7 +26,8 @@ class Listening:
 
     def __init__(self, sockets: Iterable[socket.socket], backlog: int, file: SocketFile | None = None) -> None:
         self.sockets = tuple(sockets)
-        #: Set by whoever accepts: lets go of the sockets before they are closed.
+        #: Set by whoever accepts: accepts what waits in the backlog; lets go of the sockets before they are closed.
+        self.on_drain: Callable[[], int] = int
         self.on_close: list[Callable[[], object]] = []
         #: To be called every tenth of a second.
         self.caretakers: list[Callable[[], Awaitable[None]]] = []
@@ -43,6 +44,10 @@ class Listening:
         """Whether connections are accepted."""
         return bool(self.sockets)
 
+    def drain(self) -> int:
+        """Accept what waits in the backlog, for nobody else will. Returns how many connections that were."""
+        return self.on_drain()
+
     def close(self) -> None:
         """Accept no more; a unix socket's file goes, if it is still there."""
         if self._file is not None:
@@ -52,6 +57,7 @@ class Listening:
         for sock in self.sockets:
             sock.close()
         self.sockets, self.on_close, self.caretakers, self._file = (), [], [], None
+        self.on_drain = int
 
     async def wait_closed(self) -> None:
         """Nothing is left to wait for."""
@@ -85,8 +91,9 @@ async def accept(listeners: Sequence[Listening], config: ConfigView, worker: Wor
 
     is_uvloop = type(loop).__module__.startswith("uvloop")
     for listening in listeners:
+        acceptor = Acceptor(listening.sockets, [_OnlyWorker(worker)])
+        listening.on_drain = acceptor.drain
         if isinstance(loop, asyncio.SelectorEventLoop):
-            acceptor = Acceptor(listening.sockets, [_OnlyWorker(worker)])
             listening.on_close.append(acceptor.stop)
             acceptor.start()
             continue

@@ -28,7 +28,7 @@ from pounce.connection.state import ServerState
 from pounce.contracts import ConfigView
 from pounce.ending import HANDLED_SIGNALS as HANDLED_SIGNALS, Ending
 from pounce.errors import NEEDS_PROCESSES, StartupFailed
-from pounce.listeners import accept, listen
+from pounce.listeners import Listening, accept, listen
 from pounce.logs import log_styled
 from pounce.names import LOGGER_ERROR
 from pounce.pool.pool import PoolState, UnfitForThreads, WorkerPool
@@ -64,6 +64,8 @@ class Server:
         self.owns_process = False
         #: Read by a supervisor: the app turned out not to run in threads.
         self.wants_processes = False
+        #: Set by a supervisor: whether others go on accepting on the same sockets when this server ends.
+        self.has_successors: Callable[[], bool] = lambda: False
         #: Set by a supervisor: called once, when this server has begun to serve and nobody can have been answered.
         self.on_started: Callable[[], None] | None = None
         self._end = Ending(config)
@@ -164,6 +166,12 @@ class Server:
                 await self._worker.shut_lifespan_down(self._is_forced)
             await self._worker.abandon_lifespan()
 
+    def _drain_backlog(self) -> int:
+        """Accept what has connected, unless somebody else will. Returns how many connections that were."""
+        if self.config.reload or self.has_successors():
+            return 0
+        return sum(listener.drain() for listener in self.servers if isinstance(listener, Listening))
+
     def _close_listeners(self, sockets: list[socket.socket] | None = None) -> None:
         for listener in (*self.servers, *(sockets or ())):
             listener.close()
@@ -240,6 +248,7 @@ class Server:
             await accept(listeners, self.config, self._worker, is_shared)
             return
         self._pool.accept([sock for listening in listeners for sock in listening.sockets])
+        listeners[0].on_drain = self._pool.drain_backlog  # of all of them
         for listening in listeners:
             listening.on_close.append(self._pool.stop_accepting)
 
@@ -298,8 +307,9 @@ class Server:
         """Stop listening, let requests end within `timeout_graceful_shutdown`, run the app's shutdown."""
         logger.info("Shutting down")
         self._ending = True
+        drained = 0 if self.force_exit else self._drain_backlog()
         self._close_listeners(sockets)
-        linger = SIGTERM_LINGER if signal.SIGTERM in self._captured_signals else 0.0
+        linger = SIGTERM_LINGER if drained or signal.SIGTERM in self._captured_signals else 0.0
         limit = self.config.timeout_graceful_shutdown
         if self._pool is not None:
             self._end.on_drained()  # each worker is looked after by itself

@@ -19,8 +19,10 @@ from typing import Any
 from pounce.binding import Kind, kind_of
 from pounce.names import LOGGER_ERROR
 
-#: Connections accepted in one go, before other things of this loop get their turn.
+#: Connections accepted in one go, before other things of this loop get their turn; and from a queue that is to be
+#: empty, in which there are no more on most systems.
 _BATCH = 64
+_WHOLE_QUEUE = 4096
 
 #: Seconds without accepting after the process ran out of file descriptors or memory, and from one line about it to the
 #: next.
@@ -51,7 +53,7 @@ class Acceptor:
     def __init__(self, listeners: Sequence[socket.socket], workers: Sequence[Any]) -> None:
         """`workers` have a `load()`, a `heartbeat_age()` and `adopt_threadsafe()`, as `WorkerThread` has them."""
         self._listeners = listeners
-        self._kinds: list[Kind] = []
+        self._kinds: list[Kind] = [kind_of(listener) for listener in listeners]
         self._workers = workers
         self._next = 0
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -60,7 +62,6 @@ class Acceptor:
     def start(self) -> None:
         """Accept from now on, on the running loop."""
         self._loop = asyncio.get_running_loop()
-        self._kinds = [kind_of(listener) for listener in self._listeners]
         self._listen(self._loop)
 
     def stop(self) -> None:
@@ -74,35 +75,65 @@ class Acceptor:
             for listener in self._listeners:
                 loop.remove_reader(listener.fileno())
 
+    def drain(self) -> int:
+        """Accept what waits in the backlog, whether started or not. Returns how many connections that were.
+
+        They would be reset when the last of the listening sockets is closed.
+        """
+        workers = self._turning() or self._workers
+        accepted = 0
+        for listener, kind in zip(self._listeners, self._kinds, strict=True):
+            try:
+                accepted += self._accept(_accept_on(listener), kind, workers, _WHOLE_QUEUE)
+            except OSError as exc:
+                complain(exc, "Those that wait are reset.")
+        return accepted
+
     def _listen(self, loop: asyncio.AbstractEventLoop) -> None:
         self._paused = None
         for listener, kind in zip(self._listeners, self._kinds, strict=True):
-            loop.add_reader(listener.fileno(), self._on_readable, _accept_on(listener), *kind)
+            loop.add_reader(listener.fileno(), self._on_readable, _accept_on(listener), kind)
 
-    def _on_readable(self, accept: Callable[[], int], family: int, kind: int, proto: int) -> None:
-        workers = [worker for worker in self._workers if worker.heartbeat_age() < _STANDSTILL]
+    def _turning(self) -> list[Any]:
+        """The workers whose loops turn."""
+        return [worker for worker in self._workers if worker.heartbeat_age() < _STANDSTILL]
+
+    def _on_readable(self, accept: Callable[[], int], kind: Kind) -> None:
+        workers = self._turning()
         if not workers:
             self._pause(_STANDSTILL)
             return
+        try:
+            self._accept(accept, kind, workers, _BATCH)
+        except OSError as exc:
+            complain(exc, f"Trying again in {_EXHAUSTED_PAUSE} s.")
+            self._pause(_EXHAUSTED_PAUSE)
+
+    def _accept(self, accept: Callable[[], int], kind: Kind, workers: Sequence[Any], most: int) -> int:
+        """Hand over so many connections, or as many as there are. Raises OSError where the system has no more to give.
+
+        Returns how many were handed over.
+        """
         loads = [worker.load() for worker in workers]
         batches: dict[int, list[Accepted]] = {}
-        for _ in range(_BATCH):
-            try:
-                fd = accept()
-            except (BlockingIOError, InterruptedError):
-                break
-            except OSError as exc:
-                if exc.errno in _GONE:
-                    continue
-                complain(exc, f"Trying again in {_EXHAUSTED_PAUSE} s.")
-                self._pause(_EXHAUSTED_PAUSE)
-                break
-            index = least_loaded(loads, self._next)
-            self._next = index + 1
-            loads[index] += 1
-            batches.setdefault(index, []).append((fd, family, kind, proto))
-        for index, batch in batches.items():
-            workers[index].adopt_threadsafe(batch)
+        try:
+            for _ in range(most):
+                try:
+                    fd = accept()
+                except (BlockingIOError, InterruptedError):
+                    break
+                except OSError as exc:
+                    if exc.errno in _GONE:
+                        continue
+                    raise
+                index = least_loaded(loads, self._next)
+                self._next = index + 1
+                loads[index] += 1
+                batches.setdefault(index, []).append((fd, *kind))
+        finally:
+            for index, batch in batches.items():
+                workers[index].adopt_threadsafe(batch)
+        return sum(map(len, batches.values()))
 
     def _pause(self, seconds: float) -> None:
         """Look away for a while: the backlog keeps the listener readable, so watching on would spin."""

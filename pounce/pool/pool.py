@@ -139,6 +139,10 @@ class WorkerPool:
         self._acceptor.start()
         self.heartbeat = time.monotonic()
 
+    def drain_backlog(self) -> int:
+        """Accept what waits in the backlog, for nobody else will. Returns how many connections that were."""
+        return 0 if self._acceptor is None else self._acceptor.drain()
+
     def stop_accepting(self) -> None:
         """Leave what is in the backlog to whoever else listens on the same sockets."""
         if self._acceptor is not None:

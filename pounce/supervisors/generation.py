@@ -12,6 +12,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from multiprocessing import Pipe
 from socket import socket
 
 from pounce.contracts import ConfigView, EffectiveWorkerClass
@@ -54,11 +55,27 @@ class Generation:
         self._target = target
         self._waiting: deque[tuple[Process, Reason]] = deque()
         self._ever_ready = False
+        # Each process has the reader, which is never read from: what lies there tells all of them.
+        self._end_reader, self._end_writer = Pipe(duplex=False)
 
     def start(self) -> None:
         """Start the first processes."""
         for _ in range(self.size):
             self.processes.append(self._spawn())
+
+    def announce_end(self) -> None:
+        """Nobody comes after those that there are: they serve what waits to be accepted, too. Lets go of the sockets.
+
+        To be called once, before they are told to end.
+        """
+        self._end_writer.send_bytes(b"end")
+        for sock in self._sockets:
+            sock.close()  # or it would hold connections that nobody accepts, and then reset them
+
+    def close(self) -> None:
+        """Free what this has open besides its processes."""
+        self._end_reader.close()
+        self._end_writer.close()
 
     def everyone(self) -> list[Process]:
         """All processes there are: those that serve, start or end."""
@@ -152,7 +169,13 @@ class Generation:
         self._take_place(process, replacements)
 
     def _spawn(self) -> Process:
-        process = Process(self.config, self._sockets, target=self._target, worker_class=self.worker_class)
+        process = Process(
+            self.config,
+            self._sockets,
+            target=self._target,
+            worker_class=self.worker_class,
+            end_reader=self._end_reader,
+        )
         process.start()
         return process
 

@@ -86,6 +86,7 @@ class Multiprocess:
             for process in self.generation.running():
                 process.kill()
             self._signals.close()
+            self.generation.close()
         log_styled("Stopping parent process [%s]", pid, fg="cyan", bold=True)
 
     def init_processes(self) -> None:
@@ -125,6 +126,7 @@ class Multiprocess:
     def _end(self) -> None:
         """Tell all processes to end and wait for that: within their limits, or until told to stop once more."""
         serving = [process for process in self.processes if process.exitcode is None]
+        self.generation.announce_end()
         self.terminate_all()
         retirement = self.generation.retirement
         for process in self.generation.running():

@@ -83,7 +83,9 @@ class Process:
         *,
         target: Callable[..., None] | None = None,
         worker_class: EffectiveWorkerClass | None = None,
+        end_reader: Any = None,
     ) -> None:
+        """`end_reader`: the end of a pipe in which something lies once no process comes after this one."""
         self.config = config
         self.worker_class = worker_class or config.effective_worker_class
         owner = getattr(target, "__self__", None)
@@ -93,6 +95,7 @@ class Process:
         self.parent_conn, self.child_conn = Pipe()
         # A pipe of its own for the one thing that must not be late: answers to health checks come when asked for.
         self._start_reader, self._start_writer = Pipe(duplex=False)
+        self._end_reader = end_reader
         self.process = get_subprocess(config, self.target, sockets)
 
         self.health: Health | None = None
@@ -114,7 +117,7 @@ class Process:
 
     def __getstate__(self) -> dict[str, Any]:
         # The child gets its own end of the pipe only: holding the parent's as well would hide the parent's death.
-        kept = ("config", "worker_class", "_server", "child_conn", "_start_writer")
+        kept = ("config", "worker_class", "_server", "child_conn", "_start_writer", "_end_reader")
         return {name: value for name, value in vars(self).items() if name in kept}
 
     # In the parent
@@ -295,6 +298,7 @@ class Process:
         server = self.server  # Made here, before the other thread reads it.
         server.is_supervised = True
         server.on_started = self._report_start
+        server.has_successors = self._has_successors
         threading.Thread(target=self.always_pong, name="pounce-pong", daemon=True).start()
         server.run(sockets)
         if not getattr(server, "started", True):
@@ -304,6 +308,10 @@ class Process:
         """Told by the server, before it can have answered anybody: from now on its death is not a failed start."""
         with contextlib.suppress(OSError):  # the parent is gone (see `child`)
             self._start_writer.send_bytes(b"started")
+
+    def _has_successors(self) -> bool:
+        """Whether others serve on when this process ends. Not where the parent has been killed."""
+        return self._end_reader is not None and not self._end_reader.poll(0)
 
     def always_pong(self) -> None:
         """Answer health checks until the parent closes the pipe."""
