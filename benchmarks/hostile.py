@@ -1,0 +1,421 @@
+"""`python -m benchmarks.hostile`: each kind of hostile client, a thousand of it, beside one that behaves.
+
+For each kind a server is started, with short deadlines. A well-behaved client (`load.normal`) asks on a kept connection
+and on new ones: for a while alone, then beside the crowd (`load.hostile`), which comes in two rounds. After each round
+the server has time to settle, and what it has then is compared with what it had before: descriptors, tasks and timers
+of the loop, threads, connections. The server has one core, all clients the others; there the well-behaved one goes
+first.
+
+The bars: its p99 is less than twice the quiet one, or 10 ms, whichever is more, and nobody else's fault reaches it;
+nothing is left; memory after the second round is within 2 MiB of that after the first; who has to be sent away is.
+Exit code 0: all within them; 1: not all; 2: it could not be run.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import functools
+import http.client
+import json
+import os
+import resource
+import shlex
+import ssl
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NoReturn
+
+import click
+
+from benchmarks import procfs
+from benchmarks.environments import CHECKOUT, environ_for
+from benchmarks.load.hostile.client import Fates, Kind
+from benchmarks.load.hostile.kinds import BY_NAME, KINDS
+from benchmarks.load.normal import Answers, go_first
+from benchmarks.load.outcome import LoadError
+from benchmarks.machine import machine
+from benchmarks.measure import Certificate, Cores
+from benchmarks.process import ServerProcess, free_port, leave_politely, on_cores
+from benchmarks.servers import BY_NAME as SERVER, HOST
+from benchmarks.soak import settled
+from conformance.cache import SetupError
+from conformance.environment import Interpreter
+
+MIB = 2**20
+LEAST_BAR = 10.0  # milliseconds
+MEMORY_BAR = 2 * MIB
+FULL_BAR = 0.05  # of a core, while no descriptor is left
+SETTLE_LIMIT = 20.0  # seconds
+CROWD_LIMIT = 300.0  # seconds
+
+LOOPS = {
+    "asyncio": ("--loop", "asyncio"),
+    "uvloop": ("--loop", "uvloop"),
+    "threads": ("--workers", "2", "--worker-class", "thread"),
+}
+#: Deadlines of a second or two, so that a round has an end.
+DEADLINES = (
+    "--timeout-head", "1", "--timeout-keep-alive", "1", "--ws-ping-interval", "1", "--ws-ping-timeout", "1",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What the server has at a moment; memory in bytes."""
+
+    descriptors: int
+    tasks: int
+    timers: int
+    threads: int
+    connections: int
+    objects: int
+    memory: int
+    types: dict[str, int] = field(repr=False)
+
+    def left(self, before: Reading) -> dict[str, int]:
+        """What there is more of than before, by name."""
+        names = ("descriptors", "tasks", "timers", "threads", "connections")
+        found = {name: getattr(self, name) - getattr(before, name) for name in names}
+        return {name: count for name, count in found.items() if count > 0}
+
+
+@dataclass
+class Round:
+    """One crowd, what the well-behaved client met meanwhile, and what was there afterwards."""
+
+    fates: Fates
+    beside: dict[str, Answers]
+    cpu: float
+    after: Reading
+
+
+@dataclass
+class Result:
+    """Of one kind."""
+
+    kind: Kind
+    quiet: dict[str, Answers]
+    quiet_cpu: float
+    before: Reading
+    rounds: list[Round]
+    log: list[str]
+
+    def faults(self) -> list[str]:
+        """Which bars it misses, each in a few words."""
+        found = []
+        for name, quiet in self.quiet.items():
+            bar = max(2 * quiet.p99, LEAST_BAR)
+            beside = max((each.beside[name] for each in self.rounds), key=lambda answers: answers.p99)
+            if beside.p99 >= bar:
+                found.append(f"{name} p99 {beside.p99:.1f} ms (bar {bar:.0f})")
+            failures = [text for each in self.rounds for text in each.beside[name].failures]
+            if failures:
+                found.append(f"{len(failures)} {name} requests failed: {failures[0]}")
+        for each in self.rounds:
+            found += [f"{count} {name} left" for name, count in each.after.left(self.before).items()]
+            if self.kind.ends_by and (kept := each.fates.left + each.fates.stayed):
+                found.append(f"{kept} clients were not sent away")
+            found += [f"{count} x {said}" for said, count in each.fates.wrong.items()]
+            if self.kind.descriptors and (more := each.cpu - self.quiet_cpu) > FULL_BAR:
+                found.append(f"{more:.1%} more of a core without descriptors")
+        if (
+            len(self.rounds) > 1
+            and abs(grown := self.rounds[1].after.memory - self.rounds[0].after.memory) > MEMORY_BAR
+        ):
+            found.append(f"memory {grown / MIB:+.1f} MiB in the second round")
+        if tracebacks := sum("Traceback" in line for line in self.log):
+            found.append(f"{tracebacks} tracebacks in the log")
+        return list(dict.fromkeys(found))
+
+    def row(self) -> list[str]:
+        """Of the table."""
+        last = self.rounds[-1]
+        fates = "/".join(str(max(getattr(each.fates, name) for each in self.rounds)) for name in _FATES)
+        beside = {
+            name: max((each.beside[name] for each in self.rounds), key=lambda answers: answers.p99)
+            for name in self.quiet
+        }
+        left = last.after.left(self.before)
+        counted = " ".join(f"{left.get(name, 0):+d}" for name in ("descriptors", "tasks", "timers", "threads"))
+        return [
+            self.kind.name,
+            fates,
+            _pair(self.quiet, "p99"),
+            _pair(beside, "p99"),
+            _pair(beside, "worst"),
+            f"{max(each.cpu for each in self.rounds):.0%}",
+            counted,
+            " ".join(f"{each.after.memory / MIB:.1f}" for each in self.rounds),
+            f"{last.after.objects - self.rounds[0].after.objects:+d}",
+            str(len(self.log)),
+            "; ".join(self.faults()) or "ok",
+        ]
+
+
+_FATES = ("ended", "left", "stayed")
+COLUMNS = (
+    "kind", "ended/left/stayed", "p99 quiet", "p99 beside", "worst", "CPU", "left over", "MiB", "objects", "log",
+    "verdict",
+)  # fmt: skip
+
+
+def _pair(answers: dict[str, Answers], name: str) -> str:
+    return " ".join(f"{getattr(found, name):.1f}" for found in answers.values())
+
+
+def table(rows: Sequence[Sequence[str]]) -> str:
+    """In Markdown, aligned."""
+    cells = [COLUMNS, *rows]
+    widths = [max(len(line[column]) for line in cells) for column in range(len(COLUMNS))]
+    lines = [[cell.ljust(width) for cell, width in zip(line, widths, strict=True)] for line in cells]
+    lines.insert(1, ["-" * width for width in widths])
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+class Subject:
+    """The server, and how it is asked for what it has."""
+
+    def __init__(self, process: ServerProcess, port: int, tls: bool) -> None:
+        self.process = process
+        self.port = port
+        self._tls = ssl._create_unverified_context() if tls else None
+
+    def get(self, path: str) -> bytes:
+        """The body, on a connection of its own."""
+        if self._tls:
+            connection: Any = http.client.HTTPSConnection(HOST, self.port, timeout=SETTLE_LIMIT, context=self._tls)
+        else:
+            connection = http.client.HTTPConnection(HOST, self.port, timeout=SETTLE_LIMIT)
+        with contextlib.closing(connection):
+            connection.request("GET", path, headers={"Connection": "close"})
+            body: bytes = connection.getresponse().read()
+        return body
+
+    def probe(self) -> None:
+        """One request."""
+        self.get("/")
+
+    def read(self) -> Reading:
+        """What it has now. The connection that asks counts, and always does."""
+        found = json.loads(self.get("/vitals"))
+        pid = self.process.pid
+        return Reading(procfs.open_files(pid), memory=procfs.usage(pid).rss, **found)
+
+    def settled(self, before: Reading | None = None) -> Reading:
+        """What it has once nothing more is left than before, or SETTLE_LIMIT is over; memory once it falls no more."""
+        limit = time.monotonic() + SETTLE_LIMIT
+        reading = self.read()
+        while before is not None and reading.left(before) and time.monotonic() < limit:
+            time.sleep(0.25)
+            reading = self.read()
+        memory = settled(functools.partial(procfs.usage, self.process.pid))
+        return dataclasses.replace(self.read() if before is None else reading, memory=memory.rss)
+
+
+class Normal:
+    """The well-behaved client, in a process of its own."""
+
+    def __init__(self, kind: Kind, port: int) -> None:
+        words = [*(["--tls"] if kind.tls else []), *(["kept"] if kind.descriptors else [])]
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "benchmarks.load.normal", str(port), *words],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=CHECKOUT,
+        )  # fmt: skip
+
+    def answers(self) -> dict[str, Answers]:
+        """By line: what it met since the last call."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write("\n")
+        self._process.stdin.flush()
+        return {name: Answers(**found) for name, found in json.loads(self._process.stdout.readline()).items()}
+
+    def stop(self) -> None:
+        """Leave."""
+        self._process.kill()
+        self._process.communicate()
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is done with each kind."""
+
+    count: int
+    rounds: int
+    #: How many of a crowd come each second; the seconds each of them has; and those that the server has beyond.
+    rate: float
+    seconds: float
+    patience: float
+    #: Seconds in which the well-behaved client is alone.
+    quiet: float
+    realtime: bool
+
+
+def one_round(kind: Kind, subject: Subject, normal: Normal, plan: Plan, before: Reading) -> Round:
+    """A crowd, and what is left of it."""
+    words = [kind.name, subject.port, plan.count, plan.rate, plan.seconds, plan.patience]
+    pid = subject.process.pid
+    normal.answers()
+    used, began = procfs.cpu_seconds(pid), time.monotonic()
+    crowd = subprocess.Popen(
+        [sys.executable, "-m", "benchmarks.load.hostile", *map(str, words)],
+        stdout=subprocess.PIPE, text=True, cwd=CHECKOUT,
+    )  # fmt: skip
+    try:
+        if kind.descriptors:  # from when all have come to when the first ones leave
+            time.sleep(1 + plan.count / plan.rate)
+            used, began = procfs.cpu_seconds(pid), time.monotonic()
+            time.sleep(max(1.0, plan.seconds - 1))
+            cpu = (procfs.cpu_seconds(pid) - used) / (time.monotonic() - began)
+        said, _ = crowd.communicate(timeout=CROWD_LIMIT)
+    finally:
+        crowd.kill()
+        crowd.communicate()
+    beside = normal.answers()
+    if not kind.descriptors:
+        cpu = (procfs.cpu_seconds(pid) - used) / (time.monotonic() - began)
+    if not said:
+        raise LoadError("the crowd did not come")
+    return Round(Fates(**json.loads(said)), beside, cpu, subject.settled(before))
+
+
+@contextlib.contextmanager
+def serving(kind: Kind, options: Sequence[str], interpreter: Interpreter, folder: Path) -> Iterator[Subject]:
+    """A server for that kind."""
+    port = free_port()
+    command = [
+        interpreter.path, "-m", "pounce", "benchmarks.apps.hostile_app:app", "--host", HOST, "--port", str(port),
+        "--log-level", "warning", "--no-access-log", *DEADLINES, *kind.options, *options,
+    ]  # fmt: skip
+    if kind.tls:
+        certificate = Certificate.issued(folder)
+        command += ["--ssl-certfile", str(certificate.chain), "--ssl-keyfile", str(certificate.key)]
+    environ = environ_for(SERVER["pounce"], interpreter.free_threaded, dict(os.environ))
+    with ServerProcess(command, environ, folder, set(Cores.available().server)) as process:
+        subject = Subject(process, port, kind.tls)
+        process.await_ready(subject.probe)
+        yield subject
+
+
+def measure(kind: Kind, options: Sequence[str], interpreter: Interpreter, plan: Plan) -> Result:
+    """All rounds of one kind. Raises LoadError, OSError where the server does not serve."""
+    with (
+        tempfile.TemporaryDirectory(prefix="pounce-hostile-") as folder,
+        serving(kind, options, interpreter, Path(folder)) as subject,
+        on_cores(set(Cores.available().load)),
+        contextlib.ExitStack() as stack,
+    ):
+        normal = Normal(kind, subject.port)
+        stack.callback(normal.stop)
+        time.sleep(0.5)
+        normal.answers()
+        used = procfs.cpu_seconds(subject.process.pid)
+        time.sleep(plan.quiet)
+        quiet_cpu = (procfs.cpu_seconds(subject.process.pid) - used) / plan.quiet
+        quiet = normal.answers()
+        before = subject.settled()
+        if plan.realtime:
+            go_first(subject.process.pid)
+        if kind.descriptors:
+            limit = before.descriptors + kind.descriptors
+            resource.prlimit(subject.process.pid, resource.RLIMIT_NOFILE, (limit, limit))
+        rounds = [one_round(kind, subject, normal, plan, before) for _ in range(plan.rounds)]
+        log = subject.process.log.read_text(errors="replace").splitlines()
+        return Result(kind, quiet, quiet_cpu, before, rounds, log)
+
+
+def leaks(result: Result) -> list[str]:
+    """The types of which there are more objects after the last round than after the first, most first."""
+    first, last = result.rounds[0].after.types, result.rounds[-1].after.types
+    grown = {name: count - first.get(name, 0) for name, count in last.items()}
+    return [f"{count:+d} {name}" for name, count in sorted(grown.items(), key=lambda item: -item[1])[:8] if count > 0]
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--kind", "names", multiple=True, type=click.Choice(list(BY_NAME)), help="May be repeated; default: all.")
+@click.option("--server", "servers", multiple=True, type=click.Choice(list(LOOPS)), help="default: asyncio, uvloop")
+@click.option("--count", type=click.IntRange(min=1), default=1000, show_default=True, help="Clients of each kind.")
+@click.option("--rounds", type=click.IntRange(min=1), default=2, show_default=True)
+@click.option("--rate", type=float, default=500.0, show_default=True, help="How many of them come each second.")
+@click.option("--seconds", type=float, default=4.0, show_default=True, help="What each of them has.")
+@click.option("--patience", type=float, default=4.0, show_default=True, help="What the server has beyond that.")
+@click.option("--quiet", type=float, default=4.0, show_default=True, help="Seconds without them, before.")
+@click.option("--realtime", is_flag=True, help="Run the server before whatever else is on its core (needs root).")
+@click.option("--python", default=sys.executable, metavar="PATH", help="Interpreter that has pounce's dependencies.")
+@click.option("--server-args", default="", metavar="WORDS", help="More options of pounce.")
+@click.option("--verbose", is_flag=True, help="Also the log's last lines, and the types whose objects became more.")
+@click.option("--list", "listing", is_flag=True, help="List the kinds.")
+def main(
+    names: tuple[str, ...],
+    servers: tuple[str, ...],
+    count: int,
+    rounds: int,
+    rate: float,
+    seconds: float,
+    patience: float,
+    quiet: float,
+    realtime: bool,
+    python: str,
+    server_args: str,
+    verbose: bool,
+    listing: bool,
+) -> None:
+    """Measure a well-behaved client beside a thousand hostile ones of each kind, and what these leave behind.
+
+    Needs Linux. Times are in milliseconds, for a kept connection and for new ones; `left over` are descriptors, tasks,
+    timers and threads; MiB are after each round; `objects` how many more after the last round than after the first;
+    `log` lines at the level of warnings.
+    """
+    if listing:
+        return click.echo("\n".join(f"{kind.name:<20}{kind.title}" for kind in KINDS))
+    if sys.platform != "linux":
+        fail("this needs Linux: what the server has is read from /proc")
+    os.environ.pop("PYTHON_GIL", None)  # meant for us; an interpreter with a GIL would not start with it
+    try:
+        interpreter = Interpreter.ask(python)
+    except SetupError as exc:
+        fail(str(exc).partition("\n")[0])
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = 2 * count + 200
+    if soft < wanted:
+        if hard < wanted:
+            fail(f"{wanted} descriptors are needed, and {hard} allowed (ulimit -n)")
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    plan = Plan(count, rounds, rate, seconds, patience, quiet, realtime)
+    chosen = [BY_NAME[name] for name in names] or KINDS
+    failed = False
+    for server in servers or ("asyncio", "uvloop"):
+        options = [*LOOPS[server], *shlex.split(server_args)]
+        click.echo(f"{interpreter} · {machine()} · {count} clients, {rate:g} a second · {shlex.join(options)}\n")
+        rows = []
+        for kind in chosen:
+            try:
+                result = measure(kind, options, interpreter, plan)
+            except (LoadError, OSError, http.client.HTTPException) as exc:
+                rows.append([kind.name, *[""] * (len(COLUMNS) - 2), f"FAILED: {exc or type(exc).__name__}"])
+                failed = True
+            else:
+                rows.append(result.row())
+                failed = failed or bool(result.faults())
+                if verbose:
+                    click.echo("\n".join([*result.log[-5:], *leaks(result)]), err=True)
+            click.echo(" · ".join(rows[-1]), err=True)
+        click.echo(table(rows) + "\n")
+    sys.exit(failed)
+
+
+def fail(why: str) -> NoReturn:
+    """One line, exit code 2."""
+    click.echo(f"hostile: {why}", err=True)
+    sys.exit(2)
+
+
+if __name__ == "__main__":
+    leave_politely()
+    main(prog_name="python -m benchmarks.hostile")
