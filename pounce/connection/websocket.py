@@ -27,6 +27,10 @@ from pounce.wire.http1_h11 import H11Wire
 from pounce.wire.response_fields import Headers
 from pounce.wire.ws import ABNORMAL_CLOSURE, INTERNAL_ERROR, NO_STATUS_RECEIVED, SERVICE_RESTART, WebSocketWire
 
+#: Seconds that the peer has to answer the close frame of a server that stops: enough for the answer of any client that
+#: is there. Those that are not would hold up the stop.
+_CLOSE_TIMEOUT_AT_STOP = 2.0
+
 #: A message of this size is written in pieces: to join a header to it costs more.
 _LARGE_MESSAGE_SIZE = 16 * 1024
 
@@ -214,10 +218,18 @@ class WebSocketProtocol(Keepalive, Connection):
     def shutdown(self) -> None:
         """End the WebSocket because the server does: 1012 if it is open, a refusal if the app has not answered yet.
 
-        That is 503 where the whole worker ends: the client may try again elsewhere. A response of the app's own that
-        has begun is let end there, as any other. Else it is 500, as with uvicorn.
+        Where the whole worker ends, the peer has some time to answer the close frame, or to send the rest of what
+        would make the system reset the connection, frame and all; the refusal is 503, since the client may try again
+        elsewhere; and a response of the app's own that has begun is let end, as any other. Else the connection is
+        closed at once, and the refusal is 500, as with uvicorn.
         """
         stopping = self.server_state.stopping
+        if stopping and self.state in (OPEN, WebSocketState.CLOSING):
+            if self.state is OPEN:
+                self.start_close(SERVICE_RESTART, "")
+                self.cycle.on_disconnect(SERVICE_RESTART)
+            self._hurry_peer()
+            return
         if self.state is OPEN:
             self._fail(SERVICE_RESTART, "", SERVICE_RESTART)
         elif stopping and self.state is WebSocketState.DENYING:
@@ -228,6 +240,14 @@ class WebSocketProtocol(Keepalive, Connection):
             self._answer_for_app()
             self.finish()
         self.transport.close()
+
+    def _hurry_peer(self) -> None:
+        """The close frame is sent, and the peer has less time than usual to answer it."""
+        if self.close_timer is not None and self.close_timeout > _CLOSE_TIMEOUT_AT_STOP:
+            self.close_timeout = _CLOSE_TIMEOUT_AT_STOP
+            self.close_timer.cancel()
+            # Not `close`, which waits for a peer that reads nothing.
+            self.close_timer = self.loop.call_later(self.close_timeout, self.transport.abort)
 
     # Told by the wire
 

@@ -15,7 +15,8 @@ from pounce.connection.websocket import WebSocketProtocol
 from pounce.connection.websocket_websockets import WebSocketsSansIOProtocol
 from pounce.connection.websocket_wsproto import WSProtocol
 from tests.connection.http2_client import Connection
-from tests.wire.http2_peer import describe, joined, split
+from tests.wire.http2_peer import data as http2_data, describe, joined, split
+from tests.wire.ws_frames import close
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("http2_wire")]
 
@@ -379,6 +380,11 @@ async def test_a_handshake_in_hand_when_the_worker_ends(ws: Any, answers: bool) 
         frames = split(connection.transport.take())  # the h2 library gives up at the first GOAWAY
         data = b"".join(frame[3] for frame in frames if describe(*frame).startswith("DATA 1"))
         assert data == (b"\x88\x02\x03\xf4" if answers else b"Service Unavailable")
+        if answers:  # the client has some time to answer the close frame
+            assert not connection.transport.closed
+            connection.protocol.data_received(http2_data(1, close(1012)))
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
         assert connection.transport.closed
         assert socket.stream_id == 1
 

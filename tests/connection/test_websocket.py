@@ -947,6 +947,8 @@ async def test_handshake_in_hand_when_the_worker_ends(protocol_class: ProtocolCl
         assert rest == b"\x81\x05hello"
         connection.protocol.shutdown()
         assert connection.frames() == [(0x80 | CLOSE, b"\x03\xf4")]
+        assert not connection.transport.closed
+        connection.feed(close(1012))
         assert connection.transport.closed
 
 
@@ -994,13 +996,45 @@ async def test_denial_in_hand_when_the_worker_ends(protocol_class: ProtocolClass
         assert connection.transport.closed
 
 
-async def test_open_websocket_when_the_worker_ends(protocol_class: ProtocolClass) -> None:
-    """It ends at once: its client can open another one elsewhere the sooner."""
-    async with Connection(protocol_class, Script()) as connection:
+@pytest.mark.parametrize("peer", ["answers", "is slow", "is gone", "reads nothing"])
+async def test_open_websocket_when_the_worker_ends(protocol_class: ProtocolClass, peer: str) -> None:
+    """1012 at once, to both ends. The peer has two seconds to answer; what it has sent before goes nowhere."""
+    loop, app = StandingLoop(), Script()
+    async with Connection(protocol_class, app, loop=loop) as connection:
         await connection.open()
         connection.state.stopping = True
         connection.protocol.shutdown_when_idle()
         assert connection.frames() == [(0x80 | CLOSE, b"\x03\xf4")]
+        connection.protocol.shutdown()  # behind the linger
+        assert connection.take() == b""
+        await connection.app_done()
+        assert app.received == [{"type": "websocket.disconnect", "code": 1012}]
+        assert not connection.transport.closed
+        if peer in ("answers", "is slow"):
+            if peer == "is slow":
+                connection.feed(frame(TEXT, b"on its way"))
+            connection.feed(close(1012))
+        elif peer == "is gone":
+            connection.lose(ConnectionResetError())
+        else:
+            connection.transport.write = pytest.fail  # type: ignore[method-assign]
+            assert loop.fire() == 2.0
+        assert loop.pending == 0
+        assert connection.transport.closed or peer == "is gone"
+        assert len(app.received) == 1
+
+
+async def test_a_close_under_way_when_the_worker_ends(protocol_class: ProtocolClass) -> None:
+    """The app's own close frame is the last; its peer has less time from then on."""
+    loop = StandingLoop()
+    async with Connection(protocol_class, closes, loop=loop) as connection:
+        await connection.open()
+        connection.state.stopping = True
+        connection.protocol.shutdown_when_idle()
+        connection.protocol.shutdown()
+        assert connection.take() == b""
+        assert not connection.transport.closed
+        assert loop.fire() == 2.0
         assert connection.transport.closed
 
 
