@@ -7,10 +7,12 @@ status) are uvicorn's, since users' configurations and filters name them. Runs o
 from __future__ import annotations
 
 import logging
+import math
 import re
 import sys
 from collections.abc import Callable
 from http import HTTPStatus
+from time import monotonic
 from typing import Any, ClassVar, Literal
 
 from pounce import names
@@ -182,3 +184,27 @@ class AccessFormatter(ColourizedFormatter):
             status_code=self.get_status_code(int(status_code)),  # type: ignore[arg-type]
         )
         return self._format_copy(record)
+
+
+class Refusals:
+    """Says that something is refused, and why: at once, but no more than one line a second, which counts the others."""
+
+    def __init__(self, reason: str, what: str = "requests") -> None:
+        self._reason = reason
+        self._what = what
+        self._count = 0
+        self._told_at = -math.inf
+
+    def note(self, logger: logging.Logger) -> None:
+        """One more was refused."""
+        self._count += 1
+        self.tell(logger)
+
+    def tell(self, logger: logging.Logger) -> None:
+        """Say that there are some of which no line has told yet, if the second is over."""
+        now = monotonic()
+        if self._count and now - self._told_at >= 1.0:
+            more = f" {self._count} {self._what} were refused since the last such line." if self._count > 1 else ""
+            logger.warning(f"{self._reason}{more}")
+            self._told_at = now
+            self._count = 0

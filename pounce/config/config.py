@@ -31,6 +31,7 @@ from pounce.importer import import_from_string
 from pounce.logs import LOGGING_CONFIG
 from pounce.settings import (
     Asgi,
+    Capacity,
     Compression,
     Deadlines,
     Http2,
@@ -117,6 +118,7 @@ class Config(ConfigView):
         asgi: Asgi | Mapping[str, Any] | None = None,
         deadlines: Deadlines | Mapping[str, Any] | None = None,
         limits: Limits | Mapping[str, Any] | None = None,
+        capacity: Capacity | Mapping[str, Any] | None = None,
         compression: str | Sequence[str] | Compression | Mapping[str, Any] = (),
         server_timing: bool | ServerTiming | Mapping[str, Any] = False,
         static: Sequence[str] | Static | Mapping[str, Any] = (),

@@ -8,13 +8,13 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Sequence
-from time import monotonic
 from typing import Any, NamedTuple
 
 from pounce.connection.flow import can_write_vectors
 from pounce.connection.tasks import TaskStarter, can_start_eagerly, start_task_on
 from pounce.exchange.features import Feature
 from pounce.exchange.record import Observer
+from pounce.logs import Refusals
 from pounce.wire.header_cache import HeaderCache
 
 
@@ -50,8 +50,8 @@ class ServerState:
         #: The states of all workers of this process, this one included: limits count the whole process.
         self.siblings: Sequence[ServerState] = (self,)
 
-        self._refused = 0
-        self._refusal_logged_at = 0.0
+        self._over_concurrency = Refusals("Exceeded concurrency limit.")
+        self._over_queue = Refusals("Exceeded queue limit.")
         self._known_loop: asyncio.AbstractEventLoop | None = None
         self._loop_traits: LoopTraits | None = None
 
@@ -68,18 +68,17 @@ class ServerState:
         return self._loop_traits
 
     def log_refusal(self, logger: logging.Logger) -> None:
-        """Say that a request was refused: at once, but no more than one line a second, which counts the others."""
-        self._refused += 1
-        self.log_refusals(logger)
+        """Say that a request was refused, because of `limit_concurrency`."""
+        self._over_concurrency.note(logger)
+
+    def log_queue_refusal(self, logger: logging.Logger) -> None:
+        """Say that a request was refused that did not come to its turn."""
+        self._over_queue.note(logger)
 
     def log_refusals(self, logger: logging.Logger) -> None:
-        """Say that requests were refused of which no line has told yet, if there are any and the second is over."""
-        now = monotonic()
-        if self._refused and now - self._refusal_logged_at >= 1.0:
-            more = f" {self._refused} requests were refused since the last such line." if self._refused > 1 else ""
-            logger.warning(f"Exceeded concurrency limit.{more}")
-            self._refusal_logged_at = now
-            self._refused = 0
+        """Say what was refused of which no line has told yet. To be called every second."""
+        self._over_concurrency.tell(logger)
+        self._over_queue.tell(logger)
 
     def is_at_limit(self, limit: int) -> bool:
         """Whether `limit_concurrency` connections, or as many tasks, exist in this process."""

@@ -16,13 +16,21 @@ Feature = Callable[[RequestResponseCycle], None]
 
 
 def features_of(
-    settings: Settings, logger: logging.Logger, default_headers: Sequence[tuple[bytes, bytes]] = ()
+    settings: Settings,
+    logger: logging.Logger,
+    default_headers: Sequence[tuple[bytes, bytes]] = (),
+    refused: Callable[[], object] = lambda: None,
 ) -> list[Feature]:
     """Those that the settings ask for, in the order in which they are told: who comes later is nearer to the app.
 
-    `default_headers` are those that the settings give every response.
+    `default_headers` are those that the settings give every response. `refused` is called for each request that finds
+    no place in the queue.
     """
     features: list[Feature] = []
+    if settings.capacity.running:  # the first one: no place is taken by who has an app of its own
+        from pounce.exchange.admission import Admission
+
+        features.append(Admission(settings.capacity, refused))
     if settings.asgi.extensions:
         from pounce.exchange.files import FileMessages
 

@@ -140,6 +140,10 @@ class RequestResponseCycle:
             self.body = bytearray(self.body) + data
         self._notify()
 
+    def watch(self, event: Any) -> None:
+        """Before the app runs: have `event.set()` called when something arrives or the client leaves. None ends it."""
+        self._wakeup = event
+
     def on_end(self) -> None:
         """The request is complete."""
         self.more_body = False

@@ -14,6 +14,11 @@ async def service_unavailable(_scope: Scope, _receive: ASGIReceiveCallable, send
     await send_text(send, 503, b"Service Unavailable", CLOSE_HEADER)
 
 
+async def overloaded(send: ASGISendCallable, seconds: int) -> None:
+    """503 with Retry-After: what a request gets that does not come to its turn. The connection may go on."""
+    await send_text(send, 503, b"Service Unavailable", (b"retry-after", b"%d" % seconds))
+
+
 async def bad_request(_scope: Scope, _receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
     """400: a request that is well-formed but that no app can be given."""
     await send_text(send, 400, b"Bad Request")

@@ -17,6 +17,7 @@ from threading import Lock
 from time import monotonic
 from typing import Any
 
+from pounce.exchange.admission import Admitted
 from pounce.exchange.extensions import takes_trailers
 from pounce.exchange.held_head import HeldHead
 from pounce.exchange.http_cycle import RequestResponseCycle
@@ -161,7 +162,9 @@ class ServerTimer:
         timing = scope["extensions"][EXTENSION] = Timing(self._lock)
         if self._allowed.may_know(scope, cycle.channel.client):
             clock = Clock(cycle.channel.first_byte_at or monotonic())
-            cycle.app = _timed(cycle.app, clock)
+            # In a queue the app has not started yet (`Admitted`).
+            runs = cycle.app if isinstance(cycle.app, Admitted) else cycle
+            runs.app = _timed(runs.app, clock)
             TimedWriter(cycle, clock, timing)
 
 

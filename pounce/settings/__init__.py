@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from pounce.settings.asgi import Asgi
+from pounce.settings.capacity import Capacity
 from pounce.settings.compression import Compression
 from pounce.settings.deadlines import Deadlines
 from pounce.settings.group import Group
@@ -22,6 +23,7 @@ from pounce.settings.worker_class import WorkerClass
 __all__ = [
     "GROUPS",
     "Asgi",
+    "Capacity",
     "Compression",
     "Deadlines",
     "Group",
@@ -35,7 +37,8 @@ __all__ = [
 
 #: By the parameter of `Config` and `run`.
 GROUPS: dict[str, type[Group]] = {
-    group.name: group for group in (WorkerClass, Http2, Deadlines, Limits, Asgi, Compression, ServerTiming, Static)
+    group.name: group
+    for group in (WorkerClass, Http2, Deadlines, Limits, Capacity, Asgi, Compression, ServerTiming, Static)
 }
 
 
@@ -46,6 +49,7 @@ class Settings:
     http2: Http2
     deadlines: Deadlines
     limits: Limits
+    capacity: Capacity
     worker_class: WorkerClass
     asgi: Asgi
     compression: Compression
@@ -63,8 +67,7 @@ class Settings:
 
     def vain(self) -> list[tuple[str, str]]:
         """The settings that have no effect, each with the one that it needs."""
-        off = [group for group in (getattr(self, name) for name in GROUPS) if group.is_off()]
-        return [(f"{group.name}.{name}", group.name) for group in off for name in group.changed()]
+        return [pair for name in GROUPS for pair in getattr(self, name).vain()]
 
     def copy(self) -> Settings:
         """Groups of its own for a worker thread, so that their reference counts are local to it."""

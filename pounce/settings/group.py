@@ -69,6 +69,10 @@ class Group:
         """Whether the other fields have no effect, since the leading one says no or nothing. None says neither."""
         return self.lead is not None and getattr(self, self.lead) in (False, ())
 
+    def vain(self) -> list[tuple[str, str]]:
+        """The settings that have no effect, each with the one that it needs."""
+        return [(f"{self.name}.{name}", self.name) for name in self.changed()] if self.is_off() else []
+
     def changed(self) -> list[str]:
         """The fields that do not have their defaults, but for the leading one."""
         plain = type(self)()

@@ -45,7 +45,10 @@ class Worker:
         self.config = config
         self.name = name
         self.state = ServerState() if state is None else state
-        self.state.features[:] = features_of(config.settings, logger, config.encoded_headers)
+        state = self.state
+        state.features[:] = features_of(
+            config.settings, logger, config.encoded_headers, lambda: state.log_queue_refusal(logger)
+        )
         self.lifespan: Lifespan = config.lifespan_class(config)
         self.heartbeat = time.monotonic()
         #: Every connection is to end with the response it is at.

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from pounce.connection import state as state_module
+from pounce import logs
 from pounce.connection.base import Phase
 from pounce.names import LOGGER_ERROR
 from pounce.settings import Settings
@@ -121,7 +121,7 @@ def test_the_last_refusals_of_a_burst_are_told_of(
     """No further request has to be refused for that: the clock tells it, once, when the second is over."""
     now = 1000.0
     monkeypatch.setattr(time, "monotonic", lambda: now)
-    monkeypatch.setattr(state_module, "monotonic", lambda: now)
+    monkeypatch.setattr(logs, "monotonic", lambda: now)
     worker = a_worker()
     for _ in range(5):
         worker.state.log_refusal(logging.getLogger(LOGGER_ERROR))
