@@ -26,7 +26,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
@@ -65,6 +65,11 @@ DEADLINES = (
 )  # fmt: skip
 
 
+#: What has to be as it was before; and how often it is looked at for that.
+COUNTED = ("descriptors", "tasks", "timers", "threads", "connections")
+LOOKS, LOOK = 5, 0.12  # seconds
+
+
 @dataclass(frozen=True)
 class Reading:
     """What the server has at a moment; memory in bytes."""
@@ -80,9 +85,17 @@ class Reading:
 
     def left(self, before: Reading) -> dict[str, int]:
         """What there is more of than before, by name."""
-        names = ("descriptors", "tasks", "timers", "threads", "connections")
-        found = {name: getattr(self, name) - getattr(before, name) for name in names}
+        found = {name: getattr(self, name) - getattr(before, name) for name in COUNTED}
         return {name: count for name, count in found.items() if count > 0}
+
+    @classmethod
+    def at_rest(cls, read: Callable[[], Reading]) -> Reading:
+        """The most that is there in some looks: what ticks has a timer and a task now and then."""
+        looks = [read()]
+        while len(looks) < LOOKS:
+            time.sleep(LOOK)
+            looks.append(read())
+        return dataclasses.replace(looks[-1], **{name: max(getattr(one, name) for one in looks) for name in COUNTED})
 
 
 @dataclass
@@ -210,12 +223,12 @@ class Subject:
     def settled(self, before: Reading | None = None) -> Reading:
         """What it has once nothing more is left than before, or SETTLE_LIMIT is over; memory once it falls no more."""
         limit = time.monotonic() + SETTLE_LIMIT
-        reading = self.read()
+        reading = Reading.at_rest(self.read) if before is None else self.read()
         while before is not None and reading.left(before) and time.monotonic() < limit:
             time.sleep(0.25)
             reading = self.read()
         memory = settled(functools.partial(procfs.usage, self.process.pid))
-        return dataclasses.replace(self.read() if before is None else reading, memory=memory.rss)
+        return dataclasses.replace(reading, memory=memory.rss)
 
 
 class Normal:

@@ -52,7 +52,7 @@ class Subject:
     def __init__(self, server: Served, tls: bool = False) -> None:
         self.server = server
         self._tls = tls
-        self.before = self.read()
+        self.before = Reading.at_rest(self.read)
 
     def read(self) -> Reading:
         """What it has now; the connection that asks counts."""
@@ -121,7 +121,7 @@ def plain(request: pytest.FixtureRequest) -> Iterator[Subject]:
     with subject(request.param) as made:
         # The first of each protocol makes what stays: modules, tables.
         made.visited_by([BY_NAME["ws-reset"], BY_NAME["h2-reset"]], 5)
-        made.before = made.read()
+        made.before = Reading.at_rest(made.read)
         yield made
 
 
