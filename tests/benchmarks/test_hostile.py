@@ -15,7 +15,7 @@ import pytest
 from click.testing import CliRunner
 
 from benchmarks import hostile
-from benchmarks.hostile import MIB, Reading, Result, Round, table
+from benchmarks.leftovers import MIB, Reading, Result, Round, table
 from benchmarks.load.hostile.client import BUDGET, Client, Ended, Fates, Kind, Wrong, crowd
 from benchmarks.load.hostile.kinds import BY_NAME, KINDS
 from benchmarks.load.normal import Answers, Line

@@ -335,13 +335,13 @@ async def test_parts_of_an_open_file(parser: str, loop_kind: str, tmp_path: Path
 
 
 async def test_what_is_no_file(parser: str, tmp_path: Path) -> None:
-    """A directory, a pipe and nothing at all: the app hears of it at once, and nothing waits."""
+    """A directory, a pipe, a device and nothing at all: the app hears of it at once, and nothing waits."""
     os.mkfifo(tmp_path / "pipe")
     seen: list[type[BaseException]] = []
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": []})
-        for path in (tmp_path, tmp_path / "pipe", tmp_path / "none", f"{tmp_path}\0"):
+        for path in (tmp_path, tmp_path / "pipe", "/dev/zero", tmp_path / "none", f"{tmp_path}\0"):
             try:
                 await send({"type": "http.response.pathsend", "path": str(path)})
             except Exception as exc:
@@ -354,7 +354,7 @@ async def test_what_is_no_file(parser: str, tmp_path: Path) -> None:
         await connection.feed(get())
         await connection.apps_done()
         assert connection.responses()[0].body == b"none"
-    assert seen == [IsADirectoryError, OSError, FileNotFoundError, ValueError]
+    assert seen == [IsADirectoryError, OSError, OSError, FileNotFoundError, ValueError]
 
 
 async def test_without_the_setting_it_is_no_message(parser: str, tmp_path: Path) -> None:
@@ -417,6 +417,24 @@ class TestHttp2:
             await connection.until(lambda: connection.answers[stream].ended)
             assert connection.answers[stream].reset is not None
             assert (await connection.get("/ok")).body == b"ok"
+            assert files_of(tmp_path) == []
+
+    async def test_a_file_that_grows(self, tmp_path: Path) -> None:
+        """What it was at the start is sent."""
+        path = made(tmp_path, 3_000_000)
+        connection = http2_client.Connection(pathsend(path))
+        connection.state.features += FEATURES
+        async with connection:
+            connection.acknowledges = False
+            stream = connection.request()
+            await connection.exchange()
+            assert len(connection.answers[stream].body) < 3_000_000
+            with path.open("ab") as file:
+                file.write(b"more")
+            connection.client.increment_flow_control_window(10_000_000)
+            connection.client.increment_flow_control_window(10_000_000, stream)
+            await connection.until(lambda: connection.answers[stream].ended)
+            assert connection.answers[stream].body == content(3_000_000)
             assert files_of(tmp_path) == []
 
     async def test_a_client_that_leaves(self, tmp_path: Path, caplog: Any) -> None:

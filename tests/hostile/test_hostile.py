@@ -18,7 +18,8 @@ from typing import Any
 
 import pytest
 
-from benchmarks.hostile import DEADLINES, Reading
+from benchmarks.hostile import DEADLINES
+from benchmarks.leftovers import Reading
 from benchmarks.load.hostile.client import DEADLINE, Fates, Kind, crowd
 from benchmarks.load.hostile.kinds import BY_NAME, KINDS
 from benchmarks.load.normal import Line
