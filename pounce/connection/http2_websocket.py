@@ -15,7 +15,7 @@ from pounce.connection.http2_stream import StreamConnection
 from pounce.connection.pick_websocket import AutoWebSocketsProtocol
 from pounce.connection.websocket import WebSocketProtocol
 from pounce.contracts import ConfigView
-from pounce.exchange.ws_cycle import Header, WebSocketState
+from pounce.exchange.ws_cycle import OPEN, Header, WebSocketState
 from pounce.wire.http2_frames import CANCEL
 from pounce.wire.http2_requests import RequestHead
 from pounce.wire.http2_scheduler import Http2Stream
@@ -49,7 +49,7 @@ class WebSocketConnection(StreamConnection, Protocol):
 class WebSocketStream(Http2Stream):
     """The stream, and to the WebSocket protocol its transport."""
 
-    __slots__ = ("_closing", "_lost", "_write_paused", "connection", "protocol", "read_paused", "task")
+    __slots__ = ("_closing", "_ended", "_lost", "_write_paused", "connection", "protocol", "read_paused", "task")
 
     def __init__(self, connection: WebSocketConnection, stream: Http2Stream) -> None:
         """Takes the place of `stream`, on which nothing has happened yet."""
@@ -60,6 +60,7 @@ class WebSocketStream(Http2Stream):
         self.read_paused = False
         self._write_paused = False
         self._closing = False
+        self._ended = False  # by the client, behind what is not parsed yet
         self._lost = False
         self.protocol = Http2WebSocket(connection, self)
 
@@ -70,13 +71,19 @@ class WebSocketStream(Http2Stream):
         if self._closing:
             self.connection.wire.consumed(self, len(data))
             return
+        if self.read_paused and self.protocol.state is OPEN:
+            self.protocol.wire.keep(data)  # within the window; inflated it could be any size
+            return
         self.protocol.data_received(data)
         if not self.read_paused:
             self.resume_reading()
 
     def on_end(self) -> None:
         """The client has ended the stream: what the end of a TCP connection is to a WebSocket over HTTP/1.1."""
-        self.close()
+        if self.protocol.wire.has_more:
+            self._ended = True
+        else:
+            self.close()
 
     def on_gone(self) -> None:
         """The stream or its connection was cut."""
@@ -133,6 +140,8 @@ class WebSocketStream(Http2Stream):
         if self.unread:
             self.connection.wire.consumed(self, self.unread)
             self.connection.write_soon()
+        if self._ended:
+            self.close()
 
     def close(self) -> None:
         """End the stream once everything is sent."""

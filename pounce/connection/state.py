@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from pounce.connection.flow import can_write_vectors
+from pounce.connection.input_turns import InputTurns
 from pounce.connection.tasks import TaskStarter, can_start_eagerly, start_task_on
 from pounce.exchange.features import Feature
 from pounce.exchange.record import Observer
@@ -47,6 +48,8 @@ class ServerState:
         self.features: list[Feature] = []
         #: Response fields that this worker's apps have sent before, made ready for the wire.
         self.header_cache = HeaderCache()
+        #: Who goes on with what it has read, where that is much.
+        self.input_turns = InputTurns()
         #: The states of all workers of this process, this one included: limits count the whole process.
         self.siblings: Sequence[ServerState] = (self,)
 

@@ -101,6 +101,7 @@ class WebSocketProtocol(Keepalive, Connection):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.connections.discard(self)
+        self.server_state.input_turns.leave(self)
         if self.traces:
             self.trace("WebSocket connection lost")
         self.finish()
@@ -118,16 +119,48 @@ class WebSocketProtocol(Keepalive, Connection):
             self.alive_at = self.loop.time()
         if self.state is OPEN:
             self.cycle.woken = False
-            self.wire.receive_data(data)
+            if self.wire.receive_data(data):
+                self._wait_for_turn()
             if self._pongs:
                 self._flush_pongs()
         elif self.state is WebSocketState.CLOSING:
-            self.wire.receive_data(data)
+            if self.wire.receive_data(data):
+                self._wait_for_turn()
         elif self.state is not WebSocketState.CLOSED:
             if self.cycle is None:
                 self._receive_head(data)  # type: ignore[unreachable]
             else:
                 self._hold(data)
+
+    # More than is parsed in one turn of the loop
+
+    def share(self) -> int:
+        """See `WebSocketSink.share`."""
+        return self.server_state.input_turns.share
+
+    def read_on(self) -> None:
+        """What has come so far was taken: parse what is left, or read more."""
+        if self.wire.has_more:
+            self._wait_for_turn()
+        else:
+            self.flow.resume_reading()
+
+    def take_turn(self) -> None:
+        """See `TakesTurns.take_turn`."""
+        if self.state is OPEN:
+            if self.cycle.paused:
+                return  # what there is has room in memory only once: `read_on` is called
+            self.cycle.woken = False
+        if self.wire.has_more and self.wire.go_on():
+            self._wait_for_turn()
+        elif not self.cycle.paused or self.state is WebSocketState.CLOSING:
+            self.flow.resume_reading()
+        if self._pongs:
+            self._flush_pongs()
+
+    def _wait_for_turn(self) -> None:
+        self.flow.pause_reading()
+        self.server_state.input_turns.wait(self)
 
     # The handshake
 
@@ -288,7 +321,8 @@ class WebSocketProtocol(Keepalive, Connection):
             self.flow.resume_reading()
         if self._held:
             held, self._held = bytes(self._held), bytearray()
-            self.wire.receive_data(held)
+            if self.wire.receive_data(held):
+                self._wait_for_turn()
         if self._pongs:
             self._flush_pongs()
 
@@ -328,7 +362,7 @@ class WebSocketProtocol(Keepalive, Connection):
         output = self.wire.close(code, reason)
         self.state = WebSocketState.CLOSING
         self.stop_pings()
-        self.flow.resume_reading()  # or the peer's close frame would not be seen
+        self.read_on()  # or the peer's close frame would not be seen
         if not self.transport.is_closing():
             self._write_last(output)
             self.close_timer = self.loop.call_later(self.close_timeout, self.transport.close)
@@ -381,6 +415,7 @@ class WebSocketProtocol(Keepalive, Connection):
     def finish(self) -> None:
         """Nothing more is sent or expected: no timers, no parsing."""
         self.state = WebSocketState.CLOSED
+        self.wire.stop()
         self.stop_pings()
         if self.close_timer is not None:
             self.close_timer.cancel()

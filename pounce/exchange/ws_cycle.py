@@ -63,6 +63,9 @@ class WebSocketChannel(Protocol):
     def send_body(self, body: bytes, more: bool) -> None:
         """Continue it."""
 
+    def read_on(self) -> None:
+        """The app has received all messages so far: it can have more."""
+
     def send_message(self, message: str | bytes) -> None:
         """Send a text or binary message."""
 
@@ -91,7 +94,8 @@ class WebSocketCycle:
         self.woken = False
         self._waiters: deque[asyncio.Future[None]] = deque()
         self._turns = Turns()
-        self._paused = False  # reading, for a message that is not received
+        #: Whether nothing more is read and parsed, since a message is not received.
+        self.paused = False
         self._told = False  # the app has received the disconnect
         self._closed_by_app = False
         self._lost = False
@@ -105,7 +109,7 @@ class WebSocketCycle:
             self._wake()
         elif not self.woken:
             # One unread message is enough. An app that was just woken runs before the next read.
-            self._paused = True
+            self.paused = True
             self.channel.flow.pause_reading()
 
     def on_disconnect(self, code: int, reason: str | None = None) -> None:
@@ -170,10 +174,10 @@ class WebSocketCycle:
                 raise
             self._turns.taken()
         message = queue.popleft()
-        if self._paused and not queue:
-            self._paused = False
+        if self.paused and not queue:
+            self.paused = False
             if self.channel.state is OPEN:  # before that, reading pauses for what is held back
-                self.channel.flow.resume_reading()
+                self.channel.read_on()
         return message
 
     async def send(self, message: Any) -> None:

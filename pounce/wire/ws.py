@@ -17,8 +17,9 @@ from pounce.errors import MisusedByApp
 from pounce.wire.response_fields import STATUS_LINE, Headers, ResponseBody, checked_head, checked_status
 from pounce.wire.ws_frames import (
     PING,
-    PONG,
     WHOLE_BINARY,
+    WHOLE_PING,
+    WHOLE_PONG,
     WHOLE_TEXT,
     FrameBoundary,
     close_frame,
@@ -47,9 +48,15 @@ _WORTH_A_VIEW = 4096
 #: Smaller pieces of a frame that is cut are joined as they come, or each of any number of them would cost an object.
 _WORTH_KEEPING = 512
 
+#: What a frame that the library reads costs, where one that is read here costs 1, and so does a KiB of a message.
+_LIBRARY_FRAME_COST = 4
+
 
 class WebSocketSink(Protocol):
     """What a wire tells about the bytes it was fed, in the order of the bytes."""
+
+    def share(self) -> int:
+        """How much is to be parsed in this turn, in frames of the cheapest kind; asked where more than one has come."""
 
     def on_text(self, text: str) -> None:
         """A whole text message."""
@@ -110,7 +117,8 @@ class WebSocketWire:
         self.largest = sys.maxsize if max_size is None else max_size  # a larger message is the library's
         self._boundary = FrameBoundary()
         self._cut: list[bytes | bytearray] = []  # the beginning of a frame, header included
-        self._missing = 0  # bytes that it lacks
+        self._missing = 0  # bytes that it lacks; -1: something is left for another turn
+        self._unparsed = bytearray()  # that
 
     # The handshake
 
@@ -154,30 +162,69 @@ class WebSocketWire:
 
     # In
 
-    def receive_data(self, data: bytes) -> None:
-        """Parse frames. Never raises, whatever the bytes."""
-        at, end = self._complete(data) if self._missing else 0, len(data)
+    def receive_data(self, data: bytes) -> bool:
+        """Parse frames, as many as are a share. Whether more is left: `go_on`. Never raises, whatever the bytes."""
+        at, end, left = self._complete(data) if self._missing else 0, len(data), 0
         while at < end and self.parsing:
             if self._boundary.between_frames and not self.in_message:
                 start, stop = measure(data, at)
                 if start and stop - start <= self.largest:
+                    first = data[at]
                     if stop <= end:
                         payload = data[start:stop] if stop - start < _WORTH_A_VIEW else memoryview(data)[start:stop]
-                        self.on_message(data[at] == WHOLE_TEXT, self.unmask(payload, data[start - 4 : start]))
+                        self.on_frame(first, self.unmask(payload, data[start - 4 : start]))
+                        if stop == end:
+                            return False
+                        left = (left or self.sink.share()) - 1 - (stop - at >> 10)
                         at = stop
-                        continue
-                    if data[at] == WHOLE_BINARY or not self.checks_cut_text:
+                        if left > 0:
+                            continue
+                        return self._keep(data, at)
+                    if first != WHOLE_TEXT or not self.checks_cut_text:
                         self._cut.append(data[at:])
                         self._missing = stop - end
-                        return
-            rest = data[at:]
-            self._boundary.follow(rest)
-            self.parse(rest)
-            return
+                        return False
+            stop = self._boundary.follow(data, at)
+            size = self.parse(data[at:stop])
+            if stop < end:
+                left = (left or self.sink.share()) - _LIBRARY_FRAME_COST - (size >> 10)
+                if left <= 0:
+                    return self._keep(data, stop)
+            at = stop
+        return False
+
+    def _keep(self, data: bytes, at: int) -> bool:
+        """For another turn. Whether it will be parsed then."""
+        if self.parsing:
+            self.keep(memoryview(data)[at:])
+        return self.parsing
+
+    def keep(self, data: Any) -> None:
+        """Put bytes behind those that are left for another turn."""
+        if self._missing >= 0:
+            self._unparsed += b"".join(self._cut)
+            self._cut.clear()
+            self._missing = -1
+        self._unparsed += data
+
+    def go_on(self) -> bool:
+        """Parse a share of what is left. Whether there is still more."""
+        data = bytes(self._unparsed)
+        self._unparsed.clear()
+        self._missing = 0
+        return self.receive_data(data)
+
+    @property
+    def has_more(self) -> bool:
+        """Whether bytes are left for another turn."""
+        return bool(self._unparsed)
 
     def _complete(self, data: bytes) -> int:
-        """Go on with the frame that is cut. Where in `data` the next one starts."""
+        """Go on with the frame that is cut, or with what is left. Where in `data` the next frame starts."""
         missing, size, cut = self._missing, len(data), self._cut
+        if missing < 0:
+            self.keep(data)
+            return size
         if missing > size:
             self._missing = missing - size
             if size >= _WORTH_KEEPING:
@@ -194,37 +241,36 @@ class WebSocketWire:
         self.receive_data(whole)
         return missing
 
-    def parse(self, data: bytes) -> None:
-        """Have the library read frames."""
+    def parse(self, data: bytes) -> int:
+        """Have the library read a frame, or a part of one. How many bytes of messages came of it."""
         raise NotImplementedError
 
-    def on_message(self, is_text: bool, payload: bytes) -> None:
-        """A whole message within the limit."""
-        if not is_text:
+    def on_frame(self, first_byte: int, payload: bytes) -> None:
+        """A frame by itself: a message within the limit, a ping or a pong."""
+        if first_byte == WHOLE_BINARY:
             self.sink.on_bytes(payload)
-            return
-        try:
-            text = payload.decode()
-        except UnicodeDecodeError as exc:
-            self.end(INVALID_DATA, str(exc) if self.checks_cut_text else "")
-        else:
-            self.sink.on_text(text)
-
-    def on_fragment(self, is_text: bool, data: bytes, finished: bool) -> None:
-        """A part of a message."""
-        self.message += data
-        self.in_message = not finished
-        if finished:
-            whole = bytes(self.message)
-            self.message.clear()
-            self.on_message(is_text, whole)
-
-    def on_control(self, opcode: int, payload: bytes) -> None:
-        """A ping or a pong."""
-        if opcode == PING:
-            self.sink.on_ping(whole_frame(0x80 | PONG, payload))
+        elif first_byte == WHOLE_TEXT:
+            try:
+                text = payload.decode()
+            except UnicodeDecodeError as exc:
+                self.end(INVALID_DATA, str(exc) if self.checks_cut_text else "")
+            else:
+                self.sink.on_text(text)
+        elif first_byte == WHOLE_PING:
+            self.sink.on_ping(whole_frame(WHOLE_PONG, payload))
         else:
             self.sink.on_pong(payload)
+
+    def on_fragment(self, first_byte: int, data: bytes, finished: bool) -> int:
+        """A part of a message, told as `on_frame` of the whole. How many bytes that has, when it is complete."""
+        self.message += data
+        self.in_message = not finished
+        if not finished:
+            return 0
+        whole = bytes(self.message)
+        self.message.clear()
+        self.on_frame(first_byte, whole)
+        return len(whole)
 
     def end(self, code: int, reason: str) -> None:
         """A close frame has come, or what leads to one: nothing is parsed any more."""
@@ -265,8 +311,15 @@ class WebSocketWire:
 
     def fail(self, code: int, reason: str) -> bytes:
         """Our last frame, a close. Nothing is parsed after it."""
-        self.parsing = False
+        self.stop()
         return close_frame(None if code == NO_STATUS_RECEIVED else code, reason)
+
+    def stop(self) -> None:
+        """Parse nothing any more; what is left is dropped."""
+        self.parsing = False
+        self._unparsed.clear()
+        self._cut.clear()
+        self._missing = 0
 
 
 def response_head(status: int, fields: Headers) -> bytes:

@@ -27,7 +27,7 @@ from pounce.errors import MisusedByApp
 from pounce.wire import response_fields
 from pounce.wire.response_fields import BODILESS, STATUS_PHRASES, body_bytes, checked_accept, checked_value
 from pounce.wire.ws import ABNORMAL_CLOSURE, Header, WebSocketSink, WebSocketWire, listed
-from pounce.wire.ws_frames import BINARY, CLOSE, CONTINUATION, TEXT
+from pounce.wire.ws_frames import BINARY, CLOSE, CONTINUATION
 
 
 class _LenientAboutClose(ServerProtocol):
@@ -64,7 +64,7 @@ class WebsocketsWire(WebSocketWire):
         self._extensions: str | None = None  # the field that agrees on them
         self._refusal: tuple[int, Headers] | None = None
         self._refusal_content = bytearray()
-        self._is_text = False
+        self._first_byte = 0  # of the message, were it one frame
 
     # The handshake
 
@@ -135,32 +135,35 @@ class WebsocketsWire(WebSocketWire):
 
     # Frames
 
-    def parse(self, data: bytes) -> None:
+    def parse(self, data: bytes) -> int:
         conn = self.conn
         conn.receive_data(data)
         conn.data_to_send()  # its answers, which are framed here
+        size = 0
         for frame in conn.events_received():
-            self._on_frame(frame)
+            size += self._on_frame(frame)
             if not self.parsing:
-                return
+                return size
         if conn.parser_exc is not None:
             sent = conn.close_sent
             self.end(*(int(sent.code), sent.reason) if sent else (ABNORMAL_CLOSURE, str(conn.parser_exc)))
+        return size
 
-    def _on_frame(self, frame: Any) -> None:
+    def _on_frame(self, frame: Any) -> int:
         opcode, data = frame.opcode, bytes(frame.data)
         if opcode == CLOSE:
             close = self.conn.close_rcvd
             self.end(int(close.code), close.reason)
         elif opcode > BINARY:
-            self.on_control(opcode, data)
+            self.on_frame(0x80 | opcode, data)
         else:
             if opcode != CONTINUATION:
-                self._is_text = opcode == TEXT
+                self._first_byte = 0x80 | opcode
             if self.in_message or not frame.fin:
-                self.on_fragment(self._is_text, data, frame.fin)
-            else:
-                self.on_message(self._is_text, data)
+                return self.on_fragment(self._first_byte, data, frame.fin)
+            self.on_frame(self._first_byte, data)
+            return len(data)
+        return 0
 
     def framed(self, message: str | bytes) -> bytes:
         if isinstance(message, str):

@@ -189,39 +189,45 @@ class WsprotoWire(WebSocketWire):
 
     # Frames
 
-    def parse(self, data: bytes) -> None:
+    def parse(self, data: bytes) -> int:
         self.conn.receive_bytes(data)
         received = self.conn.received_frames()
+        size = 0
         while self.parsing:
             try:
                 frame = next(received, None)
             except ParseFailed as exc:
                 self._fail_parsing(int(exc.code), str(exc))
-                return
+                break
             except Exception:  # the library's own mistake
                 self.end(INTERNAL_ERROR, "")
-                return
+                break
             if frame is None:
-                return
-            self._on_frame(frame)
+                break
+            size += self._on_frame(frame)
+        return size
 
-    def _on_frame(self, frame: Any) -> None:
+    def _on_frame(self, frame: Any) -> int:
         opcode, data, finished = frame.opcode, frame.payload, frame.message_finished
         if opcode == CLOSE:
             self.end(int(data[0]), data[1])
         elif opcode > BINARY:
-            self.on_control(opcode, data)
+            self.on_frame(0x80 | opcode, data)
         else:
             is_text = opcode == TEXT
             encoded = data.encode() if is_text else data
-            if self.max_size is not None and len(self.message) + len(encoded) > self.max_size:
+            size = len(encoded)
+            if self.max_size is not None and len(self.message) + size > self.max_size:
                 self._fail_parsing(MESSAGE_TOO_BIG, "")
             elif self.in_message or not finished:
-                self.on_fragment(is_text, encoded, finished)
+                return self.on_fragment(0x80 | opcode, encoded, finished)
             elif is_text:
                 self.sink.on_text(data)
+                return size
             else:
                 self.sink.on_bytes(bytes(data))
+                return size
+        return 0
 
     def _fail_parsing(self, code: int, reason: str) -> None:
         if code == MESSAGE_TOO_BIG:

@@ -190,6 +190,63 @@ async def test_the_client_closes_stream_and_websocket_in_one_frame(ws: Any) -> N
         assert (connection.protocol.wire.streams, connection.transport.closed) == ({}, False)
 
 
+@pytest.mark.parametrize("closes", [True, False])
+async def test_the_end_of_the_stream_behind_many_messages(ws: Any, closes: bool) -> None:
+    """They are parsed in turns, and the app gets all of them before it is told."""
+    seen: list[Any] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        await send({"type": "websocket.accept"})
+        while not seen or seen[-1]["type"] == "websocket.receive":
+            seen.append(await receive())
+
+    async with Connection(app, ws_protocol_class=ws) as connection:
+        socket = Socket(connection)
+        await socket.opened()
+        data = b"".join(bytes(socket.frames.send_data(b"%d" % number)) for number in range(500))
+        if closes:
+            data += bytes(socket.frames.close(3000, "bye"))
+        connection.client.send_data(socket.stream_id, data, end_stream=True)
+        connection.send()
+        assert not connection.protocol.wire.streams[socket.stream_id].is_closing()
+        await connection.until(lambda: socket.answer.ended)
+        await connection.exchange()
+        assert [message.get("bytes") for message in seen] == [b"%d" % number for number in range(500)] + [None]
+        assert seen[-1]["code"] == (3000 if closes else 1005)
+        assert connection.protocol.wire.streams == {}
+
+
+async def test_what_a_full_window_inflates_to_stays_packed(ws: Any) -> None:
+    """While the app takes nothing, frames are kept as they come; then it gets them one after the other."""
+    go_on = asyncio.Event()
+    sizes: list[int] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        await send({"type": "websocket.accept"})
+        await go_on.wait()
+        while (message := await receive())["type"] == "websocket.receive":
+            sizes.append(len(message["bytes"]))
+
+    size = 1_000_000
+    async with Connection(app, ws_protocol_class=ws, ws_max_size=size) as connection:
+        socket = Socket(connection, ("sec-websocket-extensions", "permessage-deflate"), deflate=True)
+        await socket.opened()
+        sent = 0
+        while connection.client.local_flow_control_window(socket.stream_id) > 10_000:
+            socket.send(bytes(socket.frames.send_data(bytes(size))))
+            await connection.exchange(2)
+            sent += 1
+        assert sent > 20
+        websocket = connection.protocol.wire.streams[socket.stream_id]
+        assert len(websocket.protocol.cycle.queue) == 1
+        go_on.set()
+        await connection.until(lambda: len(sizes) == sent)
+        assert sizes == [size] * sent
+        await connection.until(lambda: connection.client.local_flow_control_window(socket.stream_id) > 60_000)
+
+
 async def test_the_app_closes(ws: Any) -> None:
     """Close frame, then the client's, then the end of the stream."""
 

@@ -90,7 +90,7 @@ class Connection:
             self.protocol.connection_lost(exc)
 
 
-async def settle() -> None:
+async def settle(turns: int = 10) -> None:
     """Let every task run until it waits for something other than the loop's next turn."""
-    for _ in range(10):
+    for _ in range(turns):
         await asyncio.sleep(0)

@@ -39,7 +39,11 @@ class RecordingSink:
     """Notes what a wire tells."""
 
     def __init__(self) -> None:
+        self.left = 2**40  # a share: all of it
         self.calls: list[tuple[Any, ...]] = []
+
+    def share(self) -> int:
+        return self.left
 
     def on_text(self, text: str) -> None:
         self.calls.append(("text", text))
@@ -142,6 +146,42 @@ def test_stream_at_random_cuts(wire_class: WireClass, seed: int) -> None:
         wire.receive_data(data[:size])
         data = data[size:]
     assert sink.calls == CALLS
+
+
+@pytest.mark.parametrize("deflate", [False, True])
+@pytest.mark.parametrize("share", [1, 2, 5, 9, 100])
+@pytest.mark.parametrize("cut", [len(STREAM), 30, 400])
+def test_stream_in_shares(wire_class: WireClass, share: int, deflate: bool, cut: int) -> None:
+    """What is left for other turns is told in them, in order, also where more has come meanwhile."""
+    wire, sink = opened(wire_class, deflate=deflate)
+    sink.left = share
+    rounds = 0
+    for at in range(0, len(STREAM), cut):
+        wire.receive_data(STREAM[at : at + cut])
+    while wire.has_more:
+        before = len(sink.calls)
+        assert wire.go_on() is wire.has_more
+        assert len(sink.calls) - before <= share
+        rounds += 1
+    assert sink.calls == CALLS
+    assert share > 2 or rounds >= 6
+
+
+def test_a_library_frame_costs_more(wire_class: WireClass) -> None:
+    """A share is fewer fragments than whole messages; a KiB of a message costs like a frame, inflated or not."""
+    for sent, told in (
+        (frame(BINARY) * 20, 10),
+        (frame(BINARY, fin=False) + frame(CONT, fin=False) * 18 + frame(CONT), 0),
+        ((frame(BINARY, fin=False) + frame(CONT)) * 10, 1),
+        (frame(BINARY, b"x" * 2100) * 10, 4),
+        (frame(BINARY, deflated(b"x" * 2100), rsv=4) * 10, 2),
+        (frame(BINARY, deflated(b"x" * 100_000), rsv=4) * 10, 1),
+        (frame(PING) * 20, 10),
+    ):
+        wire, sink = opened(wire_class, deflate=True)
+        sink.left = 10
+        assert wire.receive_data(sent)
+        assert len(sink.calls) == told
 
 
 @pytest.mark.parametrize("cut", [1, 5, 1000])
@@ -369,7 +409,9 @@ def test_boundary_at_random_cuts(seed: int) -> None:
             end = min(end for end in ends if end > at)
         else:
             end = min(len(stream), at + random_source.choice([1, 2, 3, 4, 6, 10, 200]))
-        boundary.follow(stream[at:end])
+        part, followed = stream[at:end], 0
+        while followed < len(part):
+            followed = boundary.follow(part, followed)
         at = end
         assert boundary.between_frames is (at in ends)
 
