@@ -435,7 +435,7 @@ class TestHttp2:
             connection.client.increment_flow_control_window(10_000_000, stream)
             await connection.until(lambda: connection.answers[stream].ended)
             assert connection.answers[stream].body == content(3_000_000)
-            assert files_of(tmp_path) == []
+            await connection.until(lambda: files_of(tmp_path) == [])
 
     async def test_a_client_that_leaves(self, tmp_path: Path, caplog: Any) -> None:
         """Its reset ends the file, without a word."""
