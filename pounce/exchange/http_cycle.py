@@ -261,7 +261,7 @@ class RequestResponseCycle:
             if self.client_done and not message.get("body"):
                 await self._give_in_vain()  # whether the client still reads, only bytes can tell
             elif monotonic() > turns.end:
-                await turns.take()
+                await turns.give()
         elif self._wakeup is not None and self.state is _ALL:
             self._wakeup.set()  # another task of the app waits in `receive()`
 

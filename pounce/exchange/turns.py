@@ -12,8 +12,8 @@ from collections.abc import Callable
 from time import monotonic
 
 #: Seconds for which an app may send on end. A turn of the loop costs 1 to 3 us: under 0.3 % of that; the clock, looked
-#: at with each message, 50 ns. An app that waits between its messages, which is not known here, has a turn too many
-#: with those that are further apart.
+#: at with each message, 50 ns. What an app waits for besides is not known here: it has a turn too many with messages
+#: that are further apart.
 _LONGEST_HOLD = 0.001
 
 #: Seconds to wait after each of a row of vain calls; the last one goes on. An app that ignores every error fails ten
@@ -35,29 +35,24 @@ class AppGivenUp(asyncio.CancelledError):
 class Turns:
     """When one exchange has last waited, and what it has tried in vain since."""
 
-    #: When this one is over (by `time.monotonic`): the first message behind it calls `take`. 0: it has not begun.
-    end = 0.0
     #: Vain calls that cost no more than a turn each, before the pauses begin.
     free = 0
     _vain = 0
     _vain_since = 0.0
 
+    def __init__(self) -> None:
+        #: When this one is over, by `time.monotonic`: who sends behind it gives others theirs.
+        self.end = monotonic() + _LONGEST_HOLD
+
     def taken(self) -> None:
         """The app has waited for something: others had their turn."""
-        self.end = 0.0
+        self.end = monotonic() + _LONGEST_HOLD
         self._vain = 0
-
-    async def take(self) -> None:
-        """A message was sent behind `end`: begin a turn, or wait for one where the app has sent for so long on end."""
-        if self.end:
-            await self.give()
-        else:
-            self.end = monotonic() + _LONGEST_HOLD
 
     async def give(self) -> None:
         """Wait for one turn of the loop."""
-        self.taken()
         await asyncio.sleep(0)
+        self.taken()
 
     async def give_in_vain(self, server_stops: Callable[[], bool]) -> None:
         """Wait because a call came to nothing: one turn of the loop, and longer from call to call.

@@ -206,10 +206,8 @@ class WebSocketCycle:
             await turns.give_in_vain(self._server_stops)
             raise
         # A write that failed closes the transport, which the loop tells in its next turn.
-        if channel.transport.is_closing():
+        if monotonic() > turns.end or channel.transport.is_closing():
             await turns.give()
-        elif monotonic() > turns.end:
-            await turns.take()
 
     def _server_stops(self) -> bool:
         return self.channel.server_state.stopping  # type: ignore[no-any-return]
