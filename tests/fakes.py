@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
+from pounce.connection.deadlines import INTERVAL, Deadlines, limits_of
 from pounce.connection.http1 import HTTP1Protocol
 from pounce.connection.http1_h11 import H11Protocol
 from pounce.connection.http1_httptools import HttpToolsProtocol
@@ -175,6 +176,9 @@ class FakeTransport:
     def abort(self) -> None:
         self.close()
 
+    def get_write_buffer_size(self) -> int:
+        return len(self.written)
+
     def is_closing(self) -> bool:
         return self.closed
 
@@ -204,6 +208,28 @@ class FakeTransport:
         if not self.lost:
             self.lost = True
             self.protocol.connection_lost(exc)
+
+
+class Clock:
+    """The passes of a worker's deadlines over its connections, whose time is this clock's."""
+
+    def __init__(self, state: ServerState, **deadlines: float) -> None:
+        """`deadlines`: the settings. Of the keep-alive time it is uvicorn's."""
+        self.now = 1000.0
+        self.deadlines = Deadlines(state, 5, limits_of(Settings.of({"deadlines": deadlines})))
+        self.deadlines.sweep(self.now)
+
+    def run(self, seconds: float) -> None:
+        """Let this time pass."""
+        end = self.now + seconds
+        while self.now < end:
+            self.now += INTERVAL
+            self.deadlines.sweep(self.now)
+
+    @property
+    def held(self) -> int:
+        """How many debts are noted."""
+        return len(self.deadlines._owed)
 
 
 class LoopDouble:

@@ -134,6 +134,6 @@ def test_the_flags_are_uvicorns() -> None:
     assert found.pop("--http2-wire") == ("[native|h2]", "native")
     assert found.pop("--http2-resets") == ("INTEGER", 1000)
     assert {flags: found.get(flags) for flags in UVICORN} == UVICORN
-    own: tuple[str, ...] = ("--http2-", "--timeout-head", "--limit-", "--linger-", "--asgi-", "--extensions")
+    own: tuple[str, ...] = ("--http2-", "--timeout-", "--limit-", "--linger-", "--asgi-", "--extensions")
     own += ("--compression", "--server-timing", "--static")
     assert all(flags.startswith(own) for flags in found.keys() - UVICORN.keys())

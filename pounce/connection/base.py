@@ -10,7 +10,7 @@ import asyncio
 import contextvars
 import enum
 import logging
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from typing import Any
 
 from pounce.asgi import ASGI3Application
@@ -29,7 +29,7 @@ _access_logger = logging.getLogger(LOGGER_ACCESS)
 
 
 class Phase(enum.Enum):
-    """What a connection is doing, for `Deadlines`, which alone looks at the clock."""
+    """What a connection is doing, for `Deadlines`, which alone looks at a clock."""
 
     BUSY = "busy"
     NEWLY_IDLE = "idle since the last sweep"
@@ -131,6 +131,7 @@ class HttpConnection(Connection):
 
     __slots__ = (
         "_start_task",
+        "accepted_at",
         "access_log",
         "access_logger",
         "context",
@@ -168,7 +169,9 @@ class HttpConnection(Connection):
         self.timeout_keep_alive = config.timeout_keep_alive
         self.timeout_keep_alive_task: asyncio.TimerHandle | None = None
         self.phase = Phase.NEW
-        self.idle_since = 0.0  # of the worker's clock, once the phase is `IDLE`
+        self.idle_since = 0.0  # by `ServerState.clock`, once the phase is `IDLE`
+        #: By that clock, too. Over TLS that is before the handshake.
+        self.accepted_at = server_state.clock
         #: The worker is being replaced: the response to the next request closes the connection.
         self.retiring = False
         self.server_state = server_state
@@ -199,6 +202,10 @@ class HttpConnection(Connection):
             self.context = contextvars.copy_context()
         if self.proxy is not None:
             self.trusts_peer = self.proxy.trusts(self.client[0] if self.client else None)
+
+    def owed(self, _limits: Any) -> Sequence[Any]:
+        """What its client owes (`debts.Owed`) of that for which there are limits. Here: nothing."""
+        return ()
 
     def server_stops(self) -> bool:
         """See `HttpChannel.server_stops`."""

@@ -1,62 +1,96 @@
 """Who ends connections whose clients owe something: one pass over all of them, no timer for any request.
 
-Runs on the worker's loop, every half second. A connection says what it is doing (`Phase`, the latest exchange) and
-nothing of time, so that a request pays nothing for this. Knows nothing of: sockets, TLS, what is parsed.
+Runs on the worker's loop, every half second. A connection says what it is doing (`Phase`) and what its client owes
+(`Debt`), and nothing of time, so that a request pays nothing for this. Knows nothing of: sockets, TLS, what is parsed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
 from pounce.connection.base import Phase
-from pounce.errors import BadRequest
-from pounce.exchange.http_cycle import ResponseState
+from pounce.connection.debts import Debt, Limits
+from pounce.connection.state import ServerState
+from pounce.settings import Settings
 
-_LATE = "The head of the request did not come in time."
+#: Seconds between two passes, to which the deadlines are exact.
+INTERVAL = 0.5
+
+#: Seconds that count at most from one pass to the next. The loop stood still for the rest, and who knows what has come
+#: meanwhile: libuv calls timers before it reads.
+_LONGEST_STEP = 2 * INTERVAL
+
+#: Seconds for what a WebSocket has left to say that is over, as with uvicorn on websockets.
+_CLOSE_TIMEOUT = 10.0
+
+_NEWLY_IDLE, _IDLE, _BUSY = Phase.NEWLY_IDLE, Phase.IDLE, Phase.BUSY
+
+
+def limits_of(settings: Settings) -> Limits:
+    """By `Debt`."""
+    limits = {
+        Debt.HEAD: settings.deadlines.head,
+        Debt.BODY: settings.deadlines.body,
+        Debt.OUTPUT: settings.deadlines.write,
+        Debt.STALL: settings.http2.stalled_seconds,
+        Debt.CLOSE: _CLOSE_TIMEOUT,
+    }
+    return [limits[debt] for debt in Debt]
 
 
 class Deadlines:
-    """Those of one worker. `keep_alive`, `head`: seconds; a `head` of 0 is no limit."""
+    """Those of one worker: of the connections that are in its `state`, which is told the time."""
 
-    def __init__(self, keep_alive: float, head: float) -> None:
+    def __init__(self, state: ServerState, keep_alive: float, limits: Limits) -> None:
+        """`keep_alive`: seconds."""
+        self._state = state
         self._keep_alive = keep_alive
-        self._head = head
-        #: The heads that were awaited at the last pass, and since when: by connection and the exchange before. Made
-        #: anew with each pass, so that nothing of a connection is left behind.
-        self._awaited: dict[tuple[Any, Any], float] = {}
+        self._limits = limits
+        self._time = 0.0
+        self._passed_at: float | None = None
+        #: What was owed at the last pass, and since when: by connection, debt and its object. Made anew with each
+        #: pass, so that nothing of a connection is left behind.
+        self._owed: dict[tuple[Any, Debt, Any], tuple[Any, float]] = {}
 
-    def sweep(self, connections: Iterable[Any], now: float) -> None:
-        """End what is late, `now` by `time.monotonic`. Classes of the user's own need not take part."""
-        awaited: dict[tuple[Any, Any], float] = {}
-        for connection in list(connections):
-            phase = getattr(connection, "phase", None)
-            if phase is Phase.NEWLY_IDLE:
-                connection.phase = Phase.IDLE
-                connection.idle_since = now
-            elif phase is Phase.IDLE:
-                if connection.idle_since <= now - self._keep_alive:
+    def sweep(self, now: float) -> None:
+        """End what is late, if a pass is due. `now` is `time.monotonic()`."""
+        if self._passed_at is not None:
+            step = now - self._passed_at
+            if step < INTERVAL - 0.05:  # it is asked for by ticks, which are not exact either
+                return
+            self._time += min(step, _LONGEST_STEP)
+        self._passed_at = now
+        self._state.clock = self._time + INTERVAL
+        before, self._owed = self._owed, {}
+        for connection in list(self._state.connections):
+            phase = getattr(connection, "phase", None)  # classes of the user's own need not take part
+            if phase is _NEWLY_IDLE:
+                connection.phase = _IDLE
+                connection.idle_since = self._time
+            elif phase is _IDLE:
+                if connection.idle_since <= self._time - self._keep_alive:
+                    connection.phase = _BUSY  # with its end
                     connection.timeout_keep_alive_handler()
-            elif phase is not None and self._head and _awaits_head(connection):
-                key = (connection, connection.cycle)
-                since = awaited[key] = self._awaited.get(key, now)
-                if since <= now - self._head:
-                    _end(connection)
-        self._awaited = awaited
+            elif phase is not None:
+                self._ask(connection, before)
 
-
-def _awaits_head(connection: Any) -> bool:
-    """Whether HTTP/1.1 has nothing in hand. Idle it is not: the client is at a head, or has not said anything yet."""
-    try:
-        cycle = connection.cycle
-    except AttributeError:  # HTTP/2, or not known yet
-        return False
-    return cycle is None or (cycle.state is ResponseState.ALL and not cycle.more_body)
-
-
-def _end(connection: Any) -> None:
-    """RFC 9110 section 15.5.9. A client that was silent gets no answer: browsers connect ahead, and would show it."""
-    if connection.phase is Phase.NEW:
-        connection.close()
-    else:
-        connection.refuse(BadRequest(_LATE, 408))
+    def _ask(self, connection: Any, before: dict[tuple[Any, Debt, Any], tuple[Any, float]]) -> None:
+        late = []
+        for debt, about, mark, since in connection.owed(self._limits):
+            limit = self._limits[debt]
+            if not limit:
+                continue
+            key = (connection, debt, about)
+            known = before.get(key)
+            if known is not None and known[0] == mark:
+                since = known[1]
+            elif since is None:
+                since = self._time
+            if since <= self._time - limit:
+                late.append((debt, about))
+            else:
+                self._owed[key] = (mark, since)
+        for debt, about in late:
+            connection.on_late(debt, about)
+            if connection.transport.is_closing():
+                break

@@ -15,6 +15,7 @@ from time import monotonic
 from typing import Any, ClassVar
 
 from pounce.connection.base import HttpConnection, Input, Phase
+from pounce.connection.debts import Http1Debts
 from pounce.connection.flow import HIGH_WATER_LIMIT
 from pounce.connection.http1_files import Http1FileWriter
 from pounce.connection.state import ServerState
@@ -40,7 +41,7 @@ _NOTHING, _ALL = ResponseState.NOTHING, ResponseState.ALL
 _HASH, _SLASH, _QUESTION_MARK = b"#/?"
 
 
-class HTTP1Protocol(HttpConnection):
+class HTTP1Protocol(Http1Debts, HttpConnection):
     """asyncio's view of one HTTP/1.1 connection, and the `HttpChannel` of its cycles."""
 
     __slots__ = ("_active", "_behind", "_input", "cycle", "pipeline", "scope", "wire", "writer", "ws_protocol_class")
@@ -70,7 +71,6 @@ class HTTP1Protocol(HttpConnection):
         self._input = _OPEN
         #: What follows behind the requests in hand, and ends them.
         self._behind: Upgrade | BadRequest | None = None
-
         # The requests: the latest one parsed, those not begun, and the one being answered
         self.scope: Any = None
         self.cycle: RequestResponseCycle | None = None

@@ -9,26 +9,31 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Sequence
 from functools import cache
 from typing import Any, ClassVar
 
 from pounce.connection.base import HttpConnection, Phase
+from pounce.connection.debts import BODY, HEAD, LATE_BODY, LATE_HEAD, OUTPUT, STALL, Debt, Limits, Owed, owed_output
 from pounce.connection.http2_stream import HttpStream
 from pounce.connection.http2_websocket import WebSocketStream, websocket_wire
 from pounce.connection.state import ServerState
 from pounce.contracts import ConfigView
-from pounce.exchange.http_cycle import RequestResponseCycle
+from pounce.exchange.http_cycle import RequestResponseCycle, ResponseState
 from pounce.exchange.scope import http_scope
 from pounce.exchange.server_responses import bad_request, header_fields_too_large, service_unavailable
 from pounce.exchange.ws_cycle import WebSocketCycle
 from pounce.middleware.proxy_headers import FORWARDED_FIELDS
 from pounce.wire.http2 import Http2Wire
-from pounce.wire.http2_frames import ENHANCE_YOUR_CALM, ConnectionFault
+from pounce.wire.http2_frames import CANCEL, ENHANCE_YOUR_CALM, ConnectionFault
 from pounce.wire.http2_native import NativeWire
 from pounce.wire.http2_requests import RequestHead
 
 #: Bytes of queued bodies that are moved to the transport in one turn of the loop.
 _TURN_SIZE = 262144
+
+# At hand: a member of an enum is looked up slowly (Python 3.11).
+_BUSY, _NEWLY_IDLE, *_ = Phase
 
 
 @cache
@@ -61,8 +66,7 @@ class HTTP2Protocol(HttpConnection):
         self.wire: Http2Wire = http2_wire(self.limits.wire)(self, self.limits, self.ws_wire_class is not None)
         #: No stream is taken any more, and the connection ends with the last one.
         self.shutdown_requested = False
-        self._stall_timer: asyncio.TimerHandle | None = None
-        self._stalled_at = 0
+        self._limits_heads = config.settings.deadlines.head > 0
         self._ended = False  # nothing is parsed any more
         self._unread_frames = 0
 
@@ -99,9 +103,6 @@ class HTTP2Protocol(HttpConnection):
         if self.traces:
             self.trace("HTTP/2 connection lost")
         self.unset_keepalive()
-        if self._stall_timer is not None:
-            self._stall_timer.cancel()
-            self._stall_timer = None
         self._fresh.clear()
         streams: list[Any] = list(self.wire.streams.values())
         self.wire.closed()
@@ -117,7 +118,7 @@ class HTTP2Protocol(HttpConnection):
         """Bytes from the client."""
         if self._ended:
             return
-        self.phase = Phase.BUSY
+        self.phase = _BUSY
         if self.timeout_keep_alive_task is not None:
             self.unset_keepalive()
         wire = self.wire
@@ -239,13 +240,13 @@ class HTTP2Protocol(HttpConnection):
             self._write()
         if wire.queued_size and wire.has_ready:
             self.write_soon()
-        if wire.queued_size > self.limits.stalled_size and self._stall_timer is None:
-            self._watch_stall()
         if not wire.streams:
             if self.shutdown_requested:
                 self.close()
             elif self.sweeps_idle:
-                self.phase = Phase.NEWLY_IDLE
+                # uvicorn: whatever comes, a PING as well, and the idle time begins anew. But not for a byte of a head.
+                if self.phase is not _BUSY or not (self._limits_heads and wire.awaits_head):
+                    self.phase = _NEWLY_IDLE
             elif not self.transport.is_closing():
                 self.start_keepalive()
 
@@ -275,19 +276,43 @@ class HTTP2Protocol(HttpConnection):
     def _on_lingering_done(self, _task: Any) -> None:
         self.wire.lingering -= 1
 
-    def _watch_stall(self) -> None:
-        self._stalled_at = self.wire.sent_size
-        self._stall_timer = self.loop.call_later(self.limits.stalled_seconds, self._on_stall_timer)
+    def owed(self, limits: Limits) -> Sequence[Owed]:
+        """What its client owes of that for which there are limits: as a whole, and for each stream."""
+        wire = self.wire
+        owed = owed_output(self, limits)
+        if self.transport.is_closing():
+            return owed
+        if limits[HEAD] and wire.awaits_head:
+            owed.append((HEAD, None, wire.last_stream_id, None if wire.is_settled else self.accepted_at))
+        if wire.queued_size > self.limits.stalled_size:
+            owed.append((STALL, None, wire.sent_size, None))
+        if limits[OUTPUT] and wire.queued_size:
+            owed += [(OUTPUT, each, each.queued_size, None) for each in wire.streams.values() if each.queued_size]
+        if limits[BODY]:
+            for stream in wire.streams.values():
+                cycle = getattr(stream, "cycle", None)  # a WebSocket has none, nor has what is answered
+                if cycle is not None and cycle.more_body and cycle.readers:
+                    owed.append((BODY, stream, (cycle.pieces, wire.rest_of_data(stream)), None))
+        return owed
 
-    def _on_stall_timer(self) -> None:
-        """Much is waiting, and in all that time the client has not let us send a single byte."""
-        self._stall_timer = None
-        if self.wire.queued_size <= self.limits.stalled_size:
-            return
-        if self.wire.sent_size != self._stalled_at:
-            self._watch_stall()
-        else:
+    def on_late(self, debt: Debt, stream: Any) -> None:
+        """The client has not paid in time."""
+        if debt is HEAD:
+            self.close(ENHANCE_YOUR_CALM, LATE_HEAD)
+        elif debt is STALL:
             self._on_fault(ConnectionFault(ENHANCE_YOUR_CALM, "responses are not taken"))
+        elif stream is None:
+            self.transport.abort()
+        elif stream.local_open:
+            if debt is BODY and stream.cycle.state is ResponseState.NOTHING:
+                message = LATE_BODY.encode()
+                fields = ((b"content-type", b"text/plain; charset=utf-8"), (b"content-length", b"%d" % len(message)))
+                self.wire.send_head(stream, 408, fields, self.server_state.default_headers)
+                self.wire.send_data(stream, message, True)
+            else:
+                self.wire.reset(stream.id, CANCEL)
+            self.on_reset(stream)
+            self.write_soon()
 
     def close(self, code: int = 0, reason: str = "") -> None:
         """Say the last stream that was taken, and close."""

@@ -83,6 +83,7 @@ class Negotiator(HttpConnection):
         protocol = protocol_class(
             config=self.config, server_state=self.server_state, app_state=self.app_state, _loop=self.loop
         )
+        protocol.accepted_at = self.accepted_at
         if self.retiring:
             protocol.retiring = True
         self.transport.set_protocol(protocol)

@@ -40,6 +40,8 @@ class ServerState:
         self.default_headers: list[tuple[bytes, bytes]] = []
         #: Whether somebody sweeps idle connections (a running worker does); else each connection keeps a timer.
         self.sweeps_idle = False
+        #: What begins now has begun by this time, which is that of the worker's `Deadlines`.
+        self.clock = 0.0
         #: Whether this worker is on its way out.
         self.stopping = False
         #: Told what each exchange came to.

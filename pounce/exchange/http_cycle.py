@@ -69,6 +69,8 @@ class RequestResponseCycle:
         "logger",
         "messages",
         "more_body",
+        "pieces",
+        "readers",
         "record",
         "scope",
         "state",
@@ -117,6 +119,8 @@ class RequestResponseCycle:
         self.record = ExchangeRecord(scope, observers) if observers else None
         self.body: bytes | bytearray = b""
         self.more_body = has_body
+        #: Of the body, so far; and how many calls of `receive()` wait for the next.
+        self.pieces = self.readers = 0
         self._request_read = False  # all of it, by the app
         self._disconnect_told = False
         self._has_message = not has_body  # for `receive()`
@@ -130,6 +134,7 @@ class RequestResponseCycle:
 
     def on_body(self, data: bytes) -> None:
         """More of the request's body."""
+        self.pieces += 1
         if self.record is not None:
             self.record.bytes_in += len(data)
         if not self.body:
@@ -333,7 +338,11 @@ class RequestResponseCycle:
                     wakeup = self._wakeup = asyncio.Event()
                 else:
                     wakeup.clear()  # it may be set for what an earlier call took without waiting
-                await wakeup.wait()
+                self.readers += 1
+                try:
+                    await wakeup.wait()
+                finally:
+                    self.readers -= 1
         if self.disconnected or self.state is _ALL or (self.client_done and self._request_read):
             if self._disconnect_told:
                 await self._give_in_vain()  # an app that asks on and on must not keep the loop either

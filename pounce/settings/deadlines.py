@@ -19,6 +19,18 @@ class Deadlines(Group):
     head: float = option(
         30,
         Seconds(),
-        "Seconds for the head of a request, and before it for the TLS handshake. 0: no limit.",
+        "Seconds for the head of a request; of the first one from accept, TLS handshake included. 0: no limit.",
         flag="--timeout-head",
+    )
+    body: float = option(
+        0,
+        Seconds(),
+        "Seconds that may pass between two pieces of a request's body while the app waits for the next.  [default: no limit]",
+        flag="--timeout-body",
+    )
+    write: float = option(
+        0,
+        Seconds(),
+        "Seconds that a client may take nothing of what it is sent.  [default: no limit]",
+        flag="--timeout-write",
     )

@@ -85,7 +85,29 @@ class Http2Wire(ABC):
         self._early_priorities: dict[int, tuple[int, bool]] = {}
         self.rest = bytearray()  # of a frame that is not complete
         self._settled = False  # the SETTINGS frame that must follow the preface has come
+        self._block: Any = None  # of fields, of which more frames are to come
         self._handlers: dict[Any, Callable[..., None]] = {}
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether the client's preface has come, its SETTINGS included (RFC 9113 section 3.4)."""
+        return self._settled
+
+    @property
+    def awaits_head(self) -> bool:
+        """Whether the client is at its preface, at a header block, or at what may become one."""
+        rest = self.rest
+        if not self._settled or self._block is not None:
+            return True
+        return bool(rest) and (not self.streams or (len(rest) > 3 and rest[3] in (frames.HEADERS, frames.CONTINUATION)))
+
+    def rest_of_data(self, stream: Http2Stream) -> int:
+        """Bytes that have come of a DATA frame on this stream that is not complete."""
+        rest = self.rest
+        if not self._settled or len(rest) < frames.HEADER_SIZE:
+            return 0
+        kind, stream_id = frames.HEADER.unpack_from(rest)[2::2]
+        return len(rest) if kind == frames.DATA and stream_id & LARGEST_STREAM == stream.id else 0
 
     @abstractmethod
     def start(self) -> None:

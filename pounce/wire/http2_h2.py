@@ -45,7 +45,7 @@ class H2Wire(H2Output):
     def __init__(self, sink: Http2Sink, limits: Http2, allows_connect_protocol: bool) -> None:
         super().__init__(sink, limits, allows_connect_protocol)
         self._preface_left = len(frames.PREFACE)
-        self._block: list[int] | None = None  # sizes of the frames of a header block that goes on
+        self._block: list[int] | None = None  # sizes of its frames
         self._handlers = {
             events.RequestReceived: self._on_request,
             events.DataReceived: self._on_data,

@@ -41,7 +41,7 @@ class NativeWire(Http2Output):
         self._reader = HeaderReader(limits, allows_connect_protocol)
         self._needed = len(PREFACE)
         self._began = False  # the preface was right
-        self._block: bytearray | None = None  # of HEADERS without END_HEADERS, while CONTINUATIONs are awaited
+        self._block: bytearray | None = None  # of HEADERS and the CONTINUATIONs so far
         self._block_stream = 0
         self._block_flags = 0
         self._block_frames = 0

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from email.utils import formatdate
 from typing import Any
 
-from pounce.connection.deadlines import Deadlines
+from pounce.connection.deadlines import Deadlines, limits_of
 from pounce.connection.state import ServerState
 from pounce.connection.tasks import TaskStarter, can_start_eagerly, start_task_on
 from pounce.contracts import ConfigView, Lifespan
@@ -27,8 +27,6 @@ from pounce.names import LOGGER_ERROR
 #: Seconds between two ticks: heartbeat, exit flags, idle connections.
 TICK_INTERVAL = 0.1
 
-#: Ticks between two looks at the deadlines, which are exact to this many ticks.
-_TICKS_PER_SWEEP = 5
 _TICKS_PER_SECOND = 10
 
 #: Seconds that tasks get to take note of their cancellation once nobody waits for requests any more.
@@ -55,12 +53,11 @@ class Worker:
         self.retiring = False
         #: Accepted sockets that are connections by now, or have failed to become one. Written on this loop alone.
         self.adopted = 0
-        head = config.settings.deadlines.head
-        self._deadlines = Deadlines(config.timeout_keep_alive, head)
+        self._deadlines = Deadlines(self.state, config.timeout_keep_alive, limits_of(config.settings))
         #: For whatever makes connections of a loop: how TLS is spoken, if at all, and how long a handshake may take.
         self.tls_options: dict[str, Any] = {"ssl": config.ssl}
-        if config.ssl is not None and head:
-            self.tls_options["ssl_handshake_timeout"] = head
+        if config.ssl is not None and config.settings.deadlines.head:
+            self.tls_options["ssl_handshake_timeout"] = config.settings.deadlines.head
         self._connecting: set[asyncio.Task[None]] = set()
         self._start_task: TaskStarter | None = None
         self._ticks = 0
@@ -126,9 +123,8 @@ class Worker:
         if self._ticks % _TICKS_PER_SECOND == 0:
             self.refresh_default_headers()
             self.state.log_refusals(logger)
-        if self._ticks % _TICKS_PER_SWEEP == 0:
-            self.state.sweeps_idle = True
-            self._deadlines.sweep(self.state.connections, self.heartbeat)
+        self.state.sweeps_idle = True
+        self._deadlines.sweep(self.heartbeat)
         self._ticks += 1
 
     def refresh_default_headers(self) -> None:

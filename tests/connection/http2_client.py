@@ -44,7 +44,10 @@ class Answer:
 class Connection:
     """The server's protocol object with its app, and its client. Use in an `async with`: it ends the apps' tasks."""
 
-    def __init__(self, app: Any, *, limits: Any = None, client_settings: Any = None, **settings: Any) -> None:
+    def __init__(
+        self, app: Any, *, limits: Any = None, client_settings: Any = None, sweeps: bool = False, **settings: Any
+    ) -> None:
+        """`sweeps`: somebody looks after it, as a worker does (`fakes.Clock`)."""
         values: dict[str, Any] = {
             "loaded": True,
             "loaded_app": app,
@@ -64,6 +67,7 @@ class Connection:
         transport_limit = settings.pop("transport_limit", 65536)
         config: Any = SimpleNamespace(**(values | settings))
         self.state = ServerState()
+        self.state.sweeps_idle = sweeps
         self.app_state: dict[str, Any] = {}
         self.protocol = HTTP2Protocol(config, self.state, self.app_state, asyncio.get_running_loop())
         self.transport = FakeTransport(transport_limit, tells_end=False)

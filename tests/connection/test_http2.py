@@ -603,9 +603,7 @@ async def test_an_idle_connection_is_closed_with_goaway() -> None:
 async def test_under_a_worker_the_sweeper_is_told() -> None:
     """Busy while a stream is open, newly idle after it; no timer per connection."""
     held = Held()
-    async with Connection(held) as connection:
-        connection.protocol.sweeps_idle = True
-        connection.protocol.unset_keepalive()
+    async with Connection(held, sweeps=True) as connection:
         connection.request()
         await connection.exchange()
         assert connection.protocol.phase is Phase.BUSY
@@ -683,40 +681,6 @@ async def test_a_response_to_a_connection_that_is_closing_is_dropped(caplog: pyt
         gate.set()
         await finished.wait()
     assert caplog.records == []
-
-
-@pytest.mark.parametrize("takes", [False, True])
-async def test_responses_that_nobody_takes_end_the_connection(takes: bool, caplog: pytest.LogCaptureFixture) -> None:
-    """A window that stays shut, with much waiting behind it; one byte taken in the meantime is a sign of life."""
-    async with Connection(responds(b"x" * 200000)) as connection:
-        connection.acknowledges = False
-        for _ in range(3):
-            connection.request()
-        await connection.exchange()
-        protocol = connection.protocol
-        assert protocol._stall_timer is not None
-        if takes:
-            connection.client.increment_flow_control_window(1)
-            connection.client.increment_flow_control_window(1, 1)
-            connection.client.increment_flow_control_window(1, 3)
-            connection.client.increment_flow_control_window(1, 5)
-            await connection.exchange()
-        protocol._stall_timer.cancel()
-        protocol._on_stall_timer()
-        connection.receive()
-        assert connection.transport.closed == (not takes)
-        assert (connection.goaways == [(5, 11)]) == (not takes)
-        assert ("responses are not taken" in caplog.text) == (not takes)
-
-
-async def test_a_little_that_waits_is_no_stall() -> None:
-    """A video that is paused, say: it may wait for as long as it likes."""
-    async with Connection(responds(b"x" * 200000)) as connection:
-        connection.acknowledges = False
-        connection.request()
-        await connection.exchange()
-        assert connection.protocol.wire.queued_size == 200000 - 65535
-        assert connection.protocol._stall_timer is None
 
 
 @pytest.mark.parametrize("size", [65536, 3000])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import select
 import socket
 import time
 from pathlib import Path
@@ -47,6 +49,31 @@ def test_a_head_that_does_not_come(http2: tuple[str, ...], options: tuple[str, .
         assert server.get("/")[0] == 200
         assert said_to(server) == b""
         assert said_to(server, b"GET / HTTP/1.1\r\nHost: a\r\n").startswith(b"HTTP/1.1 408 ")
+
+
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+def test_five_hundred_heads_that_drip(loop: str) -> None:
+    """A byte of each every so often keeps none of them; nobody else waits for that."""
+    pytest.importorskip(loop)
+    with served(APP, "--loop", loop, "--timeout-head", "1.5") as server:
+        assert isinstance(server.address, tuple)
+        with contextlib.ExitStack() as stack:
+            clients = [stack.enter_context(socket.create_connection(server.address, PATIENCE)) for _ in range(500)]
+            alive = set(clients)
+            began = time.monotonic()
+            byte = b"GET / HTTP/1.1\r\nHost: a\r\nX: ".ljust(1000, b"x")
+            for at in range(1000):
+                for client in list(alive):
+                    try:
+                        client.sendall(byte[at : at + 1])
+                    except ConnectionError:
+                        alive.discard(client)
+                alive -= {client for client in select.select(alive, [], [], 0.1)[0] if b"408" in client.recv(100)}
+                if at == 3:
+                    assert server.get("/")[0] == 200
+                if not alive or time.monotonic() > began + PATIENCE:
+                    break
+            assert not alive
 
 
 @servers

@@ -50,6 +50,9 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self.server_state.connections.discard(self)
 
+    def owed(self, _limits: Any) -> tuple[()]:
+        return ()
+
     def timeout_keep_alive_handler(self) -> None:
         self.events.append("timed out")
         self.server_state.connections.discard(self)
