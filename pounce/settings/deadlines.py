@@ -25,7 +25,7 @@ class Deadlines(Group):
     body: float = option(
         0,
         Seconds(),
-        "Seconds that may pass between two pieces of a request's body while the app waits for the next.  [default: no limit]",
+        "Seconds between two pieces of a request's body while the app waits for the next.  [default: no limit]",
         flag="--timeout-body",
     )
     write: float = option(
