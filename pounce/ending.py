@@ -36,6 +36,8 @@ _SIGNAL_ECHO = 0.4
 #: Seconds on top of `timeout_graceful_shutdown` after which a loop that has not got that far counts as blocked.
 _TIMEOUT_TURN = 2.0
 
+_BLOCKED = "The event loop of this process is blocked."
+
 #: Seconds for all that is left once the user has asked twice (a supervisor kills after 2), and what of them the
 #: interpreter's own end gets at least.
 _TIMEOUT_FORCED = 1.5
@@ -144,18 +146,24 @@ class Ending:
         limit = self._config.timeout_graceful_shutdown
         if self._is_watched() and self.asked_at is not None and limit is not None:
             seconds = self.asked_at + limit + _TIMEOUT_TURN - time.monotonic()
-            watchdog.expect_end(max(_TIMEOUT_TURN, seconds), 1, "The event loop of this process is blocked.")
+            watchdog.expect_end(max(_TIMEOUT_TURN, seconds), 1, _BLOCKED)
 
-    def on_drained(self) -> None:
-        """Requests have had their time. The app's own shutdown takes as long as it takes."""
+    def on_drained(self, is_looked_after: bool = False) -> None:
+        """Requests have had their time, now the app's own shutdown has its. Worker threads are looked after."""
+        limit = self._config.settings.deadlines.lifespan_shutdown
         if self._is_watched():
             watchdog.call_off()
+            if limit is not None and not is_looked_after:
+                watchdog.expect_end(limit + _TIMEOUT_TURN, 1, _BLOCKED)
 
     def on_finished(self) -> None:
         """The server is done. What else there is, down to the closing of the loop, gets what is left of the limit."""
         grace = self.grace()
-        if self._is_watched() and grace is not None:
-            watchdog.expect_end(grace, self._exit_code())
+        if self._is_watched():
+            if grace is None:
+                watchdog.call_off()
+            else:
+                watchdog.expect_end(grace, self._exit_code())
 
     def grace(self) -> float | None:
         """Seconds for what is left once the app's shutdown is over; None where nobody has set a limit to it."""
@@ -164,7 +172,7 @@ class Ending:
         limit = self._config.timeout_graceful_shutdown
         if limit is not None:
             return max(GRACE, self.asked_at + limit - time.monotonic())
-        return GRACE if signal.SIGTERM in self.signals else None
+        return GRACE if self.exceeded_limit or signal.SIGTERM in self.signals else None
 
     def _is_watched(self) -> bool:
         return self._owns_process and self._forced_at is None

@@ -310,15 +310,15 @@ class Server:
         drained = 0 if self.force_exit else self._drain_backlog()
         self._close_listeners(sockets)
         linger = SIGTERM_LINGER if drained or signal.SIGTERM in self._captured_signals else 0.0
-        limit = self.config.timeout_graceful_shutdown
         if self._pool is not None:
-            self._end.on_drained()  # each worker is looked after by itself
-            self._end.exceeded_limit = not await self._pool.stop(linger, limit, self._end.grace)
+            self._end.on_drained(is_looked_after=True)
+            self._end.exceeded_limit = not await self._pool.stop(linger, self._end.grace)
         elif self._worker is not None:
             self._end.on_drain()
-            self._end.exceeded_limit = not await self._worker.drain(linger, limit, self._is_forced)
+            is_in_time = await self._worker.drain(linger, self._is_forced)
             self._end.on_drained()
             await self._worker.finish(self._is_forced)
+            self._end.exceeded_limit = not is_in_time or self._worker.lifespan_was_late
 
     # Signals
 

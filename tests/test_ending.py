@@ -12,6 +12,7 @@ import pytest
 
 from pounce import ending
 from pounce.ending import Ending
+from pounce.settings import Settings
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
 
@@ -51,8 +52,9 @@ def heard() -> Iterator[list[int]]:
         signal.signal(number, handler)
 
 
-def an_ending(limit: float | None) -> Ending:
-    return Ending(SimpleNamespace(timeout_graceful_shutdown=limit))  # type: ignore[arg-type]
+def an_ending(limit: float | None, lifespan: float | None = None) -> Ending:
+    settings = Settings.of({"deadlines": {"lifespan_shutdown": lifespan}})
+    return Ending(SimpleNamespace(timeout_graceful_shutdown=limit, settings=settings))  # type: ignore[arg-type]
 
 
 TERM, INT = signal.SIGTERM, signal.SIGINT
@@ -80,16 +82,35 @@ def test_what_is_left_of_the_limit_bounds_the_rest(
     assert end.grace() == grace
 
 
-def test_deadlines_follow_the_way_of_a_shutdown(watchdog: FakeWatchdog, heard: list[int]) -> None:
-    """Requests have the limit and two seconds, the app's shutdown has no deadline, the rest what is left."""
-    end = an_ending(3)
+@pytest.mark.parametrize(
+    ("lifespan", "threads", "deadline"), [(None, False, []), (7, False, [("end", 9.0, 1)]), (7, True, [])]
+)
+def test_deadlines_follow_the_way_of_a_shutdown(
+    watchdog: FakeWatchdog, heard: list[int], lifespan: float | None, threads: bool, deadline: list[Any]
+) -> None:
+    """Requests have the limit and two seconds, the app's shutdown its own, where it has one, the rest what is left."""
+    end = an_ending(3, lifespan)
     with end.owning_process():
         end.on_signal(INT)
         end.on_drain()
-        end.on_drained()
+        end.on_drained(is_looked_after=threads)
         end.on_finished()
     # Behind that nothing is bounded: the limit was not exceeded, and Ctrl+C gives the process back to its program.
-    assert watchdog.told == [("end", 5.0, 1), "off", ("end", 3.0, 0), "off"]
+    assert watchdog.told == [("end", 5.0, 1), "off", *deadline, ("end", 3.0, 0), "off"]
+
+
+def test_an_unbounded_end_has_no_deadline_of_the_lifespan(watchdog: FakeWatchdog, heard: list[int]) -> None:
+    """Ctrl+C, and a shutdown in time: what comes then takes as long as it takes; behind a late one it has a second."""
+    for is_late in (False, True):
+        watchdog.told.clear()
+        end = an_ending(None, 7)
+        with end.owning_process():
+            end.on_signal(INT)
+            end.on_drain()
+            end.on_drained()
+            end.exceeded_limit = is_late
+            end.on_finished()
+            assert watchdog.told == ["off", ("end", 9.0, 1), ("end", 1.0, 0) if is_late else "off"]
 
 
 @pytest.mark.parametrize("reason", ["SIGTERM", "limit", "force"])

@@ -121,6 +121,10 @@ class Connection(asyncio.Protocol):
         """The transport's write buffer has room again."""
         self.flow.resume_writing()
 
+    def exchanges(self) -> Sequence[Any]:
+        """Those that are not complete: a cycle for each request and WebSocket."""
+        return ()
+
     def trace(self, event: str) -> None:
         prefix = f"{self.client[0]}:{self.client[1]} - " if self.client else ""
         self.logger.log(TRACE_LOG_LEVEL, "%s%s", prefix, event)

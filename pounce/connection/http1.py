@@ -78,9 +78,8 @@ class HTTP1Protocol(Http1Debts, HttpConnection):
         self._active: RequestResponseCycle | None = None
 
     def __repr__(self) -> str:
-        state = "ACTIVE" if self._active else "IDLE"
         peer = "{}:{}".format(*self.client) if self.client else "?"
-        return f"<{type(self).__name__} {peer} {state}>"
+        return f"<{type(self).__name__} {peer} {'ACTIVE' if self._active else 'IDLE'}>"
 
     # Told by asyncio
 
@@ -110,9 +109,8 @@ class HTTP1Protocol(Http1Debts, HttpConnection):
         self.let_go()
 
     def eof_received(self) -> bool:
-        """The client sends no more. Returns True where it may still wait for answers (RFC 9112 section 9.6), which TLS
-        does not allow: asyncio closes the transport otherwise.
-        """
+        """The client sends no more. True where it may wait for answers (RFC 9112 section 9.6); TLS does not allow that.
+        Otherwise asyncio closes the transport."""
         if self._input is _HALF_CLOSED:
             return True
         latest = self.cycle
@@ -123,9 +121,8 @@ class HTTP1Protocol(Http1Debts, HttpConnection):
         if self._active is None and not self.pipeline:
             return False
         self._input = _HALF_CLOSED
-        for cycle in (self._active, *self.pipeline):
-            if cycle is not None:
-                cycle.on_client_done()
+        for cycle in self.exchanges():
+            cycle.on_client_done()
         return True
 
     def data_received(self, data: bytes) -> None:
@@ -386,15 +383,18 @@ class HTTP1Protocol(Http1Debts, HttpConnection):
 
     # Told by the server
 
+    def exchanges(self) -> list[RequestResponseCycle]:
+        """See `Connection.exchanges`."""
+        return [*self.pipeline] if self._active is None else [self._active, *self.pipeline]
+
     def shutdown(self) -> None:
         """Asked by the server: end the connection after the request in hand, or now."""
+        self.shutdown_when_idle()
         if self.cycle is None or self.cycle.state is _ALL:
             self.close()
-        else:
-            self.cycle.keep_alive = False
 
     def shutdown_when_idle(self) -> None:
         """Asked by a worker that is replaced: end with the next response, for which an idle client gets some time."""
-        if self.cycle is not None and self.cycle.state is not _ALL:
-            self.cycle.keep_alive = False
         self.retiring = True
+        if self.cycle is not None:
+            self.cycle.keep_alive = False

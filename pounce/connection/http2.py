@@ -323,6 +323,12 @@ class HTTP2Protocol(HttpConnection):
             self._write()
             self.transport.close()
 
+    def exchanges(self) -> list[Any]:
+        """See `Connection.exchanges`."""
+        streams = self.wire.streams.values()
+        sockets = [socket for stream in streams if isinstance(stream, WebSocketStream) for socket in stream.exchanges()]
+        return [*self.cycles.values(), *sockets]
+
     def shutdown(self) -> None:
         """Asked by the server: end with the last response.
 

@@ -7,7 +7,7 @@ only the opening handshake differs, whose answers are the head and the body of a
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, Protocol
 
 from pounce.connection.flow import HIGH_WATER_LIMIT, FlowControl
@@ -15,7 +15,7 @@ from pounce.connection.http2_stream import StreamConnection
 from pounce.connection.pick_websocket import AutoWebSocketsProtocol
 from pounce.connection.websocket import WebSocketProtocol
 from pounce.contracts import ConfigView
-from pounce.exchange.ws_cycle import OPEN, Header, WebSocketState
+from pounce.exchange.ws_cycle import OPEN, Header, WebSocketCycle, WebSocketState
 from pounce.wire.http2_frames import CANCEL
 from pounce.wire.http2_requests import RequestHead
 from pounce.wire.http2_scheduler import Http2Stream
@@ -95,6 +95,10 @@ class WebSocketStream(Http2Stream):
         if self._write_paused and self.queued_size <= _LOW_WATER:
             self._write_paused = False
             self.protocol.resume_writing()
+
+    def exchanges(self) -> Sequence[WebSocketCycle]:
+        """See `Connection.exchanges`."""
+        return self.protocol.exchanges()
 
     def shutdown(self) -> None:
         """The server ends."""

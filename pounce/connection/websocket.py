@@ -245,6 +245,10 @@ class WebSocketProtocol(Keepalive, Connection):
 
     # Told by the server
 
+    def exchanges(self) -> Sequence[WebSocketCycle]:
+        """See `Connection.exchanges`."""
+        return () if self.cycle is None or self.state is WebSocketState.CLOSED else (self.cycle,)
+
     def shutdown_when_idle(self) -> None:
         """Asked by a worker that is replaced: as `shutdown`, but the app gets some time to answer a handshake."""
         if self.state not in UNANSWERED:
@@ -253,10 +257,9 @@ class WebSocketProtocol(Keepalive, Connection):
     def shutdown(self) -> None:
         """End the WebSocket because the server does: 1012 if it is open, a refusal if the app has not answered yet.
 
-        Where the whole worker ends, the peer has some time to answer the close frame, or to send the rest of what
-        would make the system reset the connection, frame and all; the refusal is 503, since the client may try again
-        elsewhere; and a response of the app's own that has begun is let end, as any other. Else the connection is
-        closed at once, and the refusal is 500, as with uvicorn.
+        Where the whole worker ends, the peer may answer the close frame (what it sends to a closed socket has the
+        system reset it, frame and all); the refusal is 503, for the client may try again elsewhere; and a response of
+        the app's own that has begun is let end. Else all of it is as with uvicorn.
         """
         stopping = self.server_state.stopping
         if stopping and self.state in (OPEN, WebSocketState.CLOSING):
@@ -279,8 +282,8 @@ class WebSocketProtocol(Keepalive, Connection):
     def _hurry_peer(self) -> None:
         """The close frame is sent, and the peer has less time than usual to answer it."""
         if self.close_timer is not None and self.close_timeout > _CLOSE_TIMEOUT_AT_STOP:
-            self.close_timeout = _CLOSE_TIMEOUT_AT_STOP
             self.close_timer.cancel()
+            self.close_timeout = _CLOSE_TIMEOUT_AT_STOP
             # Not `close`, which waits for a peer that reads nothing.
             self.close_timer = self.loop.call_later(self.close_timeout, self.transport.abort)
 

@@ -164,6 +164,11 @@ class RequestResponseCycle:
         self.client_done = True
         self._notify()
 
+    def on_stop(self) -> None:
+        """The server ends: `receive()` reports a disconnect from now on. What the app sends is still sent."""
+        self._request_read = True  # be there more of it or not
+        self.on_client_done()
+
     def on_disconnect(self) -> None:
         """The client is gone."""
         if self.state is not _ALL:

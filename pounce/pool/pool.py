@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import logging
 import socket
 import time
@@ -23,6 +24,8 @@ from pounce.pool.gil_watch import GilWatch
 from pounce.pool.shared_state import SharedStateCheck
 from pounce.pool.worker_thread import Haste, Phase, WorkerThread
 from pounce.watchdog import stack_of_thread, who_is_alive
+from pounce.worker.drain import DrainLimits, InHand, drain
+from pounce.worker.worker import Worker
 
 logger = logging.getLogger(LOGGER_ERROR)
 
@@ -161,25 +164,61 @@ class WorkerPool:
 
     # The end
 
-    async def stop(self, linger: float, limit: float | None, grace: Callable[[], float | None]) -> bool:
+    async def stop(self, linger: float, grace: Callable[[], float | None]) -> bool:
         """Drain all workers, then run their lifespan shutdowns in reverse order of their startups.
 
-        `linger` (seconds) is what an idle connection gets to send the request that may be under way. `limit`
-        (seconds) bounds the drain; what runs then is cancelled. `grace()` is asked for the seconds that finished
-        workers get to close their loops (None: no limit). A thread cannot be killed: one that does not end is named and
-        left behind, and as a daemon it ends with the process. Returns whether the limit was kept.
+        `linger` (seconds) is what an idle connection gets to send the request that may be under way. `grace()` is asked
+        for the seconds that finished workers get to close their loops (None: no limit). A thread cannot be killed: one
+        that does not end is named and left behind, and as a daemon it ends with the process. Returns whether all limits
+        were kept.
         """
         self._retire(linger)
-        if not await self._reached(Phase.DRAINED, self._started, 0.1 + linger, self._is_forced):
-            self._say_what_runs()
-        is_in_time = await self._reached(Phase.DRAINED, self._started, limit, self._is_forced) or self._is_forced()
-        if not is_in_time:
-            running = sum(len(thread.state.tasks) for thread in self._started)
-            logger.error("Cancel %s running task(s), timeout graceful shutdown exceeded", running)
-            for thread in self._started:
-                thread.cancel_tasks_threadsafe()
+        await self._reached(Phase.DRAINED, self._started, 0.1 + linger, self._is_forced)
+        is_in_time = await drain(self, DrainLimits.of(self.config), self._is_forced)
+        workers = [thread.worker for thread in self._started]
         await self._finish_all(Haste.REQUESTS, grace)
-        return is_in_time
+        return is_in_time and not any(worker is not None and worker.lifespan_was_late for worker in workers)
+
+    # See `drain.Draining`
+
+    def is_drained(self) -> bool:
+        """Whether there is nothing to wait for."""
+        return all(thread.phase >= Phase.DRAINED for thread in self._started)
+
+    def left(self) -> tuple[int, int]:
+        """How many connections and tasks there are."""
+        states = [thread.state for thread in self._started]
+        return sum(len(state.connections) for state in states), sum(len(state.tasks) for state in states)
+
+    async def in_hand(self) -> InHand:
+        """What the connections are at; those of loops that do not turn are not known."""
+        found: list[InHand] = []  # appended to by any thread
+        for thread in self._started:
+            thread.have_worker_threadsafe(lambda worker: found.append(InHand.on(worker.state.connections)))
+        deadline = time.monotonic() + _LOOK_INTERVAL
+        while len(found) < len(self._started) and time.monotonic() < deadline:
+            await asyncio.sleep(0.001)
+        return functools.reduce(InHand.plus, found, InHand())
+
+    async def pause(self) -> None:
+        """Wait for a moment, or until a thread has come so far."""
+        await self._reached(Phase.DRAINED, self._started, _LOOK_INTERVAL, self._is_forced)
+
+    def tell_streams(self) -> None:
+        """Tell the apps of responses that have begun to end."""
+        self._have_workers(Worker.tell_streams)
+
+    def cancel_tasks(self) -> None:
+        """Cancel the apps."""
+        self._have_workers(Worker.cancel_tasks)
+
+    def abort_connections(self) -> None:
+        """Cut the connections."""
+        self._have_workers(Worker.abort_connections)
+
+    def _have_workers(self, do: Callable[[Worker], object]) -> None:
+        for thread in self._started:
+            thread.have_worker_threadsafe(do)
 
     async def stop_early(self) -> None:
         """End where nobody can have been answered: connections are cut, the lifespans' shutdowns run."""
@@ -190,12 +229,6 @@ class WorkerPool:
         self.stop_accepting()
         for thread in self._started:
             thread.retire_threadsafe(linger)
-
-    def _say_what_runs(self) -> None:
-        if any(thread.state.connections for thread in self._started):
-            logger.info("Waiting for connections to close. (CTRL+C to force quit)")
-        elif any(thread.state.tasks for thread in self._started):
-            logger.info("Waiting for background tasks to complete. (CTRL+C to force quit)")
 
     async def _finish_all(self, haste: Haste, grace: Callable[[], float | None]) -> None:
         """Wait for requests no longer, only for loops to turn; then end the threads that do."""
@@ -215,7 +248,10 @@ class WorkerPool:
         if self._is_forced():
             thread.hurry_threadsafe(Haste.ALL)
         thread.finish_threadsafe()
-        if not await self._reached(Phase.FINISHED, [thread], None, self._is_forced):
+        limit = self.config.settings.deadlines.lifespan_shutdown
+        if limit is not None:  # which the worker keeps itself, unless its loop is blocked
+            limit += _TIMEOUT_TURN
+        if not await self._reached(Phase.FINISHED, [thread], limit, self._is_forced):
             thread.hurry_threadsafe(Haste.ALL)
             if not await self._reached(Phase.FINISHED, [thread], _FORCED_TIMEOUT):
                 self._leave_behind(thread)

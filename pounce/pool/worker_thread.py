@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import enum
+import functools
 import logging
 import socket
 import threading
@@ -101,13 +102,13 @@ class WorkerThread(threading.Thread):
     def hurry_threadsafe(self, haste: Haste) -> None:
         """Wait for so much no longer."""
         self.haste = max(self.haste, haste)
-        if haste is Haste.ALL and self.worker is not None:
-            self._call(self.worker.abort_connections)
+        if haste is Haste.ALL:
+            self.have_worker_threadsafe(Worker.abort_connections)
 
-    def cancel_tasks_threadsafe(self) -> None:
-        """`timeout_graceful_shutdown` is over."""
+    def have_worker_threadsafe(self, do: Callable[[Worker], object]) -> None:
+        """Have the worker do this on its loop, once it turns."""
         if self.worker is not None:
-            self._call(self.worker.cancel_tasks)
+            self._call(functools.partial(do, self.worker))
 
     def finish_threadsafe(self) -> None:
         """Once it is drained, run the lifespan's shutdown and end the thread."""
@@ -167,7 +168,8 @@ class WorkerThread(threading.Thread):
             worker.retiring = True
             self._adopt()
             await worker.retire_connections(self._linger, self._is_drained)
-            await worker.wait_drained(self._is_drained, log=False)
+            while not worker.is_drained() and not self._is_drained():
+                await worker.pause()
             if self.haste >= Haste.CUT:
                 await worker.cut_short()
             self._reach(Phase.DRAINED)

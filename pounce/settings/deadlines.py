@@ -8,6 +8,8 @@ from typing import ClassVar
 from pounce.settings.group import Group, option
 from pounce.settings.kinds import Seconds
 
+_SECONDS = Seconds(optional=True)
+
 
 @dataclass(frozen=True, slots=True)
 class Deadlines(Group):
@@ -33,4 +35,16 @@ class Deadlines(Group):
         Seconds(),
         "Seconds that a client may take nothing of what it is sent.  [default: no limit]",
         flag="--timeout-write",
+    )
+    graceful_streams: float | None = option(
+        None,
+        _SECONDS,
+        "Seconds after a stop until the apps of streaming responses are told http.disconnect.  [default: never]",
+        flag="--timeout-graceful-streams",
+    )
+    lifespan_shutdown: float | None = option(
+        None,
+        _SECONDS,
+        "Seconds for the app's shutdown.  [default: no limit]",
+        flag="--timeout-lifespan-shutdown",
     )

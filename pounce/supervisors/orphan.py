@@ -42,7 +42,7 @@ class ParentWatch:
     """Waits for the end of the parent. Made on the child's main thread, which is the one that gets the SIGTERM."""
 
     def __init__(self, config: ConfigView, sockets: Sequence[socket.socket], heartbeats: Heartbeats) -> None:
-        self._limit = retire_limit(config.timeout_graceful_shutdown, is_fit=False)
+        self._limit = retire_limit(config, is_fit=False)
         self._limit_blocked = config.timeout_worker_healthcheck or math.inf
         self._heartbeats = heartbeats
         self._listeners = [(sock, _identity(sock)) for sock in sockets]

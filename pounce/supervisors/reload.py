@@ -150,7 +150,7 @@ class BaseReload:
     def _wait_for_child(self, or_exit: bool = False) -> bool:
         """Wait until the child has ended, killing it when its time is up; False when told to stop first (`or_exit`)."""
         now = time.monotonic()
-        kill_at = now + retire_limit(self.config.timeout_graceful_shutdown, is_fit=True)
+        kill_at = now + retire_limit(self.config, is_fit=True)
         slow_at = now + SLOW_END if kill_at == math.inf else math.inf
         while self.process.exitcode is None:
             if or_exit and self.should_exit.is_set():

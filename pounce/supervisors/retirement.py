@@ -44,7 +44,7 @@ class Retirement:
         if process.exitcode is None and process not in self.leaving:
             logger.info(f"Waiting for child process [{process.pid}]")
             is_fit = process.was_ready and process.pulse is not Pulse.STUCK
-            self.leaving[process] = time.monotonic() + retire_limit(self.config.timeout_graceful_shutdown, is_fit)
+            self.leaving[process] = time.monotonic() + retire_limit(self.config, is_fit)
 
     def hurry(self, kill_at: float) -> None:
         """Kill at that time (monotonic clock) whoever has not ended by then."""

@@ -8,6 +8,8 @@ from __future__ import annotations
 import enum
 import math
 
+from pounce.contracts import ConfigView
+
 #: Seconds a new process may stay silent (importing with the GIL held, say) before it counts as hung. One that answers
 #: "still starting" is never killed for taking long: a model that loads for minutes is a legitimate startup.
 TIMEOUT_STARTUP_SILENCE = 60.0
@@ -62,8 +64,9 @@ def backoff(failures: int) -> float:
     return float(min(BACKOFF_FIRST * 2 ** min(failures - 1, 16), BACKOFF_LIMIT))
 
 
-def retire_limit(timeout_graceful_shutdown: float | None, is_fit: bool) -> float:
+def retire_limit(config: ConfigView, is_fit: bool) -> float:
     """Seconds a process may take to end after it was asked to."""
-    if timeout_graceful_shutdown is not None:
-        return timeout_graceful_shutdown + TIMEOUT_RETIRE_MARGIN
+    if config.timeout_graceful_shutdown is not None:
+        lifespan = config.settings.deadlines.lifespan_shutdown or 0.0
+        return config.timeout_graceful_shutdown + lifespan + TIMEOUT_RETIRE_MARGIN
     return math.inf if is_fit else TIMEOUT_RETIRE_UNFIT

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import math
 import socket
 import time
 from collections.abc import Callable, Iterator
@@ -23,14 +22,15 @@ from pounce.connection.tasks import TaskStarter, can_start_eagerly, start_task_o
 from pounce.contracts import ConfigView, Lifespan
 from pounce.exchange.features import features_of
 from pounce.names import LOGGER_ERROR
+from pounce.worker.drain import TIMEOUT_CUT, DrainLimits, InHand, drain, tell_streams
 
 #: Seconds between two ticks: heartbeat, exit flags, idle connections.
 TICK_INTERVAL = 0.1
 
 _TICKS_PER_SECOND = 10
 
-#: Seconds that tasks get to take note of their cancellation once nobody waits for requests any more.
-_TIMEOUT_CUT = 0.5
+#: Seconds between two looks at what is left.
+_LOOK_INTERVAL = 0.05
 
 logger = logging.getLogger(LOGGER_ERROR)
 
@@ -62,6 +62,8 @@ class Worker:
         self._start_task: TaskStarter | None = None
         self._ticks = 0
         self._lifespan_end: asyncio.Future[None] | None = None
+        #: Whether the app's shutdown took longer than it may.
+        self.lifespan_was_late = False
 
     def create_protocol(self, _loop: asyncio.AbstractEventLoop | None = None) -> asyncio.Protocol:
         """A protocol for one accepted connection."""
@@ -153,22 +155,11 @@ class Worker:
         for connection in list(self.state.connections):
             connection.shutdown()
 
-    async def drain(self, linger: float, limit: float | None, is_forced: Callable[[], bool]) -> bool:
-        """End every connection with the response it is at. Whether that took no more than `limit` seconds."""
+    async def drain(self, linger: float, is_forced: Callable[[], bool]) -> bool:
+        """End every connection with the response it is at. Whether that took no longer than it may."""
         await self.retire_connections(linger, is_forced)
         await asyncio.sleep(0.1)
-        deadline = math.inf if limit is None else time.monotonic() + limit
-
-        def is_late() -> bool:
-            return time.monotonic() >= deadline
-
-        # Not by `wait_for`: it asks for the current task, which nest_asyncio hides from it on 3.14.
-        await self.wait_drained(lambda: is_forced() or is_late())
-        if is_forced() or not is_late():
-            return True
-        logger.error("Cancel %s running task(s), timeout graceful shutdown exceeded", len(self.state.tasks))
-        self.cancel_tasks()
-        return False
+        return await drain(self, DrainLimits.of(self.config), is_forced)
 
     async def finish(self, is_forced: Callable[[], bool]) -> None:
         """Run the app's shutdown; where nobody waits for that, cut what is left."""
@@ -176,20 +167,31 @@ class Worker:
             await self.shut_lifespan_down(is_forced)
         if is_forced():
             await self.cut_short()
+        if is_forced() or self.lifespan_was_late:
             await self.abandon_lifespan()
 
-    async def wait_drained(self, is_over: Callable[[], bool], log: bool = True) -> None:
-        """Wait until no connection and then no task is left, or until `is_over()`."""
-        for left, noun in (
-            (self.state.connections, "connections to close"),
-            (self.state.tasks, "background tasks to complete"),
-        ):
-            if left and not is_over():
-                if log:
-                    logger.info("Waiting for %s. (CTRL+C to force quit)", noun)
-                while left and not is_over():
-                    await asyncio.sleep(0.05)
-                    self.heartbeat = time.monotonic()
+    # See `drain.Draining`
+
+    def is_drained(self) -> bool:
+        """Whether there is nothing to wait for."""
+        return not self.state.connections and not self.state.tasks
+
+    def left(self) -> tuple[int, int]:
+        """How many connections and tasks there are."""
+        return len(self.state.connections), len(self.state.tasks)
+
+    async def in_hand(self) -> InHand:
+        """What the connections are at."""
+        return InHand.on(self.state.connections)
+
+    async def pause(self) -> None:
+        """Wait for a moment."""
+        await asyncio.sleep(_LOOK_INTERVAL)
+        self.heartbeat = time.monotonic()
+
+    def tell_streams(self) -> None:
+        """Tell the apps of responses that have begun to end."""
+        tell_streams(self.state.connections)
 
     def cancel_tasks(self) -> None:
         """Cancel what still runs after `timeout_graceful_shutdown`."""
@@ -197,15 +199,22 @@ class Worker:
             task.cancel(msg="Task cancelled, timeout graceful shutdown exceeded")
 
     async def shut_lifespan_down(self, is_forced: Callable[[], bool]) -> None:
-        """Run the app's own end, which takes as long as it takes: the loop is alive meanwhile. Or until `is_forced()`.
+        """Run the app's own end, until it is over, late, or `is_forced()`: the loop is alive meanwhile.
 
         May be called again where the first call was cancelled.
         """
         if self._lifespan_end is None:
             self._lifespan_end = asyncio.ensure_future(self.lifespan.shutdown())
+        limit = self.config.settings.deadlines.lifespan_shutdown
+        deadline = None if limit is None else time.monotonic() + limit
         while not self._lifespan_end.done() and not is_forced():
-            self.heartbeat = time.monotonic()
-            await asyncio.wait({self._lifespan_end}, timeout=TICK_INTERVAL)
+            self.heartbeat = now = time.monotonic()
+            if deadline is not None and now >= deadline:
+                logger.error("Application shutdown has not completed within %g seconds. Exiting.", limit)
+                self.lifespan_was_late = True
+                break
+            timeout = TICK_INTERVAL if deadline is None else min(TICK_INTERVAL, deadline - now)
+            await asyncio.wait({self._lifespan_end}, timeout=timeout)
         if self._lifespan_end.done():
             self._lifespan_end.result()
         else:
@@ -230,7 +239,7 @@ class Worker:
             for task in tasks:
                 task.cancel()
             if tasks:
-                await asyncio.wait(tasks, timeout=_TIMEOUT_CUT)
+                await asyncio.wait(tasks, timeout=TIMEOUT_CUT)
 
     def abort_connections(self) -> None:
         """Cut every connection that is left, written or not."""

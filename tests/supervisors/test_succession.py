@@ -4,7 +4,9 @@ import math
 
 import pytest
 
+from pounce.config import Config
 from pounce.supervisors.succession import Reason, backoff, retire_limit
+from tests.supervisors.apps import app
 
 
 def test_backoff_doubles_up_to_half_a_minute() -> None:
@@ -14,12 +16,22 @@ def test_backoff_doubles_up_to_half_a_minute() -> None:
 
 
 @pytest.mark.parametrize(
-    ("timeout", "is_fit", "expected"),
-    [(None, True, math.inf), (None, False, 30.0), (3, True, 13.0), (0, False, 10.0)],
+    ("timeout", "lifespan", "is_fit", "expected"),
+    [
+        (None, None, True, math.inf),
+        (None, 5, True, math.inf),
+        (None, None, False, 30.0),
+        (3, None, True, 13.0),
+        (3, 5, True, 18.0),
+        (0, None, False, 10.0),
+    ],
 )
-def test_only_healthy_processes_may_take_for_ever(timeout: int | None, is_fit: bool, expected: float) -> None:
+def test_only_healthy_processes_may_take_for_ever(
+    timeout: int | None, lifespan: int | None, is_fit: bool, expected: float
+) -> None:
     """Without a graceful timeout a healthy process drains as long as its clients like; nothing else does."""
-    assert retire_limit(timeout, is_fit) == expected
+    config = Config(app, timeout_graceful_shutdown=timeout, deadlines={"lifespan_shutdown": lifespan})
+    assert retire_limit(config, is_fit) == expected
 
 
 def test_commands_are_not_repeated() -> None:
