@@ -66,6 +66,8 @@ def default(option: options.Option) -> str:
     said = re.search(r"\[default: (.+?)\]", option.help)
     if said:
         return text(said[1])
+    if isinstance(option.preset, tuple) and option.preset:
+        return f"`{','.join(map(str, option.preset))}`"
     return "" if option.preset in (None, "", False) else f"`{option.preset}`"
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 from pounce.config.registry import HTTP_PROTOCOLS, INTERFACES, LIFESPAN, LOOP_FACTORIES, WS_PROTOCOLS
 from pounce.settings.kinds import Flag, Headers, Integer, Kind, LogLevel, Named, OneOf, Seconds, Text
+from pounce.settings.proxies import TrustedHosts
 
 if TYPE_CHECKING:
     import asyncio
@@ -121,8 +122,8 @@ class ConfigView:
     ws_per_message_deflate: bool = _protocols(Flag(valued=True), "Offer to compress WebSocket messages.")
     proxy_headers: bool = _protocols(_FLAG, "Take scheme and client from X-Forwarded-* headers of trusted proxies.")
     forwarded_allow_ips: list[str] | str = _protocols(
-        _ANY,
-        "Proxies to trust: addresses, networks or unix socket paths, separated by commas; '*' trusts everybody.  "
+        TrustedHosts(),
+        "Proxies to trust: addresses, networks, 'unix' (all unix sockets), separated by commas; '*' trusts everybody.  "
         "[default: $FORWARDED_ALLOW_IPS, or 127.0.0.1,::1]",
     )
     server_header: bool = _protocols(_FLAG, "Send a Server header.")

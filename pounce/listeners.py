@@ -93,7 +93,8 @@ async def accept(listeners: Sequence[Listening], config: ConfigView, worker: Wor
     for listening in listeners:
         acceptor = Acceptor(listening.sockets, [_OnlyWorker(worker)])
         listening.on_drain = acceptor.drain
-        if isinstance(loop, asyncio.SelectorEventLoop):
+        # A connection that begins with a header of the PROXY protocol gets its transport behind that.
+        if isinstance(loop, asyncio.SelectorEventLoop) or config.settings.proxy_protocol.peers:
             listening.on_close.append(acceptor.stop)
             acceptor.start()
             continue

@@ -29,8 +29,10 @@ from pounce.settings import (
     Capacity,
     Compression,
     Deadlines,
+    Forwarded,
     Http2,
     Limits,
+    ProxyProtocol,
     ServerTiming,
     Static,
     WorkerClass,
@@ -113,6 +115,8 @@ def run(
     compression: str | Sequence[str] | Compression | Mapping[str, Any] = (),
     server_timing: bool | ServerTiming | Mapping[str, Any] = False,
     static: Sequence[str] | Static | Mapping[str, Any] = (),
+    forwarded: Forwarded | Mapping[str, Any] | None = None,
+    proxy_protocol: str | Sequence[str] | ProxyProtocol | Mapping[str, Any] = (),
 ) -> None:
     """Serve `app` until a signal ends it. The parameters are those of `Config`; `app_dir` goes first on `sys.path`.
 

@@ -12,6 +12,7 @@ ROOT = Path(__file__).parent.parent / "pounce"
 
 #: The longest matching prefix decides; a module may import its own layer's package and every lower layer.
 LAYERS = {
+    "pounce.addresses": 0,
     "pounce.asgi": 0,
     "pounce.contracts": 0,
     "pounce.logs": 0,

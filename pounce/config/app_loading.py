@@ -18,6 +18,7 @@ from pounce.middleware.asgi2 import ASGI2Middleware
 from pounce.middleware.message_logger import MessageLoggerMiddleware
 from pounce.middleware.proxy_headers import ProxyHeadersMiddleware
 from pounce.middleware.wsgi import WSGIMiddleware
+from pounce.settings import Forwarded
 
 if sys.version_info >= (3, 14):
     from inspect import iscoroutinefunction
@@ -56,10 +57,10 @@ def interface_of(app: Any) -> Literal["asgi2", "asgi3"]:
     return "asgi3" if single_callable else "asgi2"
 
 
-def wrapped(app: Any, interface: str, trusted_hosts: list[str] | str | None) -> Any:
+def wrapped(app: Any, interface: str, trusted_hosts: list[str] | str | None, forwarded: Forwarded) -> Any:
     """The app in its adapters and middleware, proxy headers outermost; message logging only at level "trace".
 
-    `trusted_hosts`: None where nobody's proxy headers count, whatever they say.
+    `trusted_hosts`: None where nobody's proxy headers count, whatever they say. `forwarded`: what of them counts.
     """
     if interface == "wsgi":
         app = WSGIMiddleware(app)
@@ -68,5 +69,5 @@ def wrapped(app: Any, interface: str, trusted_hosts: list[str] | str | None) -> 
     if logger.getEffectiveLevel() <= TRACE_LOG_LEVEL:
         app = MessageLoggerMiddleware(app)
     if trusted_hosts is not None:
-        app = ProxyHeadersMiddleware(app, trusted_hosts=trusted_hosts)
+        app = ProxyHeadersMiddleware(app, trusted_hosts, fields=forwarded.fields, hops=forwarded.hops)
     return app

@@ -34,8 +34,10 @@ from pounce.settings import (
     Capacity,
     Compression,
     Deadlines,
+    Forwarded,
     Http2,
     Limits,
+    ProxyProtocol,
     ServerTiming,
     Settings,
     Static,
@@ -122,6 +124,8 @@ class Config(ConfigView):
         compression: str | Sequence[str] | Compression | Mapping[str, Any] = (),
         server_timing: bool | ServerTiming | Mapping[str, Any] = False,
         static: Sequence[str] | Static | Mapping[str, Any] = (),
+        forwarded: Forwarded | Mapping[str, Any] | None = None,
+        proxy_protocol: str | Sequence[str] | ProxyProtocol | Mapping[str, Any] = (),
     ) -> None:
         given = {name: value for name, value in locals().items() if name != "self"}
         # Asked first: a package imported below may switch the GIL on in this process, which says nothing about the
@@ -148,6 +152,7 @@ class Config(ConfigView):
         self._set_workers(self.workers)
         if forwarded_allow_ips is None:
             self.forwarded_allow_ips = os.environ.get("FORWARDED_ALLOW_IPS", "127.0.0.1,::1")
+            PARAMETERS["forwarded_allow_ips"].kind.checked(self.forwarded_allow_ips)
         self._warn_of_what_is_ignored()
 
     def configure_logging(self) -> None:
@@ -229,7 +234,7 @@ class Config(ConfigView):
         if self.interface == "wsgi":
             self.ws_protocol_class = None
         trusted_hosts = self.forwarded_allow_ips if self.proxy_headers else None
-        self.loaded_app = app_loading.wrapped(app, self.interface, trusted_hosts)
+        self.loaded_app = app_loading.wrapped(app, self.interface, trusted_hosts, self.settings.forwarded)
         self.loaded = True
 
     def for_worker(self) -> Self:
@@ -287,11 +292,18 @@ class Config(ConfigView):
         if self.reload and self.workers > 1:
             logger.warning('"workers" flag is ignored when reloading is enabled.')
         vain = self.settings.vain()
+        if not self.proxy_headers:
+            vain += [(f"forwarded.{name}", "proxy_headers") for name in self.settings.forwarded.changed()]
         for name, (_, kind, _, needed) in PARAMETERS.items():
             if needed and getattr(self, name) != kind.checked(DEFAULTS[name]):
                 vain += [] if (self.is_ssl if needed == "ssl_certfile" else getattr(self, needed)) else [(name, needed)]
         for name, needed in vain:
             logger.warning('"%s" has no effect without "%s".', name, needed)
+        if self.proxy_headers and self.forwarded_allow_ips in ("*", ["*"]) and self.settings.forwarded.hops is None:
+            logger.warning(
+                'With "forwarded_allow_ips" as "*" clients can name any address as theirs. "--forwarded-hops" with the '
+                "number of your proxies takes the address that these have seen."
+            )
 
     def _set_reload_paths(self) -> None:
         given, includes, excludes = map(_normalize_dirs, (self.reload_dirs, self.reload_includes, self.reload_excludes))

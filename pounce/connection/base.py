@@ -22,6 +22,7 @@ from pounce.exchange.scope import EARLY_HINT, TRAILERS
 from pounce.logs import TRACE_LOG_LEVEL
 from pounce.middleware.proxy_headers import ProxyHeadersMiddleware
 from pounce.names import LOGGER_ACCESS, LOGGER_ERROR
+from pounce.wire.proxy_protocol import UNKNOWN_ORIGIN, Origin
 
 # Once, not for every connection: looking a logger up takes a lock that all threads share.
 _error_logger = logging.getLogger(LOGGER_ERROR)
@@ -60,6 +61,7 @@ class Connection(asyncio.Protocol):
         "flow",
         "logger",
         "loop",
+        "origin",
         "root_path",
         "scheme",
         "server",
@@ -94,6 +96,9 @@ class Connection(asyncio.Protocol):
         self.connections = server_state.connections
         self.tasks = server_state.tasks
 
+        #: What a proxy has said of the connection before it began (PROXY protocol); given before it is made.
+        self.origin: Origin | None = None
+
         # Known when it is made
         self.transport: asyncio.Transport = None  # type: ignore[assignment]
         self.flow: FlowControl = None  # type: ignore[assignment]
@@ -106,8 +111,12 @@ class Connection(asyncio.Protocol):
         self.connections.add(self)
         self.transport = transport
         self.flow = FlowControl(transport)
-        self.server = get_local_addr(transport)
-        self.client = get_remote_addr(transport)
+        origin = self.origin
+        if origin is None or origin is UNKNOWN_ORIGIN:
+            self.server = get_local_addr(transport)
+            self.client = get_remote_addr(transport)
+        else:
+            self.client, self.server = origin
 
     def eof_received(self) -> bool | None:
         """The client sends no more: asyncio closes the transport, as with uvicorn."""
@@ -205,7 +214,8 @@ class HttpConnection(Connection):
             # Every request starts from the server's own context, never from that of the request before it.
             self.context = contextvars.copy_context()
         if self.proxy is not None:
-            self.trusts_peer = self.proxy.trusts(self.client[0] if self.client else None)
+            # Behind a proxy that does not know its client either, anybody may be.
+            self.trusts_peer = self.origin is not UNKNOWN_ORIGIN and self.proxy.trusts(self.client, self.server)
 
     def owed(self, _limits: Any) -> Sequence[Any]:
         """What its client owes (`debts.Owed`) of that for which there are limits. Here: nothing."""

@@ -26,7 +26,6 @@ from pounce.exchange.extensions import with_extensions
 from pounce.exchange.http_cycle import MESSAGES, RequestResponseCycle, ResponseState
 from pounce.exchange.scope import EARLY_HINT, TRAILERS, http_scope
 from pounce.exchange.server_responses import service_unavailable
-from pounce.middleware.proxy_headers import FORWARDED_FIELDS
 from pounce.wire.http1 import INVALID_REQUEST, Headers, Http1Wire
 
 #: Pipelined requests that are answered in a row before other connections have their turn.
@@ -184,7 +183,7 @@ class HTTP1Protocol(Http1Debts, HttpConnection):
             raise BadRequest(INVALID_REQUEST) from exc
         app = self.app
         if app is self.proxy:
-            if self.trusts_peer and not FORWARDED_FIELDS.isdisjoint(dict(headers)):
+            if self.trusts_peer and not app.field_names.isdisjoint(dict(headers)):
                 app.rewrite(scope)
             app = app.app
         if self.limit_concurrency is not None and self.is_over_limit(self.limit_concurrency):

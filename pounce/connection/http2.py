@@ -23,7 +23,6 @@ from pounce.exchange.http_cycle import RequestResponseCycle, ResponseState
 from pounce.exchange.scope import http_scope
 from pounce.exchange.server_responses import bad_request, header_fields_too_large, service_unavailable
 from pounce.exchange.ws_cycle import WebSocketCycle
-from pounce.middleware.proxy_headers import FORWARDED_FIELDS
 from pounce.wire.http2 import Http2Wire
 from pounce.wire.http2_frames import CANCEL, ENHANCE_YOUR_CALM, ConnectionFault
 from pounce.wire.http2_native import NativeWire
@@ -165,7 +164,7 @@ class HTTP2Protocol(HttpConnection):
         scope = http_scope(self, head.method, head.path, head.query, "2", head.headers.copy())
         app = self.app
         if app is self.proxy:
-            if self.trusts_peer and not FORWARDED_FIELDS.isdisjoint(dict(head.headers)):
+            if self.trusts_peer and not app.field_names.isdisjoint(dict(head.headers)):
                 app.rewrite(scope)
             app = app.app
         if head.refusal:

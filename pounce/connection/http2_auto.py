@@ -86,6 +86,8 @@ class Negotiator(HttpConnection):
         protocol.accepted_at = self.accepted_at
         if self.retiring:
             protocol.retiring = True
+        if self.origin is not None:
+            protocol.origin = self.origin
         self.transport.set_protocol(protocol)
         protocol.connection_made(self.transport)
         if first_bytes:

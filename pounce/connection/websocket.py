@@ -23,7 +23,6 @@ from pounce.contracts import ConfigView
 from pounce.errors import BadRequest
 from pounce.exchange.scope import http_scope
 from pounce.exchange.ws_cycle import OPEN, UNANSWERED, Header, WebSocketCycle, WebSocketState
-from pounce.middleware.proxy_headers import FORWARDED_FIELDS
 from pounce.wire.http1_h11 import H11Wire
 from pounce.wire.response_fields import Headers
 from pounce.wire.ws import ABNORMAL_CLOSURE, INTERNAL_ERROR, NO_STATUS_RECEIVED, SERVICE_RESTART, WebSocketWire
@@ -216,7 +215,7 @@ class WebSocketProtocol(Keepalive, Connection):
                 scope["extensions"]["tls"] = known["tls"].copy()
         app: Any = self.app
         if http is not None and app is http.proxy:  # whose peer is known: it need not be awaited through
-            if http.trusts_peer and not FORWARDED_FIELDS.isdisjoint(dict(headers)):
+            if http.trusts_peer and not app.field_names.isdisjoint(dict(headers)):
                 app.rewrite(scope)
             app = app.app
         self.cycle = WebSocketCycle(app, scope, self, self.logger)

@@ -17,11 +17,24 @@ _FORMAT = '%s - "%s %s HTTP/%s" %d'
 #: Paths that quoting would not change: RFC 3986's unreserved characters and the slash.
 _PLAIN_PATH = re.compile(r"[A-Za-z0-9_.~/-]*").fullmatch
 
+#: Addresses and host names, with a port.
+_PLAIN_CLIENT = re.compile(r"[A-Za-z0-9_.:\[\]%~-]*").fullmatch
+
 
 def get_client_addr(scope: Any) -> str:
-    """`host:port` of the client, or an empty string where it is not known."""
+    """`host:port` of the client, or an empty string where it is not known. A middleware may have made a host of any
+    text: what could forge a line is escaped.
+    """
     client = scope.get("client")
-    return f"{client[0]}:{client[1]}" if client else ""
+    if not client:
+        return ""
+    address = f"{client[0]}:{client[1]}"
+    return address if _PLAIN_CLIENT(address) else _escaped(address)
+
+
+def _escaped(text: str) -> str:
+    r"""Visible characters of ASCII but for quotes and backslashes; the others as in Python (`\n`, `\x85`)."""
+    return text.encode("unicode_escape").decode("ascii").replace('"', r"\x22").replace(" ", r"\x20")
 
 
 def get_path_with_query_string(scope: Any) -> str:

@@ -1,62 +1,81 @@
-"""Client address and scheme as a trusted proxy reports them (`X-Forwarded-For`, `X-Forwarded-Proto`).
+"""What a trusted proxy tells of its client: `X-Forwarded-For`, `X-Forwarded-Proto`, others where they are asked for.
 
 Runs on: the loop of the worker whose app it wraps. Knows nothing of: connections, parsers, threads.
-Compatible with uvicorn's middleware; `--forwarded-allow-ips` says who is trusted.
+Compatible with uvicorn's middleware; `--forwarded-allow-ips` says who is trusted. docs/behind-a-proxy.md has the rules.
 """
 
 from __future__ import annotations
 
-import ipaddress
-import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import lru_cache
+from ipaddress import ip_address, ip_network
 from typing import Any
 
+from pounce import names
+from pounce.addresses import (
+    EVERYBODY,
+    MAX_CACHED_HOSTS,
+    MAX_HOST_SIZE,
+    UNIX,
+    IPAddress,
+    IPNetwork,
+    address_of,
+    both_forms,
+    both_forms_of_network,
+    split_port as _parse_host_port,
+)
 from pounce.asgi import ASGI3Application, ASGIReceiveCallable, ASGISendCallable, Scope
+from pounce.middleware.forwarded import FIELD_NAMES, apply, read, set_scheme
 
-_IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
-_IPNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
-
-_SCHEMES = frozenset({"http", "https", "ws", "wss"})
-_WEBSOCKET_SCHEME = {"http": "ws", "https": "wss"}
-
-#: What a proxy tells of its client. Names in a scope are in lower case.
-FORWARDED_FIELDS = frozenset({b"x-forwarded-for", b"x-forwarded-proto"})
-
-#: Longest possible DNS name. What is longer cannot be an address either, and is kept out of the cache.
-_HOST_SIZE_MAX = 253
-_CACHED_HOSTS_MAX = 4096
-
-_HOST_PORT = re.compile(r"\[(?P<v6>[^]]*)\](:(?P<v6_port>\d{1,18})|:.*)?|(?P<host>[^:]*):(?P<port>\d{1,18})", re.DOTALL)
+#: What uvicorn believes.
+_USUAL_FIELDS = ("for", "proto")
 
 
 class ProxyHeadersMiddleware:
     """Sets `scope["client"]` and `scope["scheme"]` from the forwarded headers of a trusted peer.
 
-    `trusted_hosts`: addresses, networks (`10.0.0.0/8`) and literals (such as a unix socket's name), as a list or as
-    one comma-separated string; `"*"` trusts everybody.
+    `trusted_hosts`: addresses, networks (`10.0.0.0/8`) and literals (`unix`: whoever comes by a unix socket), as a list
+    or as one comma-separated string; `"*"` trusts everybody. `fields`: which of `FIELD_NAMES` are believed. `hops`: the
+    number of proxies, the peer included, whose entries count whatever addresses they have; None: those that are listed.
     """
 
-    def __init__(self, app: ASGI3Application, trusted_hosts: list[str] | str = "127.0.0.1") -> None:
+    def __init__(
+        self,
+        app: ASGI3Application,
+        trusted_hosts: list[str] | str = "127.0.0.1",
+        *,
+        fields: Iterable[str] = _USUAL_FIELDS,
+        hops: int | None = None,
+    ) -> None:
         self.app = app
         self.trusted_hosts = _TrustedHosts(trusted_hosts)
+        #: The names of the fields that are believed. Without one of them `rewrite` changes nothing.
+        self.field_names = frozenset(FIELD_NAMES[field] for field in fields)
+        self._hops = hops
+        self._is_usual = hops is None and self.field_names == {FIELD_NAMES[field] for field in _USUAL_FIELDS}
+        # uvicorn's own tests have texts become clients that are no addresses.
+        self._takes_any_text = names.product() == "uvicorn"
 
     async def __call__(self, scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
-        if scope["type"] != "lifespan":
-            client = scope.get("client")
-            if self.trusts(client[0] if client else None):
-                self.rewrite(scope)  # type: ignore[arg-type]
+        if scope["type"] != "lifespan" and self.trusts(scope.get("client"), scope.get("server")):
+            self.rewrite(scope)  # type: ignore[arg-type]
         await self.app(scope, receive, send)
 
-    def trusts(self, host: str | None) -> bool:
-        """Whether forwarded headers of this peer count. The answer for a host never changes, so it may be kept."""
-        return host in self.trusted_hosts
+    def trusts(self, client: Any, server: Any) -> bool:
+        """Whether forwarded headers of the peer with these ends of its connection count, as a scope has them."""
+        if client:
+            return client[0] in self.trusted_hosts
+        # Without an address, and with a path in place of the server's port: a unix socket.
+        return (UNIX if server and server[1] is None else None) in self.trusted_hosts
 
     def rewrite(self, scope: dict[str, Any], /) -> None:
         """Apply the forwarded headers to an http or websocket scope, in place.
 
         The caller has made sure that the peer is one that `trusts()` accepts. Header names in the scope are lower-case.
         """
+        if not self._is_usual:
+            apply(scope, read(scope["headers"], self.field_names, self.trusted_hosts.__contains__, self._hops))
+            return
         forwarded_proto: bytes | None = None
         forwarded_for: list[bytes] = []
         for name, value in scope["headers"]:
@@ -66,15 +85,14 @@ class ProxyHeadersMiddleware:
                 forwarded_proto = value
 
         if forwarded_proto is not None:
-            scheme = forwarded_proto.decode("latin-1").strip()
-            if scheme in _SCHEMES:
-                scope["scheme"] = _WEBSOCKET_SCHEME.get(scheme, scheme) if scope["type"] == "websocket" else scheme
+            set_scheme(scope, forwarded_proto.decode("latin-1").strip())
 
         if forwarded_for:
             # Several header lines are one list (RFC 9110 section 5.3).
             chain = b", ".join(forwarded_for).decode("latin-1")
             client = self.trusted_hosts.get_trusted_client_address(chain)
-            if client[0]:  # an empty entry says nothing: the peer stays the client
+            # An entry that is empty or no address says nothing: the peer stays the client.
+            if client[0] and (self._takes_any_text or address_of(client[0]) is not None):
                 scope["client"] = client
 
 
@@ -82,45 +100,32 @@ def _parse_raw_hosts(value: str) -> list[str]:
     return [item.strip() for item in value.split(",")]
 
 
-def _parse_host_port(value: str) -> tuple[str, int]:
-    """Split one entry of the chain into host and port (0 where there is none).
-
-    Known forms: a bare address, `1.2.3.4:port`, `[v6]` and `[v6]:port`. Anything else comes back whole, so that
-    garbage never turns into an address that somebody trusts.
-    """
-    match = _HOST_PORT.fullmatch(value)
-    if match is None:
-        return value, 0
-    host = match["v6"] if match["host"] is None else match["host"]
-    return host, int(match["port"] or match["v6_port"] or 0)
-
-
 class _TrustedHosts:
     """The set of peers whose forwarded headers count. `host in trusted` is the question it answers.
 
-    Addresses are compared as addresses, because IPv6 has many spellings for one; what is neither an address nor a
-    network is a literal and matches itself only.
+    Addresses are compared as addresses, because IPv6 has many spellings for one, and one for each of IPv4; what is
+    neither an address nor a network is a literal and matches itself only.
     """
 
     def __init__(self, trusted_hosts: list[str] | str) -> None:
-        self.always_trust: bool = trusted_hosts in ("*", ["*"])
+        self.always_trust: bool = trusted_hosts in (EVERYBODY, [EVERYBODY])
         self.trusted_literals: set[str] = set()
-        self.trusted_hosts: set[_IPAddress] = set()
-        self.trusted_networks: set[_IPNetwork] = set()
+        self.trusted_hosts: set[IPAddress] = set()
+        self.trusted_networks: set[IPNetwork] = set()
 
         if not self.always_trust:
             for entry in _parse_raw_hosts(trusted_hosts) if isinstance(trusted_hosts, str) else trusted_hosts:
                 self._add(entry)
 
         # A proxy's address comes with every request, and parsing it costs more than the rest of the middleware.
-        self._trusts_cached: Callable[[str], bool] = lru_cache(maxsize=_CACHED_HOSTS_MAX)(self._trusts)
+        self._trusts_cached: Callable[[str], bool] = lru_cache(maxsize=MAX_CACHED_HOSTS)(self._trusts)
 
     def _add(self, entry: str) -> None:
         try:
             if "/" in entry:
-                self.trusted_networks.add(ipaddress.ip_network(entry))
+                self.trusted_networks.update(both_forms_of_network(ip_network(entry)))
             else:
-                self.trusted_hosts.add(ipaddress.ip_address(entry))
+                self.trusted_hosts.update(both_forms(ip_address(entry)))
         except ValueError:
             self.trusted_literals.add(entry)
 
@@ -129,14 +134,16 @@ class _TrustedHosts:
             return True
         if not host:
             return False
-        return self._trusts_cached(host) if len(host) <= _HOST_SIZE_MAX else self._trusts(host)
+        return self._trusts_cached(host) if len(host) <= MAX_HOST_SIZE else self._trusts(host)
 
     def _trusts(self, host: str) -> bool:
-        try:
-            address = ipaddress.ip_address(host)
-        except ValueError:
+        address = address_of(host)
+        if address is None:
             return host in self.trusted_literals
-        return address in self.trusted_hosts or any(address in network for network in self.trusted_networks)
+        forms = both_forms(address)
+        return any(form in self.trusted_hosts for form in forms) or any(
+            form in network for form in forms for network in self.trusted_networks
+        )
 
     def get_trusted_client_address(self, x_forwarded_for: str) -> tuple[str, int]:
         """The client's `(host, port)` in a chain of proxies; the port is 0 where the chain names none.

@@ -16,6 +16,7 @@ from pounce.settings.deadlines import Deadlines
 from pounce.settings.group import Group
 from pounce.settings.http2 import Http2
 from pounce.settings.limits import Limits
+from pounce.settings.proxies import Forwarded, ProxyProtocol
 from pounce.settings.server_timing import ServerTiming
 from pounce.settings.static import Static
 from pounce.settings.worker_class import WorkerClass
@@ -26,9 +27,11 @@ __all__ = [
     "Capacity",
     "Compression",
     "Deadlines",
+    "Forwarded",
     "Group",
     "Http2",
     "Limits",
+    "ProxyProtocol",
     "ServerTiming",
     "Settings",
     "Static",
@@ -38,7 +41,19 @@ __all__ = [
 #: By the parameter of `Config` and `run`.
 GROUPS: dict[str, type[Group]] = {
     group.name: group
-    for group in (WorkerClass, Http2, Deadlines, Limits, Capacity, Asgi, Compression, ServerTiming, Static)
+    for group in (
+        WorkerClass,
+        Http2,
+        Deadlines,
+        Limits,
+        Capacity,
+        Asgi,
+        Compression,
+        ServerTiming,
+        Static,
+        Forwarded,
+        ProxyProtocol,
+    )
 }
 
 
@@ -55,6 +70,8 @@ class Settings:
     compression: Compression
     server_timing: ServerTiming
     static: Static
+    forwarded: Forwarded
+    proxy_protocol: ProxyProtocol
 
     @classmethod
     def of(cls, given: Mapping[str, Any]) -> Settings:

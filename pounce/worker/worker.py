@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import logging
 import socket
 import time
 from collections.abc import Callable, Iterator
 from email.utils import formatdate
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pounce.connection.deadlines import Deadlines, limits_of
 from pounce.connection.state import ServerState
@@ -22,7 +23,11 @@ from pounce.connection.tasks import TaskStarter, can_start_eagerly, start_task_o
 from pounce.contracts import ConfigView, Lifespan
 from pounce.exchange.features import features_of
 from pounce.names import LOGGER_ERROR
+from pounce.wire.proxy_protocol import Origin
 from pounce.worker.drain import TIMEOUT_CUT, DrainLimits, InHand, drain, tell_streams
+
+if TYPE_CHECKING:
+    from pounce.connection.introduction import Introductions
 
 #: Seconds between two ticks: heartbeat, exit flags, idle connections.
 TICK_INTERVAL = 0.1
@@ -56,8 +61,16 @@ class Worker:
         self._deadlines = Deadlines(self.state, config.timeout_keep_alive, limits_of(config.settings))
         #: For whatever makes connections of a loop: how TLS is spoken, if at all, and how long a handshake may take.
         self.tls_options: dict[str, Any] = {"ssl": config.ssl}
-        if config.ssl is not None and config.settings.deadlines.head:
-            self.tls_options["ssl_handshake_timeout"] = config.settings.deadlines.head
+        head = config.settings.deadlines.head
+        if config.ssl is not None and head:
+            self.tls_options["ssl_handshake_timeout"] = head
+        self._introductions: Introductions | None = None
+        if config.settings.proxy_protocol.peers:
+            from pounce.connection.introduction import Introductions
+
+            self._introductions = Introductions(config.settings.proxy_protocol.peers, head)
+        #: The client has something to say before it is connected: a TLS handshake, whose it is.
+        self._connects_late = config.ssl is not None or self._introductions is not None
         self._connecting: set[asyncio.Task[None]] = set()
         self._start_task: TaskStarter | None = None
         self._ticks = 0
@@ -65,13 +78,18 @@ class Worker:
         #: Whether the app's shutdown took longer than it may.
         self.lifespan_was_late = False
 
-    def create_protocol(self, _loop: asyncio.AbstractEventLoop | None = None) -> asyncio.Protocol:
-        """A protocol for one accepted connection."""
+    def create_protocol(
+        self, _loop: asyncio.AbstractEventLoop | None = None, *, origin: Origin | None = None
+    ) -> asyncio.Protocol:
+        """A protocol for one accepted connection. `origin`: what a proxy has said of it."""
         protocol: Any = self.config.http_protocol_class(
             config=self.config, server_state=self.state, app_state=self.lifespan.state, _loop=_loop
         )
         if self.retiring:
             protocol.retiring = True  # accepted before the listeners closed, connected after
+        if origin is not None:
+            with contextlib.suppress(AttributeError):  # a class of the user's own, with slots
+                protocol.origin = origin
         return protocol  # type: ignore[no-any-return]
 
     def adopt(self, sock: socket.socket) -> None:
@@ -79,7 +97,7 @@ class Worker:
         loop = asyncio.get_running_loop()
         if self._start_task is None:
             self._start_task = start_task_on(loop)
-            self._counts_early = self.config.ssl is None and can_start_eagerly(loop)
+            self._counts_early = not self._connects_late and can_start_eagerly(loop)
         task = self._start_task(self._connect(loop, sock), None)
         if task.done():
             self.adopted += self._counts_early
@@ -94,7 +112,11 @@ class Worker:
     async def _connect(self, loop: asyncio.AbstractEventLoop, sock: socket.socket) -> None:
         try:
             sock.setblocking(False)
-            await loop.connect_accepted_socket(self.create_protocol, sock, **self.tls_options)
+            create_protocol: Callable[[], asyncio.Protocol] = self.create_protocol
+            if self._introductions is not None:
+                origin = await self._introductions.origin_of(sock)
+                create_protocol = functools.partial(self.create_protocol, origin=origin)
+            await loop.connect_accepted_socket(create_protocol, sock, **self.tls_options)
         except BaseException as exc:
             sock.close()
             if isinstance(exc, OSError):
@@ -149,9 +171,9 @@ class Worker:
             while (self.state.connections or self._connecting) and time.monotonic() < deadline and not is_forced():
                 await asyncio.sleep(0.02)
                 self.heartbeat = time.monotonic()
-        if self.config.ssl is not None:
+        if self._connects_late:
             for task in self._connecting:
-                task.cancel()  # a TLS handshake: no request was sent yet
+                task.cancel()  # no request was sent yet
         for connection in list(self.state.connections):
             connection.shutdown()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 from pounce.exchange.access_log import get_client_addr, get_path_with_query_string, log_access
 from pounce.exchange.app_errors import LOOP_HINT, crossed_loops, log_app_exception
 from pounce.exchange.scope import http_scope
+from pounce.logs import AccessFormatter
 
 
 def make_scope(raw_path: bytes = b"/", query: bytes = b"", root_path: str = "") -> dict[str, Any]:
@@ -63,6 +65,46 @@ def test_a_path_that_is_not_ascii_is_refused() -> None:
     """The caller turns this into a 400."""
     with pytest.raises(UnicodeDecodeError):
         make_scope("/é".encode())
+
+
+@pytest.mark.parametrize(
+    ("host", "logged"),
+    [
+        ("1.2.3.4", "1.2.3.4"),
+        ("2001:db8::1", "2001:db8::1"),
+        ("fe80::1%eth0", "fe80::1%eth0"),
+        ("testclient", "testclient"),
+        ("", ""),
+        (None, "None"),
+        ('1.2.3.4" 200', r"1.2.3.4\x22\x20200"),
+        ("1.2.3.4\x85INFO:", r"1.2.3.4\x85INFO:"),
+        ("1.2.3.4\r\nINFO:", r"1.2.3.4\r\nINFO:"),
+        ("\x9b2J\x1b[2J\x07\x00\x7f", r"\x9b2J\x1b[2J\x07\x00\x7f"),
+        ("a\\x22", r"a\\x22"),
+        ("\xe4\u2028\u202e\U0001f600\udc80", r"\xe4\u2028\u202e\U0001f600\udc80"),
+    ],
+)
+def test_a_client_cannot_forge_a_line(host: Any, logged: str, caplog: pytest.LogCaptureFixture) -> None:
+    """Whatever a proxy, a middleware or the app makes of it: one line, in which only pounce writes quotes."""
+    scope = make_scope() | {"client": (host, 80)}
+    assert get_client_addr(scope) == f"{logged}:80"
+    access = logging.getLogger("uvicorn.access")
+    with caplog.at_level(logging.INFO, "uvicorn.access"):
+        access.addHandler(caplog.handler)
+        try:
+            log_access(access, scope, 200)
+        finally:
+            access.removeHandler(caplog.handler)
+    record = next(record for record in caplog.records if record.name == "uvicorn.access")
+    for use_colors in (False, True):
+        text = AccessFormatter('%(client_addr)s - "%(request_line)s" %(status_code)s', use_colors=use_colors)
+        line = text.format(record)
+        assert line.startswith(f'{logged}:80 - "')
+        assert len(line.splitlines()) == 1
+        assert line.count('"') == 2
+        plain = re.sub(r"\x1b\[[0-9;]*m", "", line)
+        assert plain == f'{logged}:80 - "GET / HTTP/1.1" 200 OK'
+        assert plain.isprintable()
 
 
 @pytest.mark.parametrize(

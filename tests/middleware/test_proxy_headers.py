@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from pounce.exchange.access_log import get_client_addr
 from pounce.middleware.proxy_headers import ProxyHeadersMiddleware, _parse_host_port, _TrustedHosts
 
 pytestmark = pytest.mark.anyio
@@ -50,6 +51,12 @@ async def seen_by_app(scope: Any, trusted_hosts: list[str] | str = "127.0.0.1") 
         ("/run/proxy.sock", "/run/proxy.sock"),
         ("*", "8.8.8.8"),
         (["*"], "anything at all"),
+        ("127.0.0.1", "::ffff:127.0.0.1"),
+        ("10.0.0.0/8", "::ffff:10.1.2.3"),
+        ("10.0.0.0/8", "::FFFF:0a01:0203"),
+        ("::ffff:127.0.0.1", "127.0.0.1"),
+        ("::ffff:10.0.0.0/104", "10.1.2.3"),
+        ("fe80::/10", "fe80::1%eth0"),
         ("*", ""),
         ("*", None),
     ],
@@ -73,6 +80,10 @@ def test_a_listed_host_is_trusted(trusted: list[str] | str, host: str | None) ->
         ("10.0.0.0/8", "::1"),
         (["*", "127.0.0.1"], "8.8.8.8"),
         ("127.0.0.1", "1" * 300),
+        ("127.0.0.1", "::127.0.0.1"),
+        ("10.0.0.0/8", "::ffff:11.0.0.1"),
+        ("::ffff:0:0/96", "2001:db8::1"),
+        ("fe80::/10", 'fe80::1%"'),
     ],
 )
 def test_any_other_host_is_not_trusted(trusted: list[str] | str, host: str | None) -> None:
@@ -105,6 +116,8 @@ def test_an_overlong_literal_is_trusted_without_being_cached() -> None:
         ("", ("", 0)),
         ("unix:", ("unix:", 0)),
         ("1.2.3.4:" + "9" * 5000, ("1.2.3.4:" + "9" * 5000, 0)),
+        ("1.2.3.4:99999999999999", ("1.2.3.4:99999999999999", 0)),
+        ("[::1]:99999999999999", ("::1", 0)),
     ],
 )
 def test_an_entry_is_split_into_host_and_port(entry: str, expected: tuple[str, int]) -> None:
@@ -133,6 +146,61 @@ async def test_a_trusted_peer_sets_client_and_scheme() -> None:
     scope = scope_of(("x-forwarded-for", "1.2.3.4"), ("x-forwarded-proto", " https "))
     seen = await seen_by_app(scope)
     assert (seen["client"], seen["scheme"]) == (("1.2.3.4", 0), "https")
+
+
+#: Nobody's address; the last ones would forge lines of a log, or move a terminal's cursor.
+GARBAGE = [
+    *("unknown", "_hidden", "localhost", "unix:", "1.2.3.4:http", "1.2.3.4:99999999999999", "[::1", "[::1]x", "1.2.3"),
+    *("h" * 300, "1" * 300, "1.2.3.4 5.6.7.8", "fe80::1%a b", "\xf0\xfd", "::1\x00", "1.2.3.4;", "0x7f.1", "010.0.0.1"),
+    *(
+        '1.2.3.4" 200 "',
+        '1.2.3.4:1 - "GET /admin HTTP/1.1" 200',
+        "1.2.3.4\x85INFO: forged",
+        "fe80::1%\x9b2J",
+        "\x1b[2J",
+    ),
+]
+
+
+@pytest.mark.parametrize("trusted", ["127.0.0.1", "*"])
+@pytest.mark.parametrize("entry", GARBAGE)
+async def test_garbage_never_becomes_a_client(entry: str, trusted: str) -> None:
+    """What is no address says nothing, and the peer stays the client."""
+    seen = await seen_by_app(scope_of(("x-forwarded-for", entry)), trusted)
+    assert seen["client"] == ("127.0.0.1", 5000)
+
+
+@pytest.mark.parametrize("entry", GARBAGE)
+async def test_garbage_before_the_client_is_not_looked_at(entry: str) -> None:
+    """A client may send what it likes."""
+    seen = await seen_by_app(scope_of(("x-forwarded-for", entry), ("x-forwarded-for", "1.2.3.4")))
+    assert seen["client"] == ("1.2.3.4", 0)
+
+
+async def test_under_uvicorns_name_any_text_becomes_a_client(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its own tests have it so; what of it could forge a line is escaped in the log."""
+    monkeypatch.setenv("POUNCE_PRESENT_AS", "uvicorn")
+    seen = await seen_by_app(scope_of(("x-forwarded-for", '[::1]"\x85x')))
+    assert seen["client"] == ('[::1]"\x85x', 0)
+    assert get_client_addr(seen) == r"[::1]\x22\x85x:0"
+
+
+@pytest.mark.parametrize(
+    "server,trusted,client",
+    [
+        (("/run/a.sock", None), "unix", ("1.2.3.4", 0)),
+        (("/run/a.sock", None), "127.0.0.1, unix", ("1.2.3.4", 0)),
+        (("/run/a.sock", None), "*", ("1.2.3.4", 0)),
+        (("/run/a.sock", None), "127.0.0.1", None),
+        (("/run/a.sock", None), "unix:", None),
+        (("127.0.0.1", 80), "unix", None),
+        (None, "unix", None),
+    ],
+)
+async def test_unix_sockets_are_trusted_by_name(server: Any, trusted: str, client: Any) -> None:
+    """Who comes by one has no address, and the server a path; a peer that is gone has none, either."""
+    seen = await seen_by_app(scope_of(("x-forwarded-for", "1.2.3.4"), client=None) | {"server": server}, trusted)
+    assert seen["client"] == client
 
 
 @pytest.mark.parametrize("client", [("10.0.0.1", 1), None])
@@ -188,8 +256,8 @@ def test_rewrite_and_trusts_do_together_what_the_call_does() -> None:
 
     middleware = ProxyHeadersMiddleware(app, "127.0.0.1")
     scope = scope_of(("x-forwarded-for", "1.2.3.4"))
-    assert middleware.trusts("127.0.0.1")
-    assert not middleware.trusts("1.2.3.4")
-    assert not middleware.trusts(None)
+    assert middleware.trusts(("127.0.0.1", 1), None)
+    assert not middleware.trusts(("1.2.3.4", 1), None)
+    assert not middleware.trusts(None, None)
     middleware.rewrite(scope)
     assert scope["client"] == ("1.2.3.4", 0)
