@@ -1,0 +1,23 @@
+"""The app that tests/process/test_proxy_protocol.py serves: it tells, as JSON, whom it sees."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+
+async def app(scope: Any, receive: Any, send: Any) -> None:
+    if scope["type"] == "lifespan":
+        for kind in ("startup", "shutdown"):
+            await receive()
+            await send({"type": f"lifespan.{kind}.complete"})
+        return
+    told = json.dumps([scope["client"], scope["server"], scope["scheme"], scope["http_version"]])
+    if scope["type"] == "websocket":
+        await receive()
+        await send({"type": "websocket.accept"})
+        await send({"type": "websocket.send", "text": told})
+        await send({"type": "websocket.close"})
+        return
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": told.encode()})
