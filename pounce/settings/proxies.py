@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from ipaddress import ip_network
 from typing import Any, ClassVar
@@ -35,7 +35,6 @@ class TrustedHosts(Kind):
 class PeerList(Kind):
     """Peers by where they are: networks, addresses, `unix`, or `*` for all of them; by comma, or a list."""
 
-    several = True
     metavar = "LIST"
     words = "a list of networks (10.0.0.0/8), addresses, unix, or *"
 
@@ -52,7 +51,6 @@ def _entries(value: Any) -> Iterator[str]:
     if isinstance(value, str):
         yield from filter(None, map(str.strip, value.split(",")))
     else:
-        assert isinstance(value, Iterable)
         for one in value:
             yield from _entries(one)
 

@@ -56,6 +56,8 @@ STRINGS: dict[str, tuple[str, Any]] = {
     "ssl_cert_reqs": ("2", ssl.CERT_REQUIRED),
     "log_level": ("30", 30),
     "compression": ("gzip, br", ("gzip", "br")),
+    "forwarded_allow_ips": ("10.0.0.0/8, unix:", "10.0.0.0/8, unix:"),
+    "proxy_protocol": ("10.0.0.0/8, unix", ("10.0.0.0/8", "unix")),
 } | dict.fromkeys(SWITCHES, ("off", False))
 
 #: Settings with a row whose values have no form as one string: they say so.
@@ -90,7 +92,7 @@ def test_every_number_switch_and_choice_has_a_row() -> None:
     """None is left that a string could pass for and then break a request."""
     checked = {"int", "float", "bool", "InterfaceType", "LifespanType", "WorkerClassType"}
     annotated = {name for name, of in PARAMETERS.items() if checked & set(re.findall(r"\w+", str(of.annotation)))}
-    assert set(KINDS) == annotated | {"headers", "compression", "static"}
+    assert set(KINDS) == annotated | {"forwarded_allow_ips", "headers", "compression", "static", "proxy_protocol"}
     assert set(KINDS) == set(STRINGS) | NO_STRINGS
 
 
@@ -194,6 +196,11 @@ def test_the_command_has_the_same_ranges(name: str) -> None:
             {"level": 5},
             "compression.level must be a list of zstd=1 to 19, br=0 to 11, gzip=1 to 9, not 5",
         ),
+        ("forwarded_allow_ips", "10.0.0.0/33", "forwarded_allow_ips: '10.0.0.0/33' is neither an address nor a network"),
+        ("forwarded_allow_ips", 1, "forwarded_allow_ips must be a list of addresses, networks and names, not 1"),
+        ("proxy_protocol", "a", "proxy_protocol must be a list of networks (10.0.0.0/8), addresses, unix, or *, not 'a'"),
+        ("proxy_protocol", [1], "proxy_protocol must be a list of networks (10.0.0.0/8), addresses, unix, or *, not [1]"),
+        ("forwarded", {"hops": 0}, "forwarded.hops must be an integer, at least 1, not 0"),
         ("asgi", {"extensions": [1]}, "asgi.extensions must be a list of pathsend, zerocopysend, not [1]"),
         ("static", [(1, "x")], "static must be a list of PREFIX=DIR, not [(1, 'x')]"),
         ("headers", "A:b", "headers must be a list of pairs of a name and a value, both strings, not 'A:b'"),
