@@ -49,7 +49,10 @@ async def app(scope: Any, receive: Any, send: Any) -> None:
                 return
             received += message["body"]
             more = message["more_body"]
-        told = {name: scope[name] for name in ("method", "path", "http_version", "scheme", "client")}
+        told = {
+            name: scope[name] for name in ("method", "path", "root_path", "http_version", "scheme", "client", "server")
+        }
+        told["host"] = dict(scope["headers"]).get(b"host", b"").decode()
         body, kind = json.dumps({**told, "size": len(received)}).encode(), b"application/json"
         if scope["path"] == "/page":
             body, kind = PAGE.encode(), b"text/html"

@@ -1,4 +1,4 @@
-"""Behind nginx and HAProxy: addresses and schemes, kept connections, large bodies, HTTP/2 and WebSockets."""
+"""Behind nginx and HAProxy: who the client is, kept connections, large bodies, HTTP/2, WebSockets, PROXY headers."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import pytest
 from websockets.sync.client import connect
 
 from tests.beside.programs import free_port, program, running
+from tests.beside.test_clients import tls_and_http2
 from tests.process.serving import Served, served
 
 pytestmark = pytest.mark.beside
@@ -34,6 +35,16 @@ http {{
   map $http_upgrade $connection_upgrade {{ default upgrade; '' ''; }}
   server {{
     listen 127.0.0.1:{port};
+    location /api/ {{
+      proxy_pass http://pounce/;
+      proxy_set_header Host inner.example;
+      proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
+      proxy_set_header X-Forwarded-Proto https;
+      proxy_set_header X-Forwarded-Host $http_host;
+      proxy_set_header X-Forwarded-Port 8443;
+      proxy_set_header X-Forwarded-Prefix /api;
+      proxy_set_header Forwarded '$http_forwarded, for="$remote_addr:$remote_port";proto=https;host=forwarded.example';
+    }}
     location / {{
       proxy_pass http://pounce;
       proxy_http_version 1.1;
@@ -62,6 +73,19 @@ frontend front
 backend back
   http-reuse always
   server pounce {upstream}{proto}
+"""
+
+
+#: Passes TCP on, and says whose it is; its health check is a connection of its own.
+HAPROXY_TCP = """
+defaults
+  mode {mode}
+  timeout connect 5s
+  timeout client 30s
+  timeout server 30s
+listen front
+  bind 127.0.0.1:{port}
+  server pounce {upstream} {send} check inter 100ms
 """
 
 
@@ -121,13 +145,69 @@ def check_websocket(port: int) -> None:
 def test_behind_nginx(tmp_path: Path, by: str, parser: str) -> None:
     """nginx with kept connections, by an address and by a unix socket; it tells the client and the scheme."""
     options = ["--uds", str(tmp_path / "pounce.sock")] if by == "unix socket" else []
-    # Who comes by a unix socket has no address that could be trusted: `*` says that all are.
-    trusted = ["--forwarded-allow-ips", "*"]
-    with served(APP, "--http", parser, *options, *trusted) as server:
+    # Who comes by a unix socket has no address that could be trusted.
+    trusted = "unix" if options else "127.0.0.1"
+    with served(APP, "--http", parser, *options, "--forwarded-allow-ips", trusted) as server:
         upstream = f"unix:{server.address}" if isinstance(server.address, str) else upstream_of(server)
         with nginx(tmp_path, upstream) as port:
             check(port, "1.1")
             check_websocket(port)
+
+
+@pytest.mark.parametrize("fields", ["for,proto,host,port,prefix", "forwarded"])
+def test_what_else_a_proxy_may_say(tmp_path: Path, fields: str) -> None:
+    """Of both kinds only what is listed counts, and of both the right end."""
+    with (
+        served(APP, "--forwarded-fields", fields, "--forwarded-hops", "1") as server,
+        nginx(tmp_path, upstream_of(server)) as port,
+    ):
+        client = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+        forged = {"X-Forwarded-For": "6.6.6.6", "X-Forwarded-Host": "evil", "Forwarded": "for=6.6.6.6;host=evil"}
+        client.request("GET", "/api/x", headers=forged | {"Host": "a.example"})
+        told = json.load(client.getresponse())
+        own_port = client.sock.getsockname()[1]
+        client.close()
+    assert told["scheme"] == "https"
+    if fields == "forwarded":
+        assert told["client"] == ["127.0.0.1", own_port]
+        assert (told["server"], told["host"]) == (["forwarded.example", 443], "forwarded.example")
+        assert (told["root_path"], told["path"]) == ("", "/x")
+    else:
+        assert told["client"] == ["127.0.0.1", 0]
+        assert (told["server"], told["host"]) == (["a.example", 8443], "a.example:8443")
+        assert (told["root_path"], told["path"]) == ("/api", "/api/x")
+
+
+@pytest.mark.parametrize("kind", ["tcp", "http", "tls", "unix socket"])
+@pytest.mark.parametrize("loop,version", [("asyncio", 1), ("uvloop", 2)])
+def test_behind_haproxy_with_the_proxy_protocol(tmp_path: Path, loop: str, kind: str, version: int) -> None:
+    """The client is the very socket that has connected to HAProxy, by TLS as well, and the server HAProxy's address."""
+    pytest.importorskip(loop)
+    send = "send-proxy" if version == 1 else "send-proxy-v2"
+    options, context = tls_and_http2(tmp_path) if kind == "tls" else ((), None)
+    if kind == "unix socket":
+        options = ("--uds", str(tmp_path / "pounce.sock"))
+    peers = ("--proxy-protocol-from", "unix,127.0.0.0/8", "--forwarded-allow-ips", "unix")
+    with served(APP, "--loop", loop, *peers, *options) as server:
+        config, port = tmp_path / "haproxy.cfg", free_port()
+        upstream = server.address if isinstance(server.address, str) else upstream_of(server)
+        mode = "http" if kind == "http" else "tcp"
+        config.write_text(HAPROXY_TCP.format(mode=mode, port=port, upstream=upstream, send=send))
+        with running([program("haproxy"), "-db", "-f", str(config)], port):
+            client = http.client.HTTPConnection("localhost", port, timeout=30)
+            if context is not None:
+                context.set_alpn_protocols(["http/1.1"])
+                client = http.client.HTTPSConnection("localhost", port, timeout=30, context=context)
+            for _ in range(20):
+                client.request("GET", "/", headers={"X-Forwarded-For": "6.6.6.6"})
+                told = json.load(client.getresponse())
+                assert told["client"] == list(client.sock.getsockname())
+                assert told["server"] == ["127.0.0.1", port]
+                assert told["scheme"] == ("https" if kind == "tls" else "http")
+            client.close()
+            if kind == "tcp":
+                check_websocket(port)
+    assert "PROXY protocol" not in server.log, "its health checks are in order"
 
 
 @pytest.mark.parametrize("wire", ["native", "h2"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import json
+import socket
 import ssl
 import sys
 from collections.abc import Iterator
@@ -224,3 +225,23 @@ def test_server_processes() -> None:
         assert ask(server, BINARY6 + REQUEST) == told(FROM_6)
         assert ask(server, REQUEST) is None
         server.log.wait_for(r"Closed a connection from 127.0.0.1, which began with no header of the PROXY protocol")
+
+
+@pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="IPv6")
+def test_a_listener_of_both_kinds_of_addresses() -> None:
+    """There IPv4 peers look like IPv6: lists of IPv4 networks know them, with and without a header."""
+    with socket.create_server(("::", 0), family=socket.AF_INET6, dualstack_ipv6=True) as listener:
+        address = ("127.0.0.1", listener.getsockname()[1])
+        arguments = ("--fd", str(listener.fileno()))
+        for more in ((), ("--proxy-protocol-from", "127.0.0.0/8")):
+            with served(
+                "tests.process.proxied_app:app", *arguments, *more, pass_fds=(listener.fileno(),), address=address
+            ) as server:
+                if more:
+                    assert ask(server, TCP4 + FORWARDED) == told(FROM_4)
+                    assert ask(server, LOCAL + FORWARDED)[0] == ["9.9.9.9", 0]
+                    assert ask(server, LOCAL + REQUEST)[0][0] == "::ffff:127.0.0.1"
+                    assert ask(server, REQUEST) is None
+                else:
+                    assert ask(server, FORWARDED)[0] == ["9.9.9.9", 0]
+                    assert ask(server, REQUEST)[0][0] == "::ffff:127.0.0.1"
