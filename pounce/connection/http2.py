@@ -8,21 +8,22 @@ compatible with uvicorn's ZttpH2Protocol in attributes, log lines and what a shu
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Sequence
 from functools import cache
+from time import monotonic
 from typing import Any, ClassVar
 
 from pounce.connection.base import HttpConnection, Phase
 from pounce.connection.debts import BODY, HEAD, LATE_BODY, LATE_HEAD, OUTPUT, STALL, Debt, Limits, Owed, owed_output
 from pounce.connection.http2_stream import HttpStream
+from pounce.connection.http2_turns import RequestsInTurns
 from pounce.connection.http2_websocket import WebSocketStream, websocket_wire
+from pounce.connection.input_turns import SMALL_READ
 from pounce.connection.state import ServerState
 from pounce.contracts import ConfigView
 from pounce.exchange.http_cycle import RequestResponseCycle, ResponseState
 from pounce.exchange.scope import http_scope
 from pounce.exchange.server_responses import bad_request, header_fields_too_large, service_unavailable
-from pounce.exchange.ws_cycle import WebSocketCycle
 from pounce.wire.http2 import Http2Wire
 from pounce.wire.http2_frames import CANCEL, ENHANCE_YOUR_CALM, ConnectionFault
 from pounce.wire.http2_native import NativeWire
@@ -45,7 +46,7 @@ def http2_wire(name: str) -> type[Http2Wire]:
     return NativeWire
 
 
-class HTTP2Protocol(HttpConnection):
+class HTTP2Protocol(RequestsInTurns, HttpConnection):
     """asyncio's view of one HTTP/2 connection, and the `Http2Sink` of its wire."""
 
     alpn_protocols: ClassVar[list[str]] = ["h2"]
@@ -66,11 +67,6 @@ class HTTP2Protocol(HttpConnection):
         #: No stream is taken any more, and the connection ends with the last one.
         self.shutdown_requested = False
         self._limits_heads = config.settings.deadlines.head > 0
-        self._ended = False  # nothing is parsed any more
-        self._unread_frames = 0
-
-        # Requests of the segment in hand, and when their output is written
-        self._fresh: list[tuple[HttpStream | WebSocketStream, RequestResponseCycle | WebSocketCycle]] = []
         #: Somebody writes what there is at the end of this step, or in the next turn of the loop.
         self.write_is_due = False
 
@@ -101,8 +97,10 @@ class HTTP2Protocol(HttpConnection):
         self.connections.discard(self)
         if self.traces:
             self.trace("HTTP/2 connection lost")
+        self.ended = True
+        self.server_state.input_turns.leave(self)
         self.unset_keepalive()
-        self._fresh.clear()
+        self.fresh.clear()
         streams: list[Any] = list(self.wire.streams.values())
         self.wire.closed()
         for stream in streams:
@@ -115,31 +113,34 @@ class HTTP2Protocol(HttpConnection):
 
     def data_received(self, data: bytes) -> None:
         """Bytes from the client."""
-        if self._ended:
+        if self.ended:
             return
         self.phase = _BUSY
         if self.timeout_keep_alive_task is not None:
             self.unset_keepalive()
         wire = self.wire
+        if len(data) > SMALL_READ and self.server_state.input_turns.are_awaited:
+            wire.keep(data)
+            self.on_more(True)
+            return
         if wire.control.spent or wire.resets.spent:
-            now = time.monotonic()
+            now = monotonic()
             wire.control.refill(now)
             wire.resets.refill(now)
         self.write_is_due = True
-        if self.features:
-            self.first_byte_at = time.monotonic()
+        if self.features and data:
+            self.first_byte_at = monotonic()
         try:
-            wire.feed(data)
+            has_more = wire.feed(data)
         except ConnectionFault as fault:
             self.write_is_due = False
             self._on_fault(fault)
             return
-        if self._fresh:
-            fresh, self._fresh = self._fresh, []
-            for stream, exchange in fresh:
-                if stream.local_open:  # and not reset in the same segment
-                    stream.task = self.start_app(exchange.run())
+        if self.fresh:
+            self.start_fresh()
         self._finish_step()
+        if has_more or self.has_more:
+            self.on_more(has_more)
 
     def pause_writing(self) -> None:
         """The transport's write buffer is over its high-water mark: bodies wait in their streams."""
@@ -150,8 +151,8 @@ class HTTP2Protocol(HttpConnection):
         """The transport's write buffer has room again."""
         super().resume_writing()
         self.wire.paused = False
-        self._unread_frames = 0
-        self.flow.resume_reading()
+        self.unread_frames = 0
+        self.resume_reading()
         self.write_soon()
 
     # Told by the wire
@@ -191,7 +192,7 @@ class HTTP2Protocol(HttpConnection):
         )
         for feature in self.features:
             feature(cycle)
-        self._fresh.append((stream, cycle))
+        self.fresh.append((stream, cycle))
 
     def _on_extended_connect(self, stream: HttpStream, head: RequestHead) -> None:
         """RFC 8441: the stream becomes a WebSocket; another protocol there is none."""
@@ -202,7 +203,7 @@ class HTTP2Protocol(HttpConnection):
         websocket = WebSocketStream(self, stream)
         self.wire.streams[stream.id] = websocket
         if websocket.protocol.connect(head):
-            self._fresh.append((websocket, websocket.protocol.cycle))
+            self.fresh.append((websocket, websocket.protocol.cycle))
 
     def on_reset(self, stream: Any) -> None:
         """See `Http2Sink.on_reset`."""
@@ -212,6 +213,8 @@ class HTTP2Protocol(HttpConnection):
             # It goes on until it notices, and until then counts as a stream: or a client could start any number.
             self.wire.lingering += 1
             task.add_done_callback(self._on_lingering_done)
+        elif task is None and self.fresh:
+            self.forget(stream)
 
     def on_goaway(self) -> None:
         """See `Http2Sink.on_goaway`."""
@@ -239,6 +242,8 @@ class HTTP2Protocol(HttpConnection):
             self._write()
         if wire.queued_size and wire.has_ready:
             self.write_soon()
+        if self.fresh and not self.is_crowded:
+            self.server_state.input_turns.wait(self)
         if not wire.streams:
             if self.shutdown_requested:
                 self.close()
@@ -257,8 +262,8 @@ class HTTP2Protocol(HttpConnection):
         if transport.is_closing():
             return
         if wire.paused:
-            self._unread_frames += sum(map(len, out))
-            if self._unread_frames > self.limits.unread_size:
+            self.unread_frames += sum(map(len, out))
+            if self.unread_frames > self.limits.unread_size:
                 self.flow.pause_reading()  # until the client has read some of our answers
         if has_large and self.writes_vectors:
             transport.writelines([piece for piece in out if piece])  # asyncio 3.14 spins on an empty one
@@ -269,7 +274,7 @@ class HTTP2Protocol(HttpConnection):
 
     def _on_fault(self, fault: ConnectionFault) -> None:
         self.logger.warning("Invalid HTTP/2 frame received: %s", fault)
-        self._fresh.clear()
+        self.fresh.clear()
         self.close(fault.code, fault.reason)
 
     def _on_lingering_done(self, _task: Any) -> None:
@@ -316,7 +321,7 @@ class HTTP2Protocol(HttpConnection):
     def close(self, code: int = 0, reason: str = "") -> None:
         """Say the last stream that was taken, and close."""
         if not self.transport.is_closing():
-            self._ended = True
+            self.ended = True
             self.unset_keepalive()
             self.wire.end(code, reason)
             self._write()

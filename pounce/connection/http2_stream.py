@@ -41,6 +41,10 @@ class StreamConnection(Protocol):
     #: Whether what is sent now will be written without `write_soon`.
     write_is_due: bool
 
+    @property
+    def is_crowded(self) -> bool:
+        """Whether so much of all responses waits for the client that no stream is to add to it."""
+
     def write_soon(self) -> None:
         """There may be something to write."""
 
@@ -168,7 +172,7 @@ class HttpStream(Http2Stream):
         if self.local_open:
             connection = self.connection
             connection.wire.send_data(self, body, not more_body, None, counter.is_short)
-            if self.queued_size > _HIGH_WATER:
+            if self.queued_size and (self.queued_size > _HIGH_WATER or connection.is_crowded):
                 self.write_paused = True
             if not connection.write_is_due:
                 connection.write_soon()

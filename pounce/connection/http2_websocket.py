@@ -178,7 +178,7 @@ class Http2WebSocket(WebSocketProtocol):
         self.wire_class = connection.ws_wire_class  # type: ignore[misc]
         super().__init__(connection.config, connection.server_state, connection.app_state, connection.loop)
         self._connection, self._stream = connection, stream
-        self.transport = stream  # type: ignore[assignment]
+        self.transport = stream
         self.flow = FlowControl(self.transport)
         self.server, self.client = connection.server, connection.client
         self.scheme = "wss" if connection.scheme == "https" else "ws"

@@ -17,9 +17,14 @@ from typing import Protocol
 #: Seconds of one turn of the loop for those that wait, and for the apps of one connection that run one after another.
 LONGEST_TURN = 0.001
 
-#: What a connection deals with at once, in frames that cost the least (1 to 3 us); and while others wait.
+#: What a connection deals with, in frames that cost the least (1 to 3 us): of what has just come; the same, while
+#: others wait; in a turn that it has waited for.
 _SHARE = 128
 _SMALL_SHARE = 8
+_TURN_SHARE = 32
+
+#: Bytes of a read that is dealt with at once, or begun with, whoever waits.
+SMALL_READ = 4096
 
 
 class TakesTurns(Protocol):
@@ -46,7 +51,14 @@ class InputTurns:
     @property
     def share(self) -> int:
         """What a connection may deal with now: those that wait are not to be overtaken by much."""
-        return _SMALL_SHARE if self._waiting and not self._is_turn else _SHARE
+        if self._is_turn:
+            return _TURN_SHARE
+        return _SMALL_SHARE if self._waiting else _SHARE
+
+    @property
+    def are_awaited(self) -> bool:
+        """Whether others wait: who has read much waits as well, and begins in its turn."""
+        return bool(self._waiting) and not self._is_turn
 
     def wait(self, connection: TakesTurns) -> None:
         """Call its `take_turn` in another turn of the loop, once."""

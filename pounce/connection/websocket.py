@@ -16,9 +16,11 @@ from typing import Any, ClassVar
 from pounce.connection.base import Connection, HttpConnection, Phase
 from pounce.connection.debts import CLOSE, OUTPUT, Debt, Limits, Owed, owed_output
 from pounce.connection.flow import HIGH_WATER_LIMIT, can_write_vectors
+from pounce.connection.input_turns import SMALL_READ
 from pounce.connection.peer import is_ssl, tls_of
 from pounce.connection.ping import Keepalive
 from pounce.connection.state import ServerState
+from pounce.connection.websocket_turns import FramesInTurns
 from pounce.contracts import ConfigView
 from pounce.errors import BadRequest
 from pounce.exchange.scope import http_scope
@@ -35,7 +37,7 @@ _CLOSE_TIMEOUT_AT_STOP = 2.0
 _LARGE_MESSAGE_SIZE = 16 * 1024
 
 
-class WebSocketProtocol(Keepalive, Connection):
+class WebSocketProtocol(FramesInTurns, Keepalive, Connection):
     """What the WebSocket protocol classes have in common. Not usable by itself: `wire_class` is missing."""
 
     wire_class: ClassVar[type[WebSocketWire]]
@@ -64,7 +66,6 @@ class WebSocketProtocol(Keepalive, Connection):
         self._head: H11Wire | None = None  # reads the request where it comes as bytes
         self.extensions["websocket.http.response"] = {}
         self._held = bytearray()  # what came before the handshake was answered
-        self._pongs = bytearray()
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.state.value} client={self.client}>"
@@ -113,55 +114,27 @@ class WebSocketProtocol(Keepalive, Connection):
 
     def resume_writing(self) -> None:
         super().resume_writing()
-        self._flush_pongs()
+        self.flush_pongs()
 
     def data_received(self, data: bytes) -> None:
         if self.pong_timer is not None:
             self.alive_at = self.loop.time()
         if self.state is OPEN:
+            if len(data) > SMALL_READ and self.puts_off(data):
+                return
             self.cycle.woken = False
             if self.wire.receive_data(data):
-                self._wait_for_turn()
-            if self._pongs:
-                self._flush_pongs()
+                self.wait_for_turn()
+            if self.pongs:
+                self.flush_pongs()
         elif self.state is WebSocketState.CLOSING:
             if self.wire.receive_data(data):
-                self._wait_for_turn()
+                self.wait_for_turn()
         elif self.state is not WebSocketState.CLOSED:
             if self.cycle is None:
                 self._receive_head(data)  # type: ignore[unreachable]
             else:
                 self._hold(data)
-
-    # More than is parsed in one turn of the loop
-
-    def share(self) -> int:
-        """See `WebSocketSink.share`."""
-        return self.server_state.input_turns.share
-
-    def read_on(self) -> None:
-        """What has come so far was taken: parse what is left, or read more."""
-        if self.wire.has_more:
-            self._wait_for_turn()
-        else:
-            self.flow.resume_reading()
-
-    def take_turn(self) -> None:
-        """See `TakesTurns.take_turn`."""
-        if self.state is OPEN:
-            if self.cycle.paused:
-                return  # what there is has room in memory only once: `read_on` is called
-            self.cycle.woken = False
-        if self.wire.has_more and self.wire.go_on():
-            self._wait_for_turn()
-        elif not self.cycle.paused or self.state is WebSocketState.CLOSING:
-            self.flow.resume_reading()
-        if self._pongs:
-            self._flush_pongs()
-
-    def _wait_for_turn(self) -> None:
-        self.flow.pause_reading()
-        self.server_state.input_turns.wait(self)
 
     # The handshake
 
@@ -296,19 +269,12 @@ class WebSocketProtocol(Keepalive, Connection):
         if self.state is OPEN:
             self.cycle.on_message({"type": "websocket.receive", "bytes": data})
 
-    def on_ping(self, pong: bytes) -> None:
-        if self.state is OPEN:
-            if self.flow.write_paused:
-                # The peer does not read. RFC 6455, section 5.5.3: one pong may answer all pings before it.
-                self._pongs.clear()
-            self._pongs += pong
-
     def on_close(self, code: int, reason: str, reply: bytes) -> None:
         is_open = self.state is OPEN
         self.finish()
         if is_open:
             self.cycle.on_disconnect(code, reason)
-            self._write_last(reply)
+            self.write_last(reply)
         self.transport.close()
 
     # Asked by the cycle
@@ -326,9 +292,9 @@ class WebSocketProtocol(Keepalive, Connection):
         if self._held:
             held, self._held = bytes(self._held), bytearray()
             if self.wire.receive_data(held):
-                self._wait_for_turn()
-        if self._pongs:
-            self._flush_pongs()
+                self.wait_for_turn()
+        if self.pongs:
+            self.flush_pongs()
 
     def send_acceptance(self, subprotocol: str | None, headers: Iterable[Header]) -> None:
         """Answer that the WebSocket is open."""
@@ -368,7 +334,7 @@ class WebSocketProtocol(Keepalive, Connection):
         self.stop_pings()
         self.read_on()  # or the peer's close frame would not be seen
         if not self.transport.is_closing():
-            self._write_last(output)
+            self.write_last(output)
             self.close_timer = self.loop.call_later(self.close_timeout, self.transport.close)
 
     def on_app_done(self) -> None:
@@ -434,14 +400,3 @@ class WebSocketProtocol(Keepalive, Connection):
         if self.close_timer is not None:
             self.close_timer.cancel()
             self.close_timer = None
-
-    def _flush_pongs(self) -> None:
-        if self._pongs and not self.flow.write_paused:
-            if self.state is OPEN:
-                self.transport.write(bytes(self._pongs))
-            self._pongs.clear()
-
-    def _write_last(self, frame: bytes) -> None:
-        # Pongs of the same read belong before the close frame.
-        self.transport.write(bytes(self._pongs) + frame)
-        self._pongs.clear()

@@ -45,6 +45,11 @@ class Http2(Group):
     resets_per_second: int = option(33, _REFILL, "How many more of them each second.")
     control_frames: int = option(2000, _COUNT, "Frames that bring nothing (PING, SETTINGS, empty DATA, ...), at once.")
     control_frames_per_second: int = option(200, _REFILL, "How many more of them each second.")
+    waiting_size: int = option(
+        8388608,
+        _BYTES,
+        "Bytes of responses that may wait for the client on more than 8 streams. Above: requests wait as well.",
+    )
     stalled_size: int = option(262144, _BYTES, "Bytes of responses that may wait for a client that takes none.")
     stalled_seconds: int = option(60, Integer(1, _MOST, unit="seconds"), "Seconds that more than these may wait.")
     unread_size: int = option(

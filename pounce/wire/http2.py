@@ -34,6 +34,9 @@ from pounce.wire.response_fields import Headers
 #: Streams that have ended, and so may still be spoken of by the peer; and priorities told ahead of their streams.
 MAX_REMEMBERED = 256
 
+#: Bytes of a head that is refused which cost as much as a frame that brings nothing (decoded, 32 more for each field).
+_SIZE_PER_TOKEN = 128
+
 
 class Http2Sink(Protocol):
     """What a wire tells about the bytes it was fed, in the order of the bytes."""
@@ -41,6 +44,9 @@ class Http2Sink(Protocol):
     @property
     def stream_class(self) -> Callable[[Any, int, int, int], Http2Stream]:
         """Makes the object of a stream: from the sink, the stream's id, and its windows to send and receive."""
+
+    def share(self) -> int:
+        """How much is to be parsed in this turn of the loop, in frames of the cheapest kind; asked where more came."""
 
     def on_request(self, stream: Any, head: RequestHead) -> None:
         """A request's head. It is the whole request where `stream.remote_open` is false."""
@@ -83,7 +89,8 @@ class Http2Wire(ABC):
         self.ignore_above = LARGEST_STREAM
         self._goaway_sent: int | None = None
         self._early_priorities: dict[int, tuple[int, bool]] = {}
-        self.rest = bytearray()  # of a frame that is not complete
+        self.rest = bytearray()  # of a frame that is not complete, or for another turn
+        self.needed = 0  # bytes that make it worth looking at
         self._settled = False  # the SETTINGS frame that must follow the preface has come
         self._block: Any = None  # of fields, of which more frames are to come
         self._handlers: dict[Any, Callable[..., None]] = {}
@@ -125,11 +132,17 @@ class Http2Wire(ABC):
         return settings
 
     @abstractmethod
-    def feed(self, data: bytes) -> None:
+    def feed(self, data: bytes) -> bool:
         """Take bytes from the peer. Raises ConnectionFault, after which the wire must not be fed again: `end` it.
 
+        Returns whether some are left for another turn (`Http2Sink.share`): feed it again then, be it with nothing.
         A stream's fault is answered here and told as `on_reset`. The order of checks follows RFC 9113.
         """
+
+    def keep(self, data: bytes) -> None:
+        """Put bytes behind those that are left for another turn; `feed` goes on with them."""
+        self.rest += data
+        self.needed = 0
 
     def closed(self) -> None:
         """The connection is gone. Breaks the cycles of references that would keep it in memory."""
@@ -298,6 +311,8 @@ class Http2Wire(ABC):
         """A new stream with a request on it. Raises StreamFault."""
         if len(self.streams) + self.lingering >= self.limits.concurrent_streams:
             raise StreamFault(REFUSED_STREAM, "too many streams at a time")
+        if head.refusal:
+            self.charge(head.size // _SIZE_PER_TOKEN)
         if ended and head.content_length:
             raise StreamFault(PROTOCOL_ERROR, "a Content-Length without content")
         sink = self.sink

@@ -20,6 +20,9 @@ _TWO_LONGS = Struct(">LL")
 DATA, HEADERS, PRIORITY, RST_STREAM, SETTINGS, PUSH_PROMISE, PING, GOAWAY, WINDOW_UPDATE, CONTINUATION = range(10)
 PRIORITY_UPDATE = 0x10
 
+#: Those that carry a header block, whose bytes cost more than others.
+OF_HEADS = frozenset((HEADERS, CONTINUATION))
+
 END_STREAM = ACK = 0x1
 END_HEADERS = 0x4
 PADDED = 0x8

@@ -38,6 +38,9 @@ _SETTINGS = {
     frames.MAX_FRAME_SIZE: frames.DEFAULT_FRAME_SIZE,
 }
 
+#: What a frame costs, where one of the native wire costs 1.
+_FRAME_COST = 4
+
 
 class H2Wire(H2Output):
     """See `Http2Wire`."""
@@ -46,6 +49,7 @@ class H2Wire(H2Output):
         super().__init__(sink, limits, allows_connect_protocol)
         self._preface_left = len(frames.PREFACE)
         self._block: list[int] | None = None  # sizes of its frames
+        self._block_size = 0  # of the last one
         self._handlers = {
             events.RequestReceived: self._on_request,
             events.DataReceived: self._on_data,
@@ -76,9 +80,11 @@ class H2Wire(H2Output):
 
     # Bytes in
 
-    def feed(self, data: bytes) -> None:
+    def feed(self, data: bytes) -> bool:
         """See `Http2Wire.feed`."""
         rest = self.rest
+        left = 0  # of the share, once it is asked for
+        more = False
         rest += data
         try:
             if self._preface_left:
@@ -97,11 +103,17 @@ class H2Wire(H2Output):
                     break
                 self._on_frame(kind, flags, stream_id & LARGEST_STREAM, bytes(rest[at:end]))
                 at = end
+                if at < len(rest):
+                    left = (left or self.sink.share()) - _FRAME_COST - (size >> 4 if kind in frames.OF_HEADS else 0)
+                    if left <= 0:
+                        more = True
+                        break
             del rest[:at]
         except ConnectionFault:
             self._failed = True
             self.h2.clear_outbound_data_buffer()  # h2's own GOAWAY
             raise
+        return more
 
     def _receive(self, data: bytes) -> list[events.Event]:
         """What h2 says to these bytes. Raises ConnectionFault."""
@@ -124,7 +136,7 @@ class H2Wire(H2Output):
             self.charge()
         if (kind == frames.CONTINUATION) != (self._block is not None):
             raise ConnectionFault(PROTOCOL_ERROR, "a header block that is interrupted, or has no beginning")
-        if kind in (frames.HEADERS, frames.CONTINUATION):
+        if kind in frames.OF_HEADS:
             self._count_block(flags, len(payload))
         elif kind == frames.SETTINGS and not (stream_id or flags & frames.ACK):
             frame = self._shown_settings(payload)
@@ -154,6 +166,7 @@ class H2Wire(H2Output):
         if len(block) > 1 + self.limits.continuations or sum(block) > 2 * self.limits.header_list_size:
             raise ConnectionFault(ENHANCE_YOUR_CALM, "a header block that is too long")
         self._block = None if flags & frames.END_HEADERS else block
+        self._block_size = sum(block)
 
     def _shown_settings(self, payload: bytes) -> bytes:
         """The frame that h2 gets for a client's SETTINGS. Raises ConnectionFault."""
@@ -174,6 +187,7 @@ class H2Wire(H2Output):
             window = self.h2.remote_settings.initial_window_size
             self.open_stream(stream_id, head, event.stream_ended is not None, window)
         except StreamFault as fault:
+            self.charge(self._block_size >> 6)  # decoding it may have cost much
             self.fail_stream(stream_id, fault.code)
 
     def _on_data(self, event: events.DataReceived) -> None:

@@ -39,7 +39,7 @@ class NativeWire(Http2Output):
     def __init__(self, sink: Http2Sink, limits: Http2, allows_connect_protocol: bool) -> None:
         super().__init__(sink, limits, allows_connect_protocol)
         self._reader = HeaderReader(limits, allows_connect_protocol)
-        self._needed = len(PREFACE)
+        self.needed = len(PREFACE)
         self._began = False  # the preface was right
         self._block: bytearray | None = None  # of HEADERS and the CONTINUATIONs so far
         self._block_stream = 0
@@ -67,13 +67,13 @@ class NativeWire(Http2Output):
 
     # Bytes in
 
-    def feed(self, data: bytes) -> None:
+    def feed(self, data: bytes) -> bool:
         """See `Http2Wire.feed`."""
         rest = self.rest
         if rest:
             rest += data
-            if len(rest) < self._needed:
-                return
+            if len(rest) < self.needed:
+                return False
             data = bytes(rest)
             rest.clear()
         at, end = 0, len(data)
@@ -82,10 +82,12 @@ class NativeWire(Http2Output):
                 if not PREFACE.startswith(data):
                     raise ConnectionFault(PROTOCOL_ERROR, "no connection preface")
                 rest += data
-                return
+                return False
             self._began = True
             at = len(PREFACE)
         needed = HEADER_SIZE
+        left = 0  # of the share, once it is asked for
+        more = False
         while end - at >= HEADER_SIZE:
             high, size, kind, flags, stream_id = HEADER.unpack_from(data, at)
             if high or size > DEFAULT_FRAME_SIZE:
@@ -103,9 +105,15 @@ class NativeWire(Http2Output):
                 self._on_headers(flags, stream_id, data[start:at])
             else:
                 self._on_frame(kind, flags, stream_id, data[start:at])
+            if at < end:
+                left = (left or self.sink.share()) - 1 - (size >> 4 if kind in frames.OF_HEADS else 0)
+                if left <= 0:
+                    more = True
+                    break
         if at < end:
             rest += data[at:]
-            self._needed = needed
+            self.needed = needed
+        return more
 
     def _on_frame(self, kind: int, flags: int, stream_id: int, payload: bytes) -> None:
         if self._block is not None and (kind != frames.CONTINUATION or stream_id != self._block_stream):
@@ -169,6 +177,7 @@ class NativeWire(Http2Output):
                 check_trailers(reader.skip(payload))
                 self.on_remote_end(stream)
         except StreamFault as fault:
+            self.charge(len(payload) >> 6)  # decoding it may have cost much
             self.fail_stream(stream_id, fault.code)
 
     def _on_continuation(self, flags: int, stream_id: int, payload: bytes) -> None:

@@ -49,6 +49,8 @@ class RequestHead(NamedTuple):
     protocol: bytes
     #: The status it is answered with instead of by the app, or 0.
     refusal: int
+    #: Bytes of its fields, and 32 for each (RFC 9113 section 6.5.2).
+    size: int
 
 
 def read_request(fields: Iterable[tuple[bytes, bytes]], limits: Http2, allows_connect_protocol: bool) -> RequestHead:
@@ -141,6 +143,7 @@ def read_request(fields: Iterable[tuple[bytes, bytes]], limits: Http2, allows_co
         incremental,
         protocol or b"",
         refusal,
+        size,
     )
 
 

@@ -215,6 +215,11 @@ class WebSocketWire:
         return self.receive_data(data)
 
     @property
+    def is_collecting(self) -> bool:
+        """Whether a frame is cut that costs nothing before it is whole."""
+        return self._missing > 0
+
+    @property
     def has_more(self) -> bool:
         """Whether bytes are left for another turn."""
         return bool(self._unparsed)

@@ -194,11 +194,15 @@ class Peer:
         self.bodies: dict[int, bytes] = {}
         self.payloads: list[tuple[int, int, int, bytes]] = []
         self.over = False
+        self.left = 2**40  # a share: all of it
         self.decoder = hpack.Decoder()
 
     # The sink
 
     stream_class = PeerStream
+
+    def share(self) -> int:
+        return self.left
 
     def on_request(self, stream: Any, head: Any) -> None:
         self.heads[stream.id] = head

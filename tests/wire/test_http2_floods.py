@@ -66,6 +66,11 @@ FLOODS: dict[str, Callable[[], Iterator[bytes]]] = {
     ),
     "streams beyond the limit": lambda: (post(number) for number in odd()),
     "DATA on a stream that was reset": lambda: chain([post(1), rst(1)], repeat(data(1, b"x"))),
+    "refused heads": lambda: (headers(number, [*GET, *[("x", "y")] * 300]) for number in odd()),
+    "refused heads, of few bytes": lambda: (headers(number, block(GET) + b"\x90" * 1000) for number in odd()),
+    "large heads with a bad field": lambda: (
+        headers(number, block([*GET, ("x", "y" * 10_000), ("Bad", "x")])) for number in odd()
+    ),
     "PING": lambda: repeat(ping()),
     "PING answers": lambda: repeat(ping(flags=ACK)),
     "SETTINGS": lambda: repeat(settings((3, 1))),
@@ -181,7 +186,37 @@ def test_no_more_than_the_usual_header_table_is_used() -> None:
                 assert (f"x-{number}", "y" * 100) in peer.decoder.decode(payload)
 
 
+@pytest.mark.parametrize(
+    ("name", "most"), [("refused heads", 60), ("refused heads, of few bytes", 20), ("large heads with a bad field", 20)]
+)
+def test_what_is_refused_costs_by_its_size(name: str, most: int) -> None:
+    """Heads that are too large, or wrong, are cut off after less work than a thousand resets."""
+    peer = Peer().open()
+    sent = 0
+    for piece in FLOODS[name]():
+        peer.feed(piece)
+        if peer.over:
+            break
+        sent += 1
+    assert 2 <= sent < most
+
+
 # --- What must not be taken for a flood
+
+
+def test_too_much_of_cookies_now_and_then_is_fine() -> None:
+    """A page with three requests of 70 KB of fields each, loaded again every ten seconds, gets 431 for each."""
+    peer = Peer().open()
+    large = block([*GET, *[("cookie", "x" * 4000)] * 17])
+    first, *more, last = [large[at : at + 16000] for at in range(0, len(large), 16000)]
+    for number in range(1, 300, 2):
+        if number % 6 == 1:
+            peer.wire.control.refill(10.0 * number)
+        parts = [continuation(number, part, 0) for part in more]
+        peer.feed(b"".join([headers(number, first, END), *parts, continuation(number, last)]))
+        peer.answer(number, status=431)
+    assert not peer.over
+    assert peer.events == [f"request {number} 431" for number in range(1, 300, 2)]
 
 
 def test_resets_now_and_then_are_fine() -> None:
