@@ -23,7 +23,7 @@ _LONGEST_STEP = 2 * INTERVAL
 #: Seconds for what a WebSocket has left to say that is over, as with uvicorn on websockets.
 _CLOSE_TIMEOUT = 10.0
 
-_NEWLY_IDLE, _IDLE, _BUSY = Phase.NEWLY_IDLE, Phase.IDLE, Phase.BUSY
+_BUSY, _NEWLY_IDLE, _IDLE, _NEW = Phase
 
 
 def limits_of(settings: Settings) -> Limits:
@@ -62,16 +62,16 @@ class Deadlines:
         self._passed_at = now
         self._state.clock = self._time + INTERVAL
         before, self._owed = self._owed, {}
+        asks_idle = self._limits[Debt.OUTPUT]  # for what they were sent last may still wait for them
         for connection in list(self._state.connections):
             phase = getattr(connection, "phase", None)  # classes of the user's own need not take part
             if phase is _NEWLY_IDLE:
                 connection.phase = _IDLE
                 connection.idle_since = self._time
-            elif phase is _IDLE:
-                if connection.idle_since <= self._time - self._keep_alive:
-                    connection.phase = _BUSY  # with its end
-                    connection.timeout_keep_alive_handler()
-            elif phase is not None:
+            elif phase is _IDLE and connection.idle_since <= self._time - self._keep_alive:
+                connection.phase = _BUSY  # with its end
+                connection.timeout_keep_alive_handler()
+            if phase is _BUSY or phase is _NEW or (asks_idle and phase and connection.flow.write_paused):
                 self._ask(connection, before)
 
     def _ask(self, connection: Any, before: dict[tuple[Any, Debt, Any], tuple[Any, float]]) -> None:

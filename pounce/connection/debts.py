@@ -76,10 +76,10 @@ class Http1Debts:
         """What its client owes of that for which there are limits."""
         owed = owed_output(self, limits)
         cycle = self.cycle
-        if self.transport.is_closing():
+        if self.transport.is_closing() or self.phase in (Phase.IDLE, Phase.NEWLY_IDLE):
             pass
         elif cycle is None or (cycle.state is ResponseState.ALL and not cycle.more_body):
-            # It has nothing in hand and is not idle: the client is at a head, or has not said anything yet.
+            # It has nothing in hand: the client is at a head, or has not said anything yet.
             owed.append((HEAD, cycle, None, self.accepted_at if cycle is None else None))
         elif cycle.more_body and cycle.readers:
             owed.append((BODY, cycle, cycle.pieces, None))

@@ -295,6 +295,23 @@ async def test_a_response_that_is_not_taken(parser: str) -> None:
         await ended.wait()
 
 
+async def test_a_whole_response_that_is_not_taken(parser: str) -> None:
+    """The connection is idle for the server; its client is late all the same, and not for the keep-alive time alone."""
+    connection, clock = connected(parser, sends_nothing_else, write=3)
+    async with connection:
+        connection.transport.limit = 100
+        await connection.feed(get())
+        clock.run(2.5)
+        connection.take()
+        clock.run(2)
+        assert not connection.closed
+        await connection.feed(get())
+        clock.run(2.5)
+        assert not connection.closed
+        clock.run(1)
+        assert connection.closed
+
+
 async def test_so_is_the_end_of_one(parser: str) -> None:
     """A transport that is closed waits for its client to take the rest: its time counts from then."""
     state = ServerState()
