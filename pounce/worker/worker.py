@@ -79,9 +79,13 @@ class Worker:
         self.lifespan_was_late = False
 
     def create_protocol(
-        self, _loop: asyncio.AbstractEventLoop | None = None, *, origin: Origin | None = None
+        self,
+        _loop: asyncio.AbstractEventLoop | None = None,
+        *,
+        origin: Origin | None = None,
+        accepted_at: float | None = None,
     ) -> asyncio.Protocol:
-        """A protocol for one accepted connection. `origin`: what a proxy has said of it."""
+        """A protocol for one connection. `origin`: what a proxy has said of it. `accepted_at`: by `state.clock`."""
         protocol: Any = self.config.http_protocol_class(
             config=self.config, server_state=self.state, app_state=self.lifespan.state, _loop=_loop
         )
@@ -90,6 +94,9 @@ class Worker:
         if origin is not None:
             with contextlib.suppress(AttributeError):  # a class of the user's own, with slots
                 protocol.origin = origin
+        if accepted_at is not None:
+            with contextlib.suppress(AttributeError):
+                protocol.accepted_at = accepted_at
         return protocol  # type: ignore[no-any-return]
 
     def adopt(self, sock: socket.socket) -> None:
@@ -113,10 +120,15 @@ class Worker:
         try:
             sock.setblocking(False)
             create_protocol: Callable[[], asyncio.Protocol] = self.create_protocol
+            options = self.tls_options
             if self._introductions is not None:
+                accepted_at, begun = self.state.clock, loop.time()
                 origin = await self._introductions.origin_of(sock)
-                create_protocol = functools.partial(self.create_protocol, origin=origin)
-            await loop.connect_accepted_socket(create_protocol, sock, **self.tls_options)
+                create_protocol = functools.partial(self.create_protocol, origin=origin, accepted_at=accepted_at)
+                limit = options.get("ssl_handshake_timeout")
+                if limit:
+                    options = {**options, "ssl_handshake_timeout": max(limit - (loop.time() - begun), 0.01)}
+            await loop.connect_accepted_socket(create_protocol, sock, **options)
         except BaseException as exc:
             sock.close()
             if isinstance(exc, OSError):
@@ -207,9 +219,10 @@ class Worker:
         return InHand.on(self.state.connections)
 
     async def pause(self) -> None:
-        """Wait for a moment."""
+        """Wait for a moment. Deadlines go on: a client that does not move holds nobody up for longer."""
         await asyncio.sleep(_LOOK_INTERVAL)
         self.heartbeat = time.monotonic()
+        self._deadlines.sweep(self.heartbeat)
 
     def tell_streams(self) -> None:
         """Tell the apps of responses that have begun to end."""
