@@ -21,14 +21,20 @@ from pounce.connection.http1_httptools import HttpToolsProtocol
 from pounce.connection.http1_zttp import ZttpProtocol
 from pounce.connection.state import ServerState
 from pounce.settings import Settings
-from pounce.wire.http1 import Headers
+from pounce.wire.strictness import Headers, Rules
+
+
+def _wire(wire_class: Any, sink: Any, header_cache: Any, rules: Rules | None = None) -> Any:
+    return wire_class(sink, header_cache, Rules() if rules is None else rules)
+
 
 PROTOCOLS: dict[str, type[HTTP1Protocol]] = {
     "h11": H11Protocol,
     "httptools": HttpToolsProtocol,
     "zttp": ZttpProtocol,
 }
-WIRES: dict[str, Any] = {name: protocol.wire_class for name, protocol in PROTOCOLS.items()}
+#: By parser, what makes a wire: strict, unless other rules are given.
+WIRES: dict[str, Any] = {name: functools.partial(_wire, protocol.wire_class) for name, protocol in PROTOCOLS.items()}
 
 DEFAULT_HEADERS = [(b"server", b"pounce")]
 

@@ -135,6 +135,6 @@ def test_the_flags_are_uvicorns() -> None:
     assert found.pop("--http2-resets") == ("INTEGER", 1000)
     assert {flags: found.get(flags) for flags in UVICORN} == UVICORN
     own: tuple[str, ...] = ("--http2-", "--timeout-", "--limit-", "--linger-", "--asgi-", "--extensions")
-    own += ("--compression", "--server-timing", "--static")
+    own += ("--parsing", "--compression", "--server-timing", "--static")
     own += ("--forwarded-", "--proxy-protocol-")
     assert all(flags.startswith(own) for flags in found.keys() - UVICORN.keys())

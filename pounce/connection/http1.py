@@ -26,7 +26,8 @@ from pounce.exchange.extensions import with_extensions
 from pounce.exchange.http_cycle import MESSAGES, RequestResponseCycle, ResponseState
 from pounce.exchange.scope import EARLY_HINT, TRAILERS, http_scope
 from pounce.exchange.server_responses import service_unavailable
-from pounce.wire.http1 import INVALID_REQUEST, Headers, Http1Wire
+from pounce.wire.http1 import Http1Wire
+from pounce.wire.strictness import INVALID_REQUEST, Headers
 
 #: Pipelined requests that are answered in a row before other connections have their turn.
 _REQUESTS_PER_TURN = 64
@@ -61,7 +62,8 @@ class HTTP1Protocol(Http1Debts, HttpConnection):
         """See `HttpConnection`."""
         super().__init__(config, server_state, app_state, _loop)
         self.ws_protocol_class = config.ws_protocol_class
-        self.wire: Http1Wire = self.wire_class(self, server_state.header_cache, config.h11_max_incomplete_event_size)
+        limit = config.h11_max_incomplete_event_size
+        self.wire: Http1Wire = self.wire_class(self, server_state.header_cache, server_state.rules(config), limit)
         #: What its cycles send goes through this.
         self.writer = Http1FileWriter(
             self.wire.encoder, server_state, self.loop.call_soon if self.holds_heads else None, self.writes_vectors
@@ -164,6 +166,8 @@ class HTTP1Protocol(Http1Debts, HttpConnection):
         upgrade: bytes | None,
     ) -> bool:
         """See `Http1Sink.on_request`."""
+        if target[0] != _SLASH or _HASH in target:  # not in origin form
+            target = self.wire.origin_form(method, target, headers)
         if upgrade is not None:
             if upgrade == b"websocket" and self.ws_protocol_class is not None:
                 self._behind = Upgrade(method, target, headers, [])
@@ -171,12 +175,9 @@ class HTTP1Protocol(Http1Debts, HttpConnection):
                     self._input = _ENDED
                 return True
             warn_unsupported(self.logger, self.ws_protocol_class)
-        if target[0] != _SLASH or _HASH in target:  # not in origin form (RFC 9112 section 3.2)
-            raw_path, query_string = self.wire.split_target(target)
-        elif _QUESTION_MARK in target:
+        raw_path, query_string = target, b""
+        if _QUESTION_MARK in target:
             raw_path, _, query_string = target.partition(b"?")
-        else:
-            raw_path, query_string = target, b""
         try:
             scope = http_scope(self, method, raw_path, query_string, http_version, headers)
         except UnicodeDecodeError as exc:

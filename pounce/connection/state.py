@@ -13,10 +13,12 @@ from typing import Any, NamedTuple
 from pounce.connection.flow import can_write_vectors
 from pounce.connection.input_turns import InputTurns
 from pounce.connection.tasks import TaskStarter, can_start_eagerly, start_task_on
+from pounce.contracts import ConfigView
 from pounce.exchange.features import Feature
 from pounce.exchange.record import Observer
 from pounce.logs import Refusals
 from pounce.wire.header_cache import HeaderCache
+from pounce.wire.strictness import Rules, rules_of
 
 
 class LoopTraits(NamedTuple):
@@ -52,6 +54,7 @@ class ServerState:
         self.header_cache = HeaderCache()
         #: Who goes on with what it has read, where that is much.
         self.input_turns = InputTurns()
+        self._rules: Rules | None = None
         #: The states of all workers of this process, this one included: limits count the whole process.
         self.siblings: Sequence[ServerState] = (self,)
 
@@ -71,6 +74,12 @@ class ServerState:
                 can_write_vectors(loop),
             )
         return self._loop_traits
+
+    def rules(self, config: ConfigView) -> Rules:
+        """How strictly requests are read; made from the settings of the first connection."""
+        if self._rules is None:
+            self._rules = rules_of(config.settings.parsing)
+        return self._rules
 
     def log_refusal(self, logger: logging.Logger) -> None:
         """Say that a request was refused, because of `limit_concurrency`."""

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from pounce.connection.websocket import WebSocketProtocol
 from pounce.names import distribution
-from pounce.wire.http1 import Headers
+from pounce.wire.strictness import Headers
 
 
 class Upgrade(NamedTuple):

@@ -201,7 +201,7 @@ class WebSocketProtocol(FramesInTurns, Keepalive, Connection):
     def _receive_head(self, data: bytes) -> None:
         """From an HTTP class of the user's own."""
         if self._head is None:
-            self._head = H11Wire(self, self.server_state.header_cache)  # type: ignore[arg-type]
+            self._head = H11Wire(self, self.server_state.header_cache, self.server_state.rules(self.config))  # type: ignore[arg-type]
         try:
             self._head.feed(data)
         except BadRequest as exc:

@@ -16,6 +16,7 @@ from pounce.settings.deadlines import Deadlines
 from pounce.settings.group import Group
 from pounce.settings.http2 import Http2
 from pounce.settings.limits import Limits
+from pounce.settings.parsing import Parsing
 from pounce.settings.proxies import Forwarded, ProxyProtocol
 from pounce.settings.server_timing import ServerTiming
 from pounce.settings.static import Static
@@ -31,6 +32,7 @@ __all__ = [
     "Group",
     "Http2",
     "Limits",
+    "Parsing",
     "ProxyProtocol",
     "ServerTiming",
     "Settings",
@@ -47,6 +49,7 @@ GROUPS: dict[str, type[Group]] = {
         Deadlines,
         Limits,
         Capacity,
+        Parsing,
         Asgi,
         Compression,
         ServerTiming,
@@ -65,6 +68,7 @@ class Settings:
     deadlines: Deadlines
     limits: Limits
     capacity: Capacity
+    parsing: Parsing
     worker_class: WorkerClass
     asgi: Asgi
     compression: Compression

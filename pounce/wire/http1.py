@@ -5,40 +5,10 @@ One wire serves one connection. It knows no transport, no clock and no app. Impl
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from typing import Protocol
 
-from pounce.errors import BadRequest
-
-Headers = list[tuple[bytes, bytes]]
-
-INVALID_REQUEST = "Invalid HTTP request received."
-
-_CONTROL_CHARACTER = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
-
-
-def refuse_ambiguous(method: str, http_version: str, headers: Headers) -> None:
-    """Raise BadRequest for a head that two recipients may read in two ways, where the parser itself lets it pass.
-
-    One rule for all parsers (RFC 9112 sections 3.2, 6.1 and 6.3, RFC 9113 section 3.4): who sends such a request wants
-    a proxy and this server to disagree on where it ends, or for whom it is.
-    """
-    hosts = lengths = 0
-    coding = None
-    for name, value in headers:
-        if name == b"host":
-            hosts += 1
-        elif name == b"content-length":
-            lengths += 1
-        elif name == b"transfer-encoding":
-            coding = value if coding is None else coding + b"," + value
-        if _CONTROL_CHARACTER.search(value):
-            raise BadRequest(INVALID_REQUEST)
-    if hosts > 1 or lengths > 1 or method == "PRI" or not http_version.startswith("1."):
-        raise BadRequest(INVALID_REQUEST)
-    if coding is not None and (lengths or http_version == "1.0" or coding.strip().lower() != b"chunked"):
-        raise BadRequest(INVALID_REQUEST)
+from pounce.wire.strictness import Headers
 
 
 def error_fields(defaults: Iterable[tuple[bytes, bytes]] = (), length: int | None = None) -> Headers:
@@ -138,8 +108,9 @@ class Http1Wire(Protocol):
     def feed(self, data: bytes) -> None:
         """Take bytes from the peer. Raises BadRequest, also for a head that does not end."""
 
-    def split_target(self, target: bytes) -> tuple[bytes, bytes]:
-        """Path and query of a request target that is not in origin form. Raises BadRequest."""
+    def origin_form(self, method: str, target: bytes, headers: Headers) -> bytes:
+        """The path and query of a request target that is not in origin form (RFC 9112 section 3.2); what it says of the
+        host may take Host's place in `headers`. Raises BadRequest."""
 
     @property
     def trailing_data(self) -> bytes:

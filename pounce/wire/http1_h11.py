@@ -14,9 +14,11 @@ from h11._connection import DEFAULT_MAX_INCOMPLETE_EVENT_SIZE
 
 from pounce.errors import BadRequest, MisusedByApp
 from pounce.wire.header_cache import HeaderCache
-from pounce.wire.http1 import INVALID_REQUEST, Headers, Http1Sink, error_fields, refuse_ambiguous
+from pounce.wire.http1 import Http1Sink, error_fields
 from pounce.wire.http1_library import LibraryWire
+from pounce.wire.http1_lines import LineGuard
 from pounce.wire.response_fields import STATUS_PHRASES, ResponseBody, checked_head, checked_status
+from pounce.wire.strictness import INVALID_REQUEST, Headers, Rules
 
 _CLOSE = (b"connection", b"close")
 
@@ -24,17 +26,34 @@ _CLOSE = (b"connection", b"close")
 class H11Wire(LibraryWire):
     """See `Http1Wire` and `Http1Encoder`: the library keeps the state of both sides."""
 
-    def __init__(self, sink: Http1Sink, header_cache: HeaderCache, max_incomplete_size: int | None = None) -> None:
+    def __init__(
+        self, sink: Http1Sink, header_cache: HeaderCache, rules: Rules, max_incomplete_size: int | None = None
+    ) -> None:
         """`max_incomplete_size`: bytes of an incomplete head or chunk header that are kept (None: h11's default)."""
         limit = DEFAULT_MAX_INCOMPLETE_EVENT_SIZE if max_incomplete_size is None else max_incomplete_size
-        super().__init__(sink, h11.Connection(h11.SERVER, limit))
+        super().__init__(sink, h11.Connection(h11.SERVER, limit), rules)
+        #: In front of h11, which ends lines and joins them as no other parser does.
+        self._guard = LineGuard() if rules.is_strict else None
+        self._taken = False
+        self._behind = b""
         self._request_says_close = False
         self._is_head = False
 
     def feed(self, data: bytes) -> None:
         """See `Http1Wire.feed`."""
-        self.conn.receive_data(data)
-        self._pump()
+        guard = self._guard
+        if guard is None:
+            self.conn.receive_data(data)
+            self._pump()
+            return
+        while data:
+            good, data = guard.take(data)
+            if good:
+                self.conn.receive_data(good)
+            self._pump()
+            if self._taken:
+                self._behind = data
+                return
 
     def _pump(self) -> None:
         conn, sink = self.conn, self.sink
@@ -45,18 +64,25 @@ class H11Wire(LibraryWire):
                 # Without its traceback: a frame of h11's there holds the exception, and all of this connection.
                 raise BadRequest(INVALID_REQUEST) from exc.with_traceback(None)
             if event is h11.NEED_DATA:
-                return
+                guard = self._guard
+                if guard is None or guard.fault is None:
+                    return
+                fault, guard.fault = guard.fault, None
+                raise fault
             if event is h11.PAUSED:
                 sink.on_pause()
                 return
             if isinstance(event, h11.Request):
-                if self._on_request(event):
+                self._taken = self._on_request(event)
+                if self._taken:
                     return
             elif isinstance(event, h11.Data):
                 # After an early response the rest of the request is read and dropped.
                 if conn.our_state is not h11.DONE:
                     sink.on_body(bytes(event.data))
             elif isinstance(event, h11.EndOfMessage):
+                if event.headers:
+                    self.rules.check_trailers(event.headers)
                 sink.on_end()
                 if conn.our_state is h11.DONE:
                     conn.start_next_cycle()
@@ -71,7 +97,7 @@ class H11Wire(LibraryWire):
         self._is_head = event.method == b"HEAD"
         method = event.method.decode("ascii")
         http_version = event.http_version.decode("ascii")
-        refuse_ambiguous(method, http_version, headers)
+        self.rules.check(method, event.target, http_version, headers)
         return self.sink.on_request(
             method,
             event.target,
@@ -86,7 +112,7 @@ class H11Wire(LibraryWire):
     @property
     def trailing_data(self) -> bytes:
         """See `Http1Wire.trailing_data`."""
-        return bytes(self.conn.trailing_data[0])
+        return bytes(self.conn.trailing_data[0]) + self._behind
 
     def start_next(self) -> None:
         """See `Http1Wire.start_next`."""

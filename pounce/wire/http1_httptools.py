@@ -12,14 +12,14 @@ import httptools
 
 from pounce.errors import BadRequest
 from pounce.wire.header_cache import HeaderCache
-from pounce.wire.http1 import INVALID_REQUEST, Headers, Http1Sink, error_fields, refuse_ambiguous
+from pounce.wire.http1 import Http1Sink, error_fields
 from pounce.wire.http1_writer import ResponseEncoder
 from pounce.wire.response_fields import STATUS_LINE
+from pounce.wire.strictness import INVALID_REQUEST, MAX_LENGTH_DIGITS, Headers, Rules
 
-#: Methods as the scope shows them; anything else is decoded.
+#: Methods as the scope shows them; anything else is decoded, and looked at.
 _METHODS = {
-    name.encode("ascii"): name
-    for name in ("GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "CONNECT")
+    name.encode("ascii"): name for name in ("GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE")
 }
 
 #: Fields of a request that are more than something for the app.
@@ -45,9 +45,11 @@ class HttpToolsWire:
         "_got_body",
         "_has_body",
         "_head_size",
+        "_host",
+        "_hosts",
         "_ignored_upgrade",
         "_is_chunked",
-        "_late_host",
+        "_rules",
         "_sink",
         "_skips_head",
         "_taken",
@@ -59,10 +61,14 @@ class HttpToolsWire:
         "trailing_data",
     )
 
-    def __init__(self, sink: Http1Sink, header_cache: HeaderCache, max_incomplete_size: int | None = None) -> None:
+    def __init__(
+        self, sink: Http1Sink, header_cache: HeaderCache, rules: Rules, max_incomplete_size: int | None = None
+    ) -> None:
         """`max_incomplete_size` is h11's limit and unused here."""
         self.encoder = ResponseEncoder(header_cache)
         self._sink = sink
+        self._rules = rules
+        self._hosts = rules.hosts
         self._target = b""  # not empty while a head is incomplete
         self.headers: Headers = []
         self._expect_continue = False
@@ -70,7 +76,7 @@ class HttpToolsWire:
         self._is_chunked = False
         self._upgrade: bytes | None = None
         self._doubtful = False
-        self._late_host: Headers | None = None  # the list of fields that a Host is in, but not as its first
+        self._host: bytes | None = None
 
         # Upgrades: one that is taken ends parsing, one that is not is no upgrade
         self._taken = False
@@ -147,12 +153,13 @@ class HttpToolsWire:
         headers = self.headers
         if name in _NOTED:
             if name == b"host":
-                if headers:
-                    if self._late_host is headers or headers[0][0] == b"host":
-                        self._doubtful = True
-                    self._late_host = headers
+                if self._host is not None:
+                    self._doubtful = True
+                self._host = value
             elif name == b"content-length":
                 self._has_body = value != b"0"
+                if len(value) > MAX_LENGTH_DIGITS:
+                    self._doubtful = True
             elif name == b"expect":
                 if b"100-continue" in [token.strip() for token in value.lower().split(b",")]:
                     self._expect_continue = True
@@ -164,7 +171,10 @@ class HttpToolsWire:
 
     def on_chunk_complete(self) -> None:
         # Fields behind the last chunk are trailers: dropped (RFC 9112 section 7.1.2), and no part of the next request.
-        self.headers = []
+        if self.headers:
+            self._rules.check_trailers(self.headers)
+            self.headers = []
+            self._host = None
         self._doubtful = self._expect_continue = False
         self._upgrade = None
 
@@ -181,14 +191,16 @@ class HttpToolsWire:
         version = parser.get_http_version()
         target = self._target
         headers = self.headers
+        host = self._host
         self._target = b""
         self.headers = []
+        self._host = None
         if self._head_size:
             self._check_head_size(target, headers)
-        if version == "1.1" and not self._doubtful:
+        if version == "1.1" and host in self._hosts and not self._doubtful:
             keep_alive = parser.should_keep_alive()
         else:
-            self._check(method, version, headers)
+            self._check(method, target, version, headers)
             keep_alive = version != "1.0" and parser.should_keep_alive()
         expect_continue = self._expect_continue
         upgrade = self._upgrade
@@ -199,7 +211,7 @@ class HttpToolsWire:
             if not parser.should_upgrade():
                 upgrade = None
         self._taken = self._sink.on_request(
-            _METHODS.get(method) or method.decode("ascii"),
+            _METHODS.get(method) or self._rules.method(method.decode("ascii")),
             target,
             version,
             headers,
@@ -211,12 +223,12 @@ class HttpToolsWire:
         if upgrade is not None and self._has_body and not self._taken:
             self._ignored_upgrade = [field for field in headers if field[0] in _FRAMING]
 
-    def _check(self, method: bytes, version: str, headers: Headers) -> None:
+    def _check(self, method: bytes, target: bytes, version: str, headers: Headers) -> None:
         """The head is not of the plain kind: refuse it, or prepare for what its kind needs."""
         self._doubtful = False
         if version == "1.0":
             self._expect_continue = False  # RFC 9110 section 10.1.1: such a client would not understand the answer
-        refuse_ambiguous(method.decode("ascii"), version, headers)
+        self._rules.check(method.decode("ascii"), target, version, headers)
         if version == "1.0":
             self.encoder.until_close = True
         for name, _ in headers:
@@ -257,15 +269,18 @@ class HttpToolsWire:
             self.parser.feed_data(b"POST / HTTP/1.1\r\n" + fields + b"\r\n")
             self._doubtful = False
 
-    def split_target(self, target: bytes) -> tuple[bytes, bytes]:
-        """See `Http1Wire.split_target`."""
+    def origin_form(self, method: str, target: bytes, headers: Headers) -> bytes:
+        """See `Http1Wire.origin_form`. uvicorn: the host is not looked at, and a fragment is left out."""
+        path = self._rules.origin_form(method, target, headers)
+        if path is not None:
+            return path
         try:
             url = httptools.parse_url(target)
         except httptools.HttpParserInvalidURLError as exc:
             raise BadRequest(INVALID_REQUEST) from exc
         if url.path is None:
             raise BadRequest(INVALID_REQUEST)
-        return url.path, url.query or b""
+        return url.path if url.query is None else url.path + b"?" + url.query
 
     def start_next(self) -> None:
         """See `Http1Wire.start_next`. Nothing is held back: the connection queues what was parsed ahead."""

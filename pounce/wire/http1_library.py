@@ -6,21 +6,23 @@ from typing import Any
 
 from pounce.wire.http1 import Http1Sink
 from pounce.wire.response_fields import ResponseBody
+from pounce.wire.strictness import Headers, Rules
 
 
 class LibraryWire:
     """A wire that is its own encoder, on a library that keeps the state of both sides (`conn`)."""
 
-    def __init__(self, sink: Http1Sink, conn: Any) -> None:
+    def __init__(self, sink: Http1Sink, conn: Any, rules: Rules) -> None:
         self.sink = sink
+        self.rules = rules
         self.encoder: Any = self
         self.conn = conn
         self.counter = ResponseBody()
 
-    def split_target(self, target: bytes) -> tuple[bytes, bytes]:
-        """See `Http1Wire.split_target`. uvicorn: the target is taken as it is."""
-        path, _, query = target.partition(b"?")
-        return path, query
+    def origin_form(self, method: str, target: bytes, headers: Headers) -> bytes:
+        """See `Http1Wire.origin_form`. uvicorn: the target is taken as it is."""
+        path = self.rules.origin_form(method, target, headers)
+        return target if path is None else path
 
     def body(self, data: bytes, more_body: bool) -> bytes:
         """See `Http1Encoder.body`."""

@@ -12,17 +12,20 @@ import zttp
 
 from pounce.errors import BadRequest, MisusedByApp
 from pounce.wire.header_cache import HeaderCache
-from pounce.wire.http1 import INVALID_REQUEST, Headers, Http1Sink, error_fields, refuse_ambiguous
+from pounce.wire.http1 import Http1Sink, error_fields
 from pounce.wire.http1_library import LibraryWire
 from pounce.wire.response_fields import BODILESS, ResponseBody, checked_head, checked_status
+from pounce.wire.strictness import INVALID_REQUEST, Headers, Rules
 
 
 class ZttpWire(LibraryWire):
     """See `Http1Wire` and `Http1Encoder`: the library keeps the state of both sides."""
 
-    def __init__(self, sink: Http1Sink, header_cache: HeaderCache, max_incomplete_size: int | None = None) -> None:
+    def __init__(
+        self, sink: Http1Sink, header_cache: HeaderCache, rules: Rules, max_incomplete_size: int | None = None
+    ) -> None:
         """`max_incomplete_size` is h11's limit and unused here: zttp has its own."""
-        super().__init__(sink, zttp.Connection(zttp.SERVER))
+        super().__init__(sink, zttp.Connection(zttp.SERVER), rules)
         self._request_open = False
         self._response_open = False
         self._heads = 0
@@ -39,7 +42,7 @@ class ZttpWire(LibraryWire):
         try:
             self._pump(self.conn.receive_event(data))
         except zttp.RemoteProtocolError as exc:
-            raise BadRequest(INVALID_REQUEST) from exc
+            raise self._bad_request() from exc
         if self._request_open:
             self._recent.clear()
         elif self._heads > heads and not self._upgrade_line:
@@ -57,13 +60,14 @@ class ZttpWire(LibraryWire):
                 method = event.method.decode("ascii")
                 http_version = event.http_version.decode("ascii")
                 headers = event.headers.to_list(lowercase_names=True)  # type: ignore[union-attr]
-                refuse_ambiguous(method, http_version, headers)
+                self.rules.check(method, event.target, http_version, headers)
                 taken = sink.on_request(
                     method,
                     event.target,
                     http_version,
                     headers,
-                    True,  # zttp itself knows when the connection must close
+                    # zttp itself knows when the connection must close, but keeps that of a client of HTTP/1.0
+                    http_version != "1.0" or not self.rules.is_strict,
                     event.expect_continue and http_version != "1.0",  # RFC 9110 section 10.1.1
                     self._request_open,
                     upgrade.lower() if upgrade is not None else None,
@@ -94,7 +98,13 @@ class ZttpWire(LibraryWire):
         try:
             self._pump(self.conn.next_event())
         except zttp.RemoteProtocolError as exc:
-            raise BadRequest(INVALID_REQUEST) from exc
+            raise self._bad_request() from exc
+
+    def _bad_request(self) -> BadRequest:
+        """What to raise where zttp does, which does not say why."""
+        if not self._request_open:
+            return self.rules.refusal_of(bytes(self._recent))
+        return BadRequest(INVALID_REQUEST)
 
     def head(
         self, status: int, headers: Iterable[tuple[bytes, bytes]], defaults: Headers, is_head: bool, keep_alive: bool

@@ -22,6 +22,7 @@ NOT_WATCHED = (
     "pounce.connection.state.ServerState",
     "pounce.connection.state.LoopTraits",
     "pounce.wire.header_cache.HeaderCache",
+    "pounce.wire.strictness.Rules",
 )
 
 

@@ -11,6 +11,7 @@ import re
 from dataclasses import dataclass
 from enum import Enum
 
+from pounce.wire.strictness import Rules, UvicornRules
 from tests.wire.http1_reading import Reading
 
 
@@ -32,6 +33,12 @@ class Difference:
     how: How
     pattern: bytes
     reason: str
+    #: The rules that let it happen, if not both do.
+    only: type[Rules] | None = None
+
+    def holds_with(self, rules: type[Rules]) -> bool:
+        """Whether it may happen with these rules."""
+        return self.only in (None, rules)
 
     def applies(self, raw: bytes) -> bool:
         """Whether the bytes are of that kind."""
@@ -62,6 +69,7 @@ DIFFERENCES = [
         How.TAKES,
         rb"\A\s*\S+ \S* HTTP/1\.1\r\n((?!host:)[^\n]+\n)*\r\n",
         "health checks send no Host",
+        only=UvicornRules,
     ),
     Difference(
         "minor-version",
@@ -69,6 +77,7 @@ DIFFERENCES = [
         How.REFUSES,
         rb" HTTP/1\.[2-9]\r?$",
         "llhttp knows 1.0 and 1.1; RFC 9110 section 2.5 has any other 1.x read as 1.1",
+        only=UvicornRules,
     ),
     Difference(
         "method",
@@ -83,6 +92,7 @@ DIFFERENCES = [
         How.REFUSES,
         rb"^(?!CONNECT)[A-Z-]+ (?![/*]|[a-z]+://)\S* HTTP/",
         "llhttp knows the forms of RFC 9112 section 3.2; the others take any visible characters",
+        only=UvicornRules,
     ),
     Difference(
         "empty-lines-before",
@@ -90,6 +100,7 @@ DIFFERENCES = [
         How.TAKES,
         rb"\A[\r\n]+",
         "llhttp skips them, as RFC 9112 section 2.2 recommends; h11 and zttp do not",
+        only=UvicornRules,
     ),
     Difference(
         "connect-with-body",
@@ -97,6 +108,39 @@ DIFFERENCES = [
         How.READS,
         rb"^CONNECT [^\n]*\n([^\n]+\n)*(content-length|transfer-enc|upgrade)",
         "what follows CONNECT belongs to a tunnel, not to its request",
+        only=UvicornRules,
+    ),
+    Difference(
+        "connect",
+        (HTTPTOOLS,),
+        How.REFUSES,
+        rb"^CONNECT [^/ ]* [^\n]*\n(?!([^\n]+\n)*(content-length|transfer-enc|upgrade))",
+        "it names no path",
+        only=UvicornRules,
+    ),
+    Difference(
+        "absolute-form",
+        (HTTPTOOLS,),
+        How.READS,
+        rb"^\S+ ([a-z]+://|[^ \r\n]*#)",
+        "uvicorn asks a URL parser for the path there, with the others for nothing",
+        only=UvicornRules,
+    ),
+    Difference(
+        "empty-line-before",
+        (ZTTP,),
+        How.REFUSES,
+        rb"\A[\r\n]|\r\n\r\n[\r\n]",
+        "the others skip it, as RFC 9112 section 2.2 recommends",
+        only=Rules,
+    ),
+    Difference(
+        "lax-extension",
+        (ZTTP,),
+        How.TAKES,
+        rb"^[0-9a-f]+;",
+        "zttp reads over it, to the end of the line",
+        only=Rules,
     ),
     Difference(
         "proxy-connection",
@@ -113,7 +157,12 @@ DIFFERENCES = [
         "llhttp leaves white space behind a value",
     ),
     Difference(
-        "empty-extension", (HTTPTOOLS,), How.REFUSES, rb"^[0-9a-f]+;[; \r]", "llhttp wants an extension to have a name"
+        "empty-extension",
+        (HTTPTOOLS,),
+        How.REFUSES,
+        rb"^[0-9a-f]+;[; \r]",
+        "llhttp wants an extension to have a name",
+        only=UvicornRules,
     ),
     Difference(
         "eight-bits-in-extension",
@@ -121,6 +170,7 @@ DIFFERENCES = [
         How.REFUSES,
         rb"^[0-9a-f]+;[^\r\n]*[\x80-\xff]",
         "llhttp takes only ASCII there",
+        only=UvicornRules,
     ),
     Difference(
         "length-in-trailers",
@@ -128,6 +178,7 @@ DIFFERENCES = [
         How.REFUSES,
         rb"^0+\r\n([^\r\n]+\r\n)*(content-length|transfer-encoding):",
         "llhttp reads it as if it came with the head; zttp lets no such trailer pass",
+        only=UvicornRules,
     ),
     Difference(
         "line-feed",
@@ -135,14 +186,23 @@ DIFFERENCES = [
         How.TAKES,
         rb"(?<!\r)\n",
         "h11 takes a bare LF for the end of a line (RFC 9112 section 2.2 allows it)",
+        only=UvicornRules,
     ),
-    Difference("folded", (H11,), How.TAKES, rb"\r?\n[ \t]", "h11 unfolds (RFC 9112 section 5.2 allows it)"),
+    Difference(
+        "folded",
+        (H11,),
+        How.TAKES,
+        rb"\r?\n[ \t]",
+        "h11 unfolds (RFC 9112 section 5.2 allows it)",
+        only=UvicornRules,
+    ),
     Difference(
         "equal-lengths",
         (H11,),
         How.TAKES,
         rb"^content-length:[ \t]*(\d+)[ \t]*(,|\r?\n(.*\n)*content-length:)[ \t]*\1[ \t]*\r?$",
         "h11 makes one of equal lengths (RFC 9112 section 6.3 allows it)",
+        only=UvicornRules,
     ),
     Difference(
         "immense",
@@ -150,6 +210,7 @@ DIFFERENCES = [
         How.TAKES,
         rb"^content-length: *\d{19}|^[0-9a-f]{17}",
         "h11 counts as far as Python does, and waits for that body",
+        only=UvicornRules,
     ),
     Difference(
         "lowered-coding",
@@ -157,6 +218,7 @@ DIFFERENCES = [
         How.VALUES,
         rb"^transfer-encoding: [^\r\n]*(?-i:[A-Z])",
         "h11 tells the coding in lower case",
+        only=UvicornRules,
     ),
     Difference(
         "blank-behind-size",
@@ -164,6 +226,7 @@ DIFFERENCES = [
         How.TAKES,
         rb"^[0-9a-f]+[ \t]+\r?$",
         "h11 takes white space there, which servers are known to send",
+        only=UvicornRules,
     ),
     Difference(
         "control-in-extension",
@@ -171,6 +234,7 @@ DIFFERENCES = [
         How.TAKES,
         rb"^[0-9a-f]+;[^\n]*[\x00-\x08\x0a-\x1f\x7f]",
         "h11 leaves extensions unread, up to the end of the line",
+        only=UvicornRules,
     ),
     Difference(
         "keep-alive-of-1.0",
@@ -178,9 +242,15 @@ DIFFERENCES = [
         How.READS,
         rb" HTTP/1\.0\r?\n([^\n]+\n)*connection:[^\n]*keep-alive",
         "zttp keeps an HTTP/1.0 connection whose client asks for that; the others close it",
+        only=UvicornRules,
     ),
     Difference(
-        "eight-bits-in-target", (ZTTP,), How.TAKES, rb"^\S+ [^ \r\n]*[\x80-\xff]", "zttp leaves that to the app"
+        "eight-bits-in-target",
+        (ZTTP,),
+        How.TAKES,
+        rb"^\S+ [^ \r\n]*[\x80-\xff]",
+        "zttp leaves that to the app",
+        only=UvicornRules,
     ),
     Difference(
         "delimiters-in-target",
@@ -195,13 +265,14 @@ DIFFERENCES = [
         How.REFUSES,
         rb"^0+\r\n([^\r\n]+\r\n)*(host|te):",
         "RFC 9110 section 6.5.1: such a field means nothing behind a body; the others drop it",
+        only=UvicornRules,
     ),
 ]
 
 
-def unexplained(raw: bytes, readings: dict[str, Reading]) -> bool:
+def unexplained(raw: bytes, readings: dict[str, Reading], rules: type[Rules], but: Difference | None = None) -> bool:
     """Whether the parsers differ in a way that is not listed: nobody's reading leaves the others with a reason."""
-    rows = [row for row in DIFFERENCES if row.applies(raw)]
+    rows = [row for row in DIFFERENCES if row is not but and row.holds_with(rules) and row.applies(raw)]
     return not any(
         all(is_allowed([row for row in rows if parser in row.parsers], own, common) for parser, own in readings.items())
         for common in readings.values()

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from pounce.errors import BadRequest
 from pounce.wire.header_cache import HeaderCache
+from pounce.wire.strictness import Rules
 from tests.fakes import DEFAULT_HEADERS, WIRES, RecordingSink
 
 
@@ -32,10 +33,21 @@ class Reading(NamedTuple):
     end: str
 
 
-def read(parser: str, pieces: Iterable[bytes]) -> Reading:
+class _Sink(RecordingSink):
+    """Looks at targets as a connection does."""
+
+    wire: Any
+
+    def on_request(self, method: str, target: bytes, version: str, headers: Any, *rest: Any) -> bool:
+        if target[:1] != b"/" or b"#" in target:
+            target = self.wire.origin_form(method, target, headers)
+        return super().on_request(method, target, version, headers, *rest)
+
+
+def read(parser: str, pieces: Iterable[bytes], rules: type[Rules] = Rules) -> Reading:
     """Feed the pieces to a wire of its own as a connection does."""
-    sink = RecordingSink()
-    wire = WIRES[parser](sink, HeaderCache())
+    sink = _Sink()
+    sink.wire = wire = WIRES[parser](sink, HeaderCache(), rules())
     answered, end = 0, "open"
 
     def answer() -> bool:
