@@ -1,4 +1,4 @@
-"""What the client of a connection owes, for `Deadlines` to ask now and then: over HTTP/1.1, and what is common to all.
+"""What the client of a connection owes, for `Deadlines` to ask now and then: over HTTP/1.1 and as a WebSocket.
 
 Runs on the worker's loop. It is read off what is there anyway: while a request is served nothing is noted for it but
 the number of pieces that its body has come in. Knows nothing of: clocks.
@@ -10,7 +10,7 @@ import asyncio
 import enum
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from pounce.connection.base import Phase
 from pounce.errors import BadRequest
@@ -102,3 +102,17 @@ class Http1Debts:
             self.close()
         else:
             self.refuse(BadRequest(LATE_HEAD, 408))
+
+
+class WebSocketDebts:
+    """The same of a WebSocket. Its client owes no answer to anybody: pings and the close frame have timers."""
+
+    phase: ClassVar = Phase.BUSY
+
+    def owed(self: Any, limits: Limits) -> Sequence[Owed]:
+        """What its client owes of that for which there are limits."""
+        return owed_output(self, limits, CLOSE if self.transport.is_closing() else OUTPUT)
+
+    def on_late(self: Any, _debt: Debt, _about: Any) -> None:
+        """The client takes nothing."""
+        self.transport.abort()

@@ -13,8 +13,8 @@ import contextvars
 from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar
 
-from pounce.connection.base import Connection, HttpConnection, Phase
-from pounce.connection.debts import CLOSE, OUTPUT, Debt, Limits, Owed, owed_output
+from pounce.connection.base import Connection, HttpConnection
+from pounce.connection.debts import WebSocketDebts
 from pounce.connection.flow import HIGH_WATER_LIMIT, can_write_vectors
 from pounce.connection.input_turns import SMALL_READ
 from pounce.connection.peer import is_ssl, tls_of
@@ -37,11 +37,10 @@ _CLOSE_TIMEOUT_AT_STOP = 2.0
 _LARGE_MESSAGE_SIZE = 16 * 1024
 
 
-class WebSocketProtocol(FramesInTurns, Keepalive, Connection):
+class WebSocketProtocol(WebSocketDebts, FramesInTurns, Keepalive, Connection):
     """What the WebSocket protocol classes have in common. Not usable by itself: `wire_class` is missing."""
 
     wire_class: ClassVar[type[WebSocketWire]]
-    phase: ClassVar = Phase.BUSY
 
     def __init__(
         self,
@@ -354,16 +353,6 @@ class WebSocketProtocol(FramesInTurns, Keepalive, Connection):
     def break_off_response(self) -> None:
         """The app has not finished its response."""
         self.transport.close()
-
-    # Told by the worker
-
-    def owed(self, limits: Limits) -> Sequence[Owed]:
-        """What its client owes of that for which there are limits. An app that has not answered owes nobody."""
-        return owed_output(self, limits, CLOSE if self.transport.is_closing() else OUTPUT)
-
-    def on_late(self, _debt: Debt, _about: Any) -> None:
-        """The client takes nothing."""
-        self.transport.abort()
 
     # Keepalive
 
