@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING, Any
 
 from pounce.contracts import ConfigView
 from pounce.errors import exit_code_of
-from pounce.watchdog import GRACE, watchdog
+from pounce.signal_watch import SignalWatch
+from pounce.watchdog import GRACE, TIMEOUT_HASTY_WORDS, UNWILLING, watchdog
 
 if TYPE_CHECKING:
     import asyncio
@@ -38,14 +39,13 @@ _TIMEOUT_TURN = 2.0
 
 _BLOCKED = "The event loop of this process is blocked."
 
-#: Seconds for all that is left once the user has asked twice (a supervisor kills after 2), and what of them the
-#: interpreter's own end gets at least.
-_TIMEOUT_FORCED = 1.5
-_GRACE_FORCED = 0.2
+#: Seconds for all that is left once the user has asked twice, and what the interpreter's own end gets at least. With
+#: the last words it is less than the time after which a supervisor kills.
+_TIMEOUT_FORCED = 0.5
+_GRACE_FORCED = 0.1
 
-if sys.version_info < (3, 12) and sys.platform != "win32":
-    # As asyncio does it from 3.12 on: a signal to a child that the app has forked must not wake the parent's loop.
-    os.register_at_fork(after_in_child=lambda: signal.set_wakeup_fd(-1))
+#: Whoever sends it means now. Some number that none has, where there is no such signal.
+SIGQUIT: int = getattr(signal, "SIGQUIT", -1)
 
 
 class Ending:
@@ -57,8 +57,10 @@ class Ending:
         self.signals: list[int] = []
         self.asked_at: float | None = None
         self.exceeded_limit = False
+        self.is_told_to_quit = False
         self._forced_at: float | None = None
         self._owns_process = False
+        self._watch: SignalWatch | None = None
         # What handled the signals before, in the process that captures them
         self._originals: dict[int, Any] = {}
         self._pid = 0
@@ -72,10 +74,19 @@ class Ending:
             yield
             return
         self._pid = os.getpid()
-        self._originals = {sig: signal.signal(sig, handler) for sig in HANDLED_SIGNALS}
+        if self._owns_process and sys.platform != "win32":
+            numbers = HANDLED_SIGNALS + tuple(sig for sig in (SIGQUIT,) if signal.getsignal(sig) is signal.SIG_DFL)
+            self._watch = SignalWatch(handler, numbers)
+            self._originals = {sig: signal.signal(sig, self._watch.handle) for sig in numbers}
+            self._watch.start()
+        else:
+            self._originals = {sig: signal.signal(sig, handler) for sig in HANDLED_SIGNALS}
         try:
             yield
         finally:
+            if self._watch is not None:
+                self._watch.stop()
+                self._watch = None
             self._give_back()
         for captured in reversed(self.signals):
             signal.raise_signal(captured)
@@ -105,7 +116,10 @@ class Ending:
 
     def on_signal(self, sig: int) -> None:
         """Take note of a signal."""
-        self.signals.append(sig)
+        if sig == SIGQUIT:
+            self.is_told_to_quit = True
+        else:
+            self.signals.append(sig)
         if self.asked_at is None:
             self.asked_at = time.monotonic()
 
@@ -126,44 +140,53 @@ class Ending:
             watchdog.loop = None
             if self._forced_at is not None:
                 left = self._forced_at + _TIMEOUT_FORCED - time.monotonic()
-                watchdog.expect_end_of_interpreter(max(_GRACE_FORCED, left), exit_code)
+                watchdog.expect_end_of_interpreter(max(_GRACE_FORCED, left), exit_code, TIMEOUT_HASTY_WORDS)
             elif self.exceeded_limit or signal.SIGTERM in self.signals:
                 watchdog.expect_end_of_interpreter(GRACE, exit_code)
+            if self.asked_at is not None and watchdog.ends_with_server:
+                # The interpreter's end waits for threads and `atexit`, without a limit where there is none above.
+                signal.signal(signal.SIGINT, lambda *_: _expect_end_now(exit_code))
 
     def on_serve(self, loop: asyncio.AbstractEventLoop) -> None:
         """The server runs on this loop."""
         if self._owns_process:
             watchdog.loop = loop
+        if self._watch is not None:
+            self._watch.on_loop()
 
     def on_force(self) -> None:
         """The user has asked twice."""
         if self._owns_process and self._forced_at is None:
             self._forced_at = time.monotonic()
-            watchdog.expect_end(_TIMEOUT_FORCED, self._exit_code())
+            _expect_end_now(self._exit_code())
+
+    def _expect_end(self, seconds: float | None, exit_code: int, why: str = UNWILLING) -> None:
+        """Set the process's deadline, or (None) that there is none; but for one that is forced to end."""
+        if self._owns_process and self._forced_at is None:
+            if seconds is None:
+                watchdog.call_off()
+            else:
+                watchdog.expect_end(seconds, exit_code, why)
+            if self._forced_at is not None:  # just now, by a signal's handler
+                _expect_end_now(exit_code)  # type: ignore[unreachable]
 
     def on_drain(self) -> None:
         """Requests get their time now. A loop that is blocked sees no limit: then the process is ended behind it."""
         limit = self._config.timeout_graceful_shutdown
-        if self._is_watched() and self.asked_at is not None and limit is not None:
+        if self.asked_at is not None and limit is not None:
             seconds = self.asked_at + limit + _TIMEOUT_TURN - time.monotonic()
-            watchdog.expect_end(max(_TIMEOUT_TURN, seconds), 1, _BLOCKED)
+            self._expect_end(max(_TIMEOUT_TURN, seconds), 1, _BLOCKED)
 
     def on_drained(self, is_looked_after: bool = False) -> None:
         """Requests have had their time, now the app's own shutdown has its. Worker threads are looked after."""
         limit = self._config.settings.deadlines.lifespan_shutdown
-        if self._is_watched():
-            watchdog.call_off()
-            if limit is not None and not is_looked_after:
-                watchdog.expect_end(limit + _TIMEOUT_TURN, 1, _BLOCKED)
+        self._expect_end(None if limit is None or is_looked_after else limit + _TIMEOUT_TURN, 1, _BLOCKED)
 
     def on_finished(self) -> None:
         """The server is done. What else there is, down to the closing of the loop, gets what is left of the limit."""
-        grace = self.grace()
-        if self._is_watched():
-            if grace is None:
-                watchdog.call_off()
-            else:
-                watchdog.expect_end(grace, self._exit_code())
+        if self._watch is not None:
+            self._watch.off_loop()
+        self._expect_end(self.grace(), self._exit_code())
 
     def grace(self) -> float | None:
         """Seconds for what is left once the app's shutdown is over; None where nobody has set a limit to it."""
@@ -174,11 +197,15 @@ class Ending:
             return max(GRACE, self.asked_at + limit - time.monotonic())
         return GRACE if self.exceeded_limit or signal.SIGTERM in self.signals else None
 
-    def _is_watched(self) -> bool:
-        return self._owns_process and self._forced_at is None
-
     def _exit_code(self) -> int:
         """What the process would end with. The last signal decides: it is the first to be raised again."""
+        if not self.signals:
+            return 0
         last = self.signals[-1]
         # Where it would end the process by itself, what a shell shows for that; `os._exit` has no other way to say it.
         return 128 + last if self._originals.get(last) is signal.SIG_DFL else 0
+
+
+def _expect_end_now(exit_code: int) -> None:
+    """The user has asked twice: what there is to do has to be quick."""
+    watchdog.expect_end(_TIMEOUT_FORCED, exit_code, UNWILLING, TIMEOUT_HASTY_WORDS)

@@ -26,7 +26,7 @@ from typing import Any
 from pounce.binding import Bind, failing_start
 from pounce.connection.state import ServerState
 from pounce.contracts import ConfigView
-from pounce.ending import HANDLED_SIGNALS as HANDLED_SIGNALS, Ending
+from pounce.ending import HANDLED_SIGNALS as HANDLED_SIGNALS, SIGQUIT, Ending
 from pounce.errors import NEEDS_PROCESSES, StartupFailed
 from pounce.listeners import Listening, accept, listen
 from pounce.logs import log_styled
@@ -305,6 +305,8 @@ class Server:
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Stop listening, let requests end within `timeout_graceful_shutdown`, run the app's shutdown."""
+        if self._end.is_told_to_quit:
+            logger.info("Received SIGQUIT, exiting without waiting for requests.")
         logger.info("Shutting down")
         self._ending = True
         drained = 0 if self.force_exit else self._drain_backlog()
@@ -329,13 +331,13 @@ class Server:
             yield
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """A signal to end: gracefully the first time, at once where SIGINT comes again."""
+        """A signal to end: gracefully the first time, at once where SIGINT comes again, or SIGQUIT."""
         if self._end.is_for_a_fork(sig):
             return
         is_echo = self._end.is_echo(sig)
         self._end.on_signal(sig)
-        if self.should_exit and sig == signal.SIGINT and not is_echo:
-            self.force_exit = True
+        if sig == SIGQUIT or (self.should_exit and sig == signal.SIGINT and not is_echo):
+            self.should_exit = self.force_exit = True
             self._end.on_force()
         elif not self.should_exit:
             self.should_exit = True

@@ -32,12 +32,15 @@ GRACE = 1.0
 #: The same after a start that failed: an error may be on its way to whoever collects errors.
 GRACE_AFTER_FAILURE = 5.0
 
-#: Seconds for the last words: a log that nobody reads must not keep the process either.
-_TIMEOUT_LAST_WORDS = 1.0
+#: Seconds for the last words: a log that nobody reads must not keep the process either. And where the user waits.
+TIMEOUT_LAST_WORDS = 1.0
+TIMEOUT_HASTY_WORDS = 0.3
 
 #: How much is said: threads, tasks and processes in all, and the innermost frames of each.
 _MAX_NAMED = 8
 _MAX_FRAMES = 16
+
+UNWILLING = "This process does not end by itself."
 
 logger = logging.getLogger(LOGGER_ERROR)
 
@@ -46,6 +49,7 @@ class _Deadline(NamedTuple):
     at: float
     exit_code: int
     why: str
+    words: float
 
 
 class Watchdog:
@@ -58,23 +62,29 @@ class Watchdog:
         self._deadlines: SimpleQueue[_Deadline | None] = SimpleQueue()
         #: The process whose thread is waiting; a fork has none.
         self._pid: int | None = None
-        self._guards_interpreter: tuple[int, float, int] | None = None
+        self._guards_interpreter: tuple[int, float, int, float] | None = None
         self._is_registered = False
         #: Whether this process ends with its server, because it is the command's; else it is a caller's, who goes on.
         self.ends_with_server = False
         #: Called as well where the process is left before its end.
         self.last_duty: Callable[[], object] = lambda: None
 
-    def expect_end(self, seconds: float, exit_code: int, why: str = "This process does not end by itself.") -> None:
+    def expect_end(
+        self,
+        seconds: float,
+        exit_code: int,
+        why: str = UNWILLING,
+        words: float = TIMEOUT_LAST_WORDS,
+    ) -> None:
         """Leave with this exit code in so many seconds, unless the process has ended. Replaces the deadline before.
 
-        `why` opens the last words.
+        `why` opens the last words, for which there are `words` more seconds.
         """
         if self._pid != os.getpid():
             self._pid = os.getpid()
             self._deadlines = SimpleQueue()
             threading.Thread(target=self._watch, name="pounce-watchdog", daemon=True).start()
-        self._deadlines.put(_Deadline(time.monotonic() + seconds, exit_code, why))
+        self._deadlines.put(_Deadline(time.monotonic() + seconds, exit_code, why, words))
 
     def call_off(self) -> None:
         """There is no deadline any more."""
@@ -82,12 +92,12 @@ class Watchdog:
         if self._pid == os.getpid():
             self._deadlines.put(None)
 
-    def expect_end_of_interpreter(self, seconds: float, exit_code: int) -> None:
+    def expect_end_of_interpreter(self, seconds: float, exit_code: int, words: float = TIMEOUT_LAST_WORDS) -> None:
         """Once the interpreter ends, give it so many seconds for threads and `atexit`; not before."""
         # The last to register is called first: before executors wait for their threads.
         import concurrent.futures.thread  # noqa: F401
 
-        self._guards_interpreter = (os.getpid(), seconds, exit_code)
+        self._guards_interpreter = (os.getpid(), seconds, exit_code, words)
         # Private, and the only thing that is called before threads are joined.
         register = getattr(threading, "_register_atexit", None)
         if register is not None and not self._is_registered:
@@ -95,20 +105,20 @@ class Watchdog:
             with contextlib.suppress(RuntimeError):  # it is ending
                 register(self._on_interpreters_end)
 
-    def leave(self, exit_code: int, why: str) -> None:
+    def leave(self, exit_code: int, why: str, words: float = TIMEOUT_LAST_WORDS) -> None:
         """End the process now. Does not return."""
         try:
             speaker = threading.Thread(target=self._say_last_words, args=(exit_code, why), daemon=True)
             speaker.start()
-            speaker.join(_TIMEOUT_LAST_WORDS)
+            speaker.join(words)
         finally:
             os._exit(exit_code)
 
     def _on_interpreters_end(self) -> None:
         if self._guards_interpreter is not None:
-            pid, seconds, exit_code = self._guards_interpreter
+            pid, seconds, exit_code, words = self._guards_interpreter
             if pid == os.getpid():
-                self.expect_end(seconds, exit_code)
+                self.expect_end(seconds, exit_code, words=words)
 
     def _watch(self) -> None:
         deadline: _Deadline | None = None
@@ -118,7 +128,7 @@ class Watchdog:
                 deadline = self._deadlines.get(timeout=timeout)
             except Empty:
                 assert deadline is not None
-                self.leave(deadline.exit_code, deadline.why)
+                self.leave(deadline.exit_code, deadline.why, deadline.words)
 
     def _say_last_words(self, exit_code: int, why: str) -> None:
         def speak() -> None:

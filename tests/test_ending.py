@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 from collections.abc import Iterator
@@ -24,10 +25,12 @@ class FakeWatchdog:
         self.told: list[Any] = []
         self.loop = None
 
-    def expect_end(self, seconds: float, exit_code: int, why: str = "") -> None:
+    ends_with_server = False
+
+    def expect_end(self, seconds: float, exit_code: int, why: str = "", words: float = 0.0) -> None:
         self.told.append(("end", round(seconds, 1), exit_code))
 
-    def expect_end_of_interpreter(self, seconds: float, exit_code: int) -> None:
+    def expect_end_of_interpreter(self, seconds: float, exit_code: int, words: float = 0.0) -> None:
         self.told.append(("interpreter", round(seconds, 1), exit_code))
 
     def call_off(self) -> None:
@@ -83,10 +86,10 @@ def test_what_is_left_of_the_limit_bounds_the_rest(
 
 
 @pytest.mark.parametrize(
-    ("lifespan", "threads", "deadline"), [(None, False, []), (7, False, [("end", 9.0, 1)]), (7, True, [])]
+    ("lifespan", "threads", "deadline"), [(None, False, "off"), (7, False, ("end", 9.0, 1)), (7, True, "off")]
 )
 def test_deadlines_follow_the_way_of_a_shutdown(
-    watchdog: FakeWatchdog, heard: list[int], lifespan: float | None, threads: bool, deadline: list[Any]
+    watchdog: FakeWatchdog, heard: list[int], lifespan: float | None, threads: bool, deadline: Any
 ) -> None:
     """Requests have the limit and two seconds, the app's shutdown its own, where it has one, the rest what is left."""
     end = an_ending(3, lifespan)
@@ -96,7 +99,7 @@ def test_deadlines_follow_the_way_of_a_shutdown(
         end.on_drained(is_looked_after=threads)
         end.on_finished()
     # Behind that nothing is bounded: the limit was not exceeded, and Ctrl+C gives the process back to its program.
-    assert watchdog.told == [("end", 5.0, 1), "off", *deadline, ("end", 3.0, 0), "off"]
+    assert watchdog.told == [("end", 5.0, 1), deadline, ("end", 3.0, 0), "off"]
 
 
 def test_an_unbounded_end_has_no_deadline_of_the_lifespan(watchdog: FakeWatchdog, heard: list[int]) -> None:
@@ -110,7 +113,7 @@ def test_an_unbounded_end_has_no_deadline_of_the_lifespan(watchdog: FakeWatchdog
             end.on_drained()
             end.exceeded_limit = is_late
             end.on_finished()
-            assert watchdog.told == ["off", ("end", 9.0, 1), ("end", 1.0, 0) if is_late else "off"]
+            assert watchdog.told == [("end", 9.0, 1), ("end", 1.0, 0) if is_late else "off"]
 
 
 @pytest.mark.parametrize("reason", ["SIGTERM", "limit", "force"])
@@ -125,7 +128,7 @@ def test_the_interpreters_end_is_bounded_where_it_must_come(
         if reason == "force":
             end.on_force()
         raise SystemExit(5)
-    assert watchdog.told[-2:] == ["off", ("interpreter", 1.5 if reason == "force" else 1.0, 5)]
+    assert watchdog.told[-2:] == ["off", ("interpreter", 0.5 if reason == "force" else 1.0, 5)]
 
 
 def test_a_forced_stop_has_one_deadline(watchdog: FakeWatchdog, heard: list[int]) -> None:
@@ -138,7 +141,69 @@ def test_a_forced_stop_has_one_deadline(watchdog: FakeWatchdog, heard: list[int]
         end.on_drain()
         end.on_drained()
         end.on_finished()
-        assert watchdog.told == [("end", 1.5, 0)]
+        assert watchdog.told == [("end", 0.5, 0)]
+
+
+def test_a_forced_stop_keeps_its_deadline_whenever_it_comes(
+    watchdog: FakeWatchdog, heard: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where the signal arrives while another deadline is being set or called off."""
+    end = an_ending(3)
+    with end.owning_process():
+        end.on_signal(INT)
+
+        def interrupted(*_: Any) -> None:
+            end.on_force()
+            watchdog.told.append("off")
+
+        monkeypatch.setattr(watchdog, "call_off", interrupted)
+        end.on_drained()
+        assert watchdog.told == [("end", 0.5, 0), "off", ("end", 0.5, 1)]
+        monkeypatch.undo()
+
+
+def test_behind_the_command_an_interrupt_ends_the_interpreter(
+    watchdog: FakeWatchdog, heard: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its threads and `atexit` may take for ever once the server is done; a program that goes on is left alone."""
+    for ends_with_server in (True, False):
+        monkeypatch.setattr(watchdog, "ends_with_server", ends_with_server)
+        end = an_ending(None)
+        with end.owning_process():
+            end.on_signal(INT)
+        watchdog.told.clear()
+        before = signal.getsignal(INT)
+        signal.raise_signal(INT)
+        assert watchdog.told == ([("end", 0.5, 0)] if ends_with_server else [])
+        assert heard == ([] if ends_with_server else [INT])
+        if ends_with_server:
+            assert callable(before)
+            signal.signal(INT, lambda sig, _: heard.append(sig))
+
+
+@pytest.mark.parametrize("owns", [True, False])
+def test_sigquit_is_for_a_process_of_ones_own(watchdog: FakeWatchdog, heard: list[int], owns: bool) -> None:
+    """It is not raised again. A program that embeds the server keeps what it has there; so does one with its own."""
+    before = signal.getsignal(ending.SIGQUIT)
+    end, got = an_ending(None), []
+    with contextlib.ExitStack() as stack:
+        if owns:
+            stack.enter_context(end.owning_process())
+        stack.enter_context(end.capturing(lambda sig, _: (got.append(sig), end.on_signal(sig))))
+        if owns:
+            signal.raise_signal(ending.SIGQUIT)
+        assert (signal.getsignal(ending.SIGQUIT) is before) is not owns
+    assert signal.getsignal(ending.SIGQUIT) is before
+    assert got == [ending.SIGQUIT] * owns
+    assert end.is_told_to_quit is owns
+    assert (end.signals, heard) == ([], [])
+    mine = signal.signal(ending.SIGQUIT, lambda *_: None)
+    try:
+        with end.owning_process(), end.capturing(lambda *_: None):
+            assert signal.getsignal(ending.SIGQUIT) is not mine
+            signal.raise_signal(ending.SIGQUIT)
+    finally:
+        signal.signal(ending.SIGQUIT, before)
 
 
 def test_a_process_of_somebody_else_has_no_deadlines(watchdog: FakeWatchdog, heard: list[int]) -> None:

@@ -39,12 +39,12 @@ _LOOK_INTERVAL = 0.05
 _ACCEPTOR = "pounce-acceptor"
 
 #: Seconds that a stuck or ending thread gets once nobody waits for requests any more.
-_FORCED_TIMEOUT = 1.0
+_FORCED_TIMEOUT = 0.3
 
 #: Seconds that a loop gets to turn once its requests were cancelled, before it counts as blocked; and where the user
 #: has asked twice.
 _TIMEOUT_TURN = 2.0
-_TIMEOUT_TURN_FORCED = 0.5
+_TIMEOUT_TURN_FORCED = 0.3
 
 
 class PoolState:
@@ -232,14 +232,17 @@ class WorkerPool:
 
     async def _finish_all(self, haste: Haste, grace: Callable[[], float | None]) -> None:
         """Wait for requests no longer, only for loops to turn; then end the threads that do."""
+        is_forced = self._is_forced()
         for thread in self._started:
-            thread.hurry_threadsafe(haste)
-        turn = _TIMEOUT_TURN_FORCED if self._is_forced() else _TIMEOUT_TURN
-        await self._reached(Phase.DRAINED, self._started, turn)
+            thread.hurry_threadsafe(Haste.CUT if is_forced else haste)
+        await self._reached(Phase.DRAINED, self._started, _TIMEOUT_TURN_FORCED if is_forced else _TIMEOUT_TURN)
         drained = [thread for thread in reversed(self._started) if thread.phase >= Phase.DRAINED]
         for thread in self._started:
             if thread not in drained:
                 self._leave_behind(thread)
+            elif is_forced:  # none of them waits for another one's app
+                thread.hurry_threadsafe(Haste.ALL)
+                thread.finish_threadsafe()
         await self._join([thread for thread in drained if await self._finish(thread)], grace)
         self._started = []
 

@@ -149,7 +149,7 @@ class Multiprocess:
                 retirement.hurry(now if forced else now + TIMEOUT_FORCED)
                 told_at, forced = now, True
             retirement.reap()
-            self._sleep(TICK)
+            self._sleep(max(0.0, min(TICK, retirement.next_kill_at() - time.monotonic())))
         # One that was being replaced had its trouble before the stop.
         self._ended_as_told = all(ended_as_told(process.exitcode) for process in serving)
 

@@ -50,6 +50,10 @@ class Retirement:
         """Kill at that time (monotonic clock) whoever has not ended by then."""
         self.leaving = dict.fromkeys(self.leaving, kill_at)
 
+    def next_kill_at(self) -> float:
+        """When `reap` has to be called again (monotonic clock); infinity where nobody's time runs out."""
+        return min(self.leaving.values(), default=math.inf)
+
     def reap(self) -> None:
         """Forget those that have ended, kill those that should have."""
         now = time.monotonic()

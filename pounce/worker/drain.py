@@ -18,7 +18,7 @@ from pounce.exchange.http_cycle import RequestResponseCycle, ResponseState
 from pounce.names import LOGGER_ERROR
 
 #: Seconds that tasks get to take note of their cancellation, and connections to send what is left.
-TIMEOUT_CUT = 0.5
+_TIMEOUT_CUT = 0.5
 
 _REQUEST, _STREAM, _WEBSOCKET = "request", "streaming response", "WebSocket"
 
@@ -128,7 +128,7 @@ async def drain(workers: Draining, limits: DrainLimits, is_forced: Callable[[], 
         return True
     logger.error("Cancel %s running task(s), timeout graceful shutdown exceeded", workers.left()[1])
     workers.cancel_tasks()
-    if not await waiting.until(time.monotonic() + TIMEOUT_CUT, says=False) and (connections := workers.left()[0]):
+    if not await waiting.until(time.monotonic() + _TIMEOUT_CUT, says=False) and (connections := workers.left()[0]):
         logger.error("Cutting %s, timeout graceful shutdown exceeded", _several(connections, "connection"))
         workers.abort_connections()
     return False

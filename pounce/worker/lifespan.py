@@ -26,8 +26,8 @@ LifespanSendMessage = (
 
 STATE_TRANSITION_ERROR = "Got invalid state transition on lifespan protocol."
 
-#: Seconds that an abandoned lifespan call gets to take note of it.
-_TIMEOUT_ABANDON = 1.0
+#: Seconds that an abandoned lifespan call gets to take note of it. Somebody may have asked twice.
+_TIMEOUT_ABANDON = 0.2
 
 
 class LifespanOff:

@@ -24,7 +24,7 @@ from pounce.contracts import ConfigView, Lifespan
 from pounce.exchange.features import features_of
 from pounce.names import LOGGER_ERROR
 from pounce.wire.proxy_protocol import Origin
-from pounce.worker.drain import TIMEOUT_CUT, DrainLimits, InHand, drain, tell_streams
+from pounce.worker.drain import DrainLimits, InHand, drain, tell_streams
 
 if TYPE_CHECKING:
     from pounce.connection.introduction import Introductions
@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 TICK_INTERVAL = 0.1
 
 _TICKS_PER_SECOND = 10
+
+#: Seconds that tasks get to take note of their cancellation where nobody waits for requests any more.
+_TIMEOUT_UNHEARD = 0.2
 
 #: Seconds between two looks at what is left.
 _LOOK_INTERVAL = 0.05
@@ -274,7 +277,7 @@ class Worker:
             for task in tasks:
                 task.cancel()
             if tasks:
-                await asyncio.wait(tasks, timeout=TIMEOUT_CUT)
+                await asyncio.wait(tasks, timeout=_TIMEOUT_UNHEARD)
 
     def abort_connections(self) -> None:
         """Cut every connection that is left, written or not."""

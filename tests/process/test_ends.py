@@ -178,21 +178,6 @@ def test_without_a_limit_a_thread_holds_up_no_finished_process(workers: tuple[st
         assert "lifespan ends" in server.log
 
 
-@pytest.mark.parametrize("path", ["/to_thread", "/blocks", "/stubborn"])
-@pytest.mark.parametrize("first", [signal.SIGTERM, signal.SIGINT])
-def test_a_forced_stop_ends_whatever_keeps_it(path: str, first: signal.Signals, project: Path) -> None:
-    """The second Ctrl+C means now, also where no limit was set."""
-    with served("stuck:app", cwd=project) as server, contextlib.ExitStack() as stack:
-        ask(server, stack, path)
-        server.process.send_signal(first)
-        if path == "/blocks":
-            time.sleep(0.2)  # no event tells that a handler ran while the loop stands still
-        else:
-            server.log.wait_for("Shutting down")
-        assert ends_soon(server, signal.SIGINT) == 0
-        assert server.log.wait_for("This process does not end by itself")
-
-
 @loops
 @workers
 @pytest.mark.parametrize("first", [signal.SIGTERM, signal.SIGINT])
