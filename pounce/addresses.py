@@ -57,6 +57,8 @@ def split_port(text: str) -> tuple[str, int]:
     Behind brackets what is no port is dropped (uvicorn). Everything else comes back whole, so that garbage never turns
     into an address that somebody trusts.
     """
+    if ":" not in text and text[:1] != "[":
+        return text, 0
     match = _HOST_PORT.fullmatch(text)
     if match is None:
         return text, 0

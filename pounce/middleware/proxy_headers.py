@@ -90,9 +90,9 @@ class ProxyHeadersMiddleware:
         if forwarded_for:
             # Several header lines are one list (RFC 9110 section 5.3).
             chain = b", ".join(forwarded_for).decode("latin-1")
-            client = self.trusted_hosts.get_trusted_client_address(chain)
+            client, is_address = self.trusted_hosts.find_client(chain)
             # An entry that is empty or no address says nothing: the peer stays the client.
-            if client[0] and (self._takes_any_text or address_of(client[0]) is not None):
+            if is_address or (self._takes_any_text and client[0]):
                 scope["client"] = client
 
 
@@ -118,7 +118,7 @@ class _TrustedHosts:
                 self._add(entry)
 
         # A proxy's address comes with every request, and parsing it costs more than the rest of the middleware.
-        self._trusts_cached: Callable[[str], bool] = lru_cache(maxsize=MAX_CACHED_HOSTS)(self._trusts)
+        self._known: Callable[[str], tuple[bool, bool]] = lru_cache(maxsize=MAX_CACHED_HOSTS)(self._look_up)
 
     def _add(self, entry: str) -> None:
         try:
@@ -134,16 +134,18 @@ class _TrustedHosts:
             return True
         if not host:
             return False
-        return self._trusts_cached(host) if len(host) <= MAX_HOST_SIZE else self._trusts(host)
+        return (self._known(host) if len(host) <= MAX_HOST_SIZE else self._look_up(host))[0]
 
-    def _trusts(self, host: str) -> bool:
+    def _look_up(self, host: str) -> tuple[bool, bool]:
+        """Whether a host is trusted, and whether it is an address."""
         address = address_of(host)
         if address is None:
-            return host in self.trusted_literals
+            return host != "" and host in self.trusted_literals, False
         forms = both_forms(address)
-        return any(form in self.trusted_hosts for form in forms) or any(
+        is_trusted = any(form in self.trusted_hosts for form in forms) or any(
             form in network for form in forms for network in self.trusted_networks
         )
+        return is_trusted, True
 
     def get_trusted_client_address(self, x_forwarded_for: str) -> tuple[str, int]:
         """The client's `(host, port)` in a chain of proxies; the port is 0 where the chain names none.
@@ -151,10 +153,15 @@ class _TrustedHosts:
         Each proxy appends the peer it saw, so the first entry from the right that is not a proxy of ours is the
         client. Where every entry is trusted, the client is the left-most (a request from a proxy machine itself).
         """
-        chain = _parse_raw_hosts(x_forwarded_for)
-        if not self.always_trust:
-            for entry in reversed(chain):
-                client = _parse_host_port(entry)
-                if client[0] not in self:
-                    return client
-        return _parse_host_port(chain[0])
+        return self.find_client(x_forwarded_for)[0]
+
+    def find_client(self, x_forwarded_for: str) -> tuple[tuple[str, int], bool]:
+        """As `get_trusted_client_address`, and whether that is an address."""
+        chain = x_forwarded_for.split(",")
+        for entry in chain[:1] if self.always_trust else reversed(chain):
+            client = _parse_host_port(entry.strip())
+            host = client[0]
+            is_trusted, is_address = self._known(host) if len(host) <= MAX_HOST_SIZE else self._look_up(host)
+            if not is_trusted:
+                break
+        return client, is_address

@@ -95,7 +95,7 @@ def test_an_overlong_literal_is_trusted_without_being_cached() -> None:
     """A host longer than any DNS name is compared each time, so that it cannot fill the cache."""
     trusted = _TrustedHosts(["x" * 300])
     assert "x" * 300 in trusted
-    assert trusted._trusts_cached.cache_info().currsize == 0
+    assert trusted._known.cache_info().currsize == 0
 
 
 @pytest.mark.parametrize(
