@@ -202,6 +202,19 @@ def test_only_from_those_that_are_listed_and_only_once(parser: str, http2: bool)
                 assert ask(server, header + second + REQUEST) in (400, None)
 
 
+@servers
+def test_a_stop_does_not_wait_for_headers(settings: dict[str, Any]) -> None:
+    """Who has not said whose he is has sent no request."""
+    with proxied(settings, deadlines={"head": 0}) as server, contextlib.ExitStack() as stack:
+        silent = [stack.enter_context(server.connect()) for _ in range(3)]
+        silent[1].sendall(TCP4[:9])
+        assert ask(server, TCP4 + REQUEST) == told(FROM_4)
+        server.stop()
+        for sock in silent:
+            with contextlib.suppress(ConnectionResetError):
+                assert sock.recv(1) == b""
+
+
 def test_whose_forwarded_fields_count() -> None:
     """Those of the client that the header names, as if it had connected itself; of an unknown one never."""
     others = HEADERS["v1 TCP6"][0]
