@@ -11,6 +11,7 @@ from functools import cache
 from typing import Any, ClassVar
 
 from pounce.connection.base import HttpConnection, Phase
+from pounce.connection.flow import FlowControl
 from pounce.connection.http2 import HTTP2Protocol
 from pounce.connection.peer import is_ssl
 from pounce.connection.state import ServerState
@@ -42,6 +43,7 @@ class Negotiator(HttpConnection):
             ssl_object = transport.get_extra_info("ssl_object")
             self._become(ssl_object is not None and ssl_object.selected_alpn_protocol() == "h2")
             return
+        self.flow = FlowControl(transport)  # for whoever looks after connections: nothing is sent here
         self.connections.add(self)
         if self.sweeps_idle:
             self.phase = Phase.NEWLY_IDLE

@@ -319,14 +319,15 @@ async def test_a_little_that_waits_is_no_stall() -> None:
         assert not connection.transport.closed
 
 
+@pytest.mark.parametrize("deadlines", [{}, {"write": 10}], ids=["", "write"])
 @pytest.mark.parametrize("parser", PROTOCOLS)
-async def test_a_connection_of_unknown_version(parser: str, http2_wire: str) -> None:
+async def test_a_connection_of_unknown_version(parser: str, deadlines: Any, http2_wire: str) -> None:
     """As with uvicorn a silent one is idle. Once it is HTTP/1.1, the first head counts from accept."""
     config = plain_config(echo, settings=Settings.of({"http2": {"wire": http2_wire}}))
     for said_at in (None, 4):
         state = ServerState()
         state.sweeps_idle = True
-        clock = Clock(state)
+        clock = Clock(state, **deadlines)
         transport = FakeTransport()
         transport.protocol = protocol = negotiator(PROTOCOLS[parser])(config, state, {}, asyncio.get_running_loop())
         protocol.connection_made(transport)  # type: ignore[arg-type]
