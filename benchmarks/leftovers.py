@@ -22,7 +22,7 @@ LOOKS, LOOK = 5, 0.12  # seconds
 
 @dataclass(frozen=True)
 class Reading:
-    """What the server has at a moment; memory in bytes."""
+    """What the server has at a moment; memory in bytes, as it stands and without what malloc keeps free."""
 
     descriptors: int
     tasks: int
@@ -31,6 +31,7 @@ class Reading:
     connections: int
     objects: int
     memory: int
+    trimmed: int
     types: dict[str, int] = field(repr=False)
 
     def left(self, before: Reading) -> dict[str, int]:
@@ -87,14 +88,16 @@ class Result:
             found += [f"{count} x {said}" for said, count in each.fates.wrong.items()]
             if self.kind.descriptors and (more := each.cpu - self.quiet_cpu) > FULL_BAR:
                 found.append(f"{more:.1%} more of a core without descriptors")
-        if (
-            len(self.rounds) > 1
-            and abs(grown := self.rounds[1].after.memory - self.rounds[0].after.memory) > MEMORY_BAR
-        ):
+        if abs(grown := self.grown("trimmed")) > MEMORY_BAR:
             found.append(f"memory {grown / MIB:+.1f} MiB in the second round")
         if tracebacks := sum("Traceback" in line for line in self.log):
             found.append(f"{tracebacks} tracebacks in the log")
         return list(dict.fromkeys(found))
+
+    def grown(self, name: str) -> int:
+        """By how many bytes there is more memory after the second round than after the first."""
+        first, second = (self.rounds * 2)[:2]
+        return int(getattr(second.after, name) - getattr(first.after, name))
 
     def row(self) -> list[str]:
         """Of the table."""
@@ -115,6 +118,7 @@ class Result:
             f"{max(each.cpu for each in self.rounds):.0%}",
             counted,
             " ".join(f"{each.after.memory / MIB:.1f}" for each in self.rounds),
+            " ".join(f"{each.after.trimmed / MIB:.1f}" for each in self.rounds),
             f"{last.after.objects - self.rounds[0].after.objects:+d}",
             str(len(self.log)),
             "; ".join(self.faults()) or "ok",
@@ -123,8 +127,8 @@ class Result:
 
 _FATES = ("ended", "left", "stayed")
 COLUMNS = (
-    "kind", "ended/left/stayed", "p99 quiet", "p99 beside", "worst", "CPU", "left over", "MiB", "objects", "log",
-    "verdict",
+    "kind", "ended/left/stayed", "p99 quiet", "p99 beside", "worst", "CPU", "left over", "MiB", "trimmed",
+    "objects", "log", "verdict",
 )  # fmt: skip
 
 

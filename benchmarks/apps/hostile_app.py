@@ -2,13 +2,14 @@
 
 `/vitals` answers with JSON: of all workers' loops the tasks, the timers that are still to come (asyncio's own by its
 list, uvloop's by its live objects), connections, and of the process its threads and the objects that the garbage
-collector knows, with the types of them for who looks for a leak.
+collector knows, with the types of them for who looks for a leak. `/trim` gives free memory back to the system.
 """
 
 from __future__ import annotations
 
 import asyncio
 import collections
+import ctypes
 import gc
 import json
 import threading
@@ -17,8 +18,8 @@ from typing import Any
 
 HELLO = b"Hello, world!"
 PART = b"x" * 65536
-LARGE = 16 * PART
-PARTS = 4
+LARGE = 4 * PART
+HUGE = 64 * len(LARGE)  # bytes: more than kernels take for a client that reads nothing
 LATER = 0.2  # seconds
 
 #: The loop of each worker that is up.
@@ -76,21 +77,29 @@ async def _wait(receive: Any, send: Any) -> None:
             pass
 
 
-async def _large(receive: Any, send: Any) -> None:
-    """Four times 1 MiB, with their length."""
-    length = [(b"content-length", b"%d" % (PARTS * len(LARGE)))]
+async def _part(receive: Any, send: Any) -> None:
+    await _answer(send, PART)
+
+
+async def _large(receive: Any, send: Any, size: int = 4 * len(LARGE)) -> None:
+    """1 MiB in four parts, with its length."""
+    length = [(b"content-length", b"%d" % size)]
     await send({"type": "http.response.start", "status": 200, "headers": length})
-    for left in reversed(range(PARTS)):
+    for left in reversed(range(size // len(LARGE))):
         await send({"type": "http.response.body", "body": LARGE, "more_body": left > 0})
 
 
+async def _huge(receive: Any, send: Any) -> None:
+    await _large(receive, send, HUGE)
+
+
 async def _websocket(scope: Any, receive: Any, send: Any) -> None:
-    """An echo; `/sink` takes and says nothing, `/source` sends 4 MiB."""
+    """An echo; `/sink` takes and says nothing, `/source` sends 16 MiB."""
     await receive()
     await send({"type": "websocket.accept"})
     try:
         if scope["path"] == "/source":
-            for _ in range(PARTS):
+            for _ in range(HUGE // len(LARGE)):
                 await send({"type": "websocket.send", "bytes": LARGE})
         while (message := await receive())["type"] == "websocket.receive":
             if scope["path"] == "/":
@@ -119,9 +128,26 @@ async def _vitals(receive: Any, send: Any) -> None:
     await _answer(send, json.dumps(found).encode())
 
 
+async def _trim(receive: Any, send: Any) -> None:
+    """Give back to the system what glibc's malloc keeps free."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
+    await _answer(send, HELLO)
+
+
 def _timers(loop: Any) -> int:
     """Those of an asyncio loop that have not been cancelled; 0 on another."""
     return sum(not handle.cancelled() for handle in list(getattr(loop, "_scheduled", ())))
 
 
-_PATHS = {"/upload": _upload, "/later": _later, "/wait": _wait, "/large": _large, "/vitals": _vitals}
+_PATHS = {
+    "/upload": _upload,
+    "/later": _later,
+    "/wait": _wait,
+    "/part": _part,
+    "/large": _large,
+    "/huge": _huge,
+    "/vitals": _vitals,
+    "/trim": _trim,
+}

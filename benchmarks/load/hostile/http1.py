@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import math
 
-from benchmarks.apps.hostile_app import HELLO, LARGE, PART, PARTS
+from benchmarks.apps.hostile_app import HELLO, HUGE, PART
 from benchmarks.load.hostile.client import BUDGET, DEADLINE, Client, Kind
 
 END = b"\r\n\r\n"
@@ -62,8 +63,8 @@ async def slow_body(client: Client, seconds: float) -> None:
 
 async def slow_reader(client: Client, seconds: float) -> None:
     """A large response is asked for, and nothing of it taken."""
-    await client.send(head("GET", "/large"))
-    await client.reads_late(seconds, PARTS * len(LARGE))
+    await client.send(head("GET", "/huge"))
+    await client.reads_late(seconds, HUGE)
 
 
 async def half_closed(client: Client, seconds: float) -> None:
@@ -99,9 +100,8 @@ async def many_heads(client: Client, seconds: float) -> None:
 
 
 async def many_heads_unread(client: Client, seconds: float) -> None:
-    """The same, and nothing of what comes back is read."""
-    await client.flood(HELLO_REQUEST * 500, seconds, hears=False)
-    await client.until_end()
+    """The same, for larger answers, of which nothing is read."""
+    await client.flood(head("GET", "/part") * 500, math.inf, hears=False)
 
 
 async def endless_head(client: Client, seconds: float) -> None:
@@ -148,7 +148,13 @@ KINDS = (
     Kind("reset", "resets, at six stages", reset),
     Kind("visits", "connects and leaves", visits),
     Kind("pipelining", "heads without a pause", many_heads),
-    Kind("pipelining-unread", "the same, and reads nothing", many_heads_unread, DEADLINE, receive_buffer=4096),
+    Kind(
+        "pipelining-unread",
+        "heads without a pause, and no answer is read",
+        many_heads_unread,
+        DEADLINE,
+        receive_buffer=4096,
+    ),
     Kind("endless-head", "fields without an end", endless_head, BUDGET),
     Kind("late-upload", "an upload that goes on behind its answer", upload_behind_answer, BUDGET),
     Kind(

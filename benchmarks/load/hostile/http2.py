@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import itertools
 import struct
 
 from benchmarks.load.hostile.client import BUDGET, DEADLINE, Client, Kind
@@ -14,6 +15,8 @@ INITIAL_WINDOW_SIZE = 4
 OPENING = PREFACE + frame(SETTINGS, 0, 0)
 LARGEST = 16384  # bytes of a frame's payload
 STREAMS = 100
+
+OPTIONS = ("--http2", "--http2-stalled-seconds", "1")
 
 
 def block(path: str = "/", method: str = "GET", fields: int = 0) -> bytes:
@@ -135,27 +138,27 @@ async def empty_data(client: Client, seconds: float) -> None:
 
 
 @functools.cache
-def _refused_heads() -> bytes:
-    """Requests with more fields than the server takes, on a stream each."""
+def _many_fields() -> list[bytes]:
+    """More of them than the server takes, in parts of a frame each."""
     fields = block(fields=2000)
-    parts = [fields[at : at + LARGEST] for at in range(0, len(fields), LARGEST)]
-    sent = []
-    for stream in range(1, 2 * 30, 2):
-        sent.append(frame(HEADERS, END_STREAM, stream, parts[0]))
-        sent += [frame(CONTINUATION, 0, stream, part) for part in parts[1:-1]]
-        sent.append(frame(CONTINUATION, END_HEADERS, stream, parts[-1]))
-    return b"".join(sent)
+    return [fields[at : at + LARGEST] for at in range(0, len(fields), LARGEST)]
+
+
+def _refused_head(stream: int) -> bytes:
+    """A request with too many fields (431)."""
+    first, *others, last = _many_fields()
+    frames = [frame(HEADERS, END_STREAM, stream, first), *(frame(CONTINUATION, 0, stream, part) for part in others)]
+    return b"".join([*frames, frame(CONTINUATION, END_HEADERS, stream, last)])
 
 
 async def refused_heads(client: Client, seconds: float) -> None:
-    """Thirty, then new connections do the same: each client is one."""
+    """One behind the other."""
     await client.send(OPENING)
-    await client.send(_refused_heads())
-    await client.until_end()
+    await client.flood(map(_refused_head, itertools.count(1, 2)), seconds)
 
 
 def _kind(name: str, title: str, attack: object, ends_by: str = "", **more: object) -> Kind:
-    return Kind(f"h2-{name}", title, attack, ends_by, options=("--http2",), **more)  # type: ignore[arg-type]
+    return Kind(f"h2-{name}", title, attack, ends_by, options=OPTIONS, **more)  # type: ignore[arg-type]
 
 
 KINDS = (
@@ -172,5 +175,5 @@ KINDS = (
     _kind("settings", "settings without a pause", settings, BUDGET),
     _kind("continuations", "fields without an end", continuations, BUDGET),
     _kind("empty-data", "empty frames of a body", empty_data, BUDGET),
-    _kind("refused-heads", "30 requests of 2,000 fields", refused_heads, BUDGET),
+    _kind("refused-heads", "requests of 2,000 fields", refused_heads, BUDGET),
 )

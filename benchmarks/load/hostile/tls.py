@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import random
 import ssl
 
 from benchmarks.load.hostile.client import BUDGET, DEADLINE, Client, Kind
 
 
+@functools.cache
 def _client_hello() -> bytes:
     """The first message of a handshake, as Python's clients send it."""
     outgoing = ssl.MemoryBIO()

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import math
 import struct
 import zlib
 
-from benchmarks.apps.hostile_app import LARGE, PART, PARTS
+from benchmarks.apps.hostile_app import HUGE, PART
 from benchmarks.load.hostile.client import DEADLINE, Client, Kind, Wrong
 from benchmarks.load.hostile.http1 import END, head
 
@@ -54,13 +55,13 @@ async def silent(client: Client, seconds: float) -> None:
 async def slow_reader(client: Client, seconds: float) -> None:
     """A WebSocket whose messages are not taken."""
     await client.send(handshake("/source"))
-    await client.reads_late(seconds, PARTS * len(LARGE))
+    await client.reads_late(seconds, HUGE)
 
 
 async def unread_echo(client: Client, seconds: float) -> None:
     """Messages that come back and are not taken."""
     await client.send(handshake())
-    await client.flood(frame(BINARY, PART), seconds, hears=False)
+    await client.flood(frame(BINARY, PART), math.inf, hears=False)
 
 
 async def pings(client: Client, seconds: float) -> None:
@@ -93,7 +94,7 @@ def bomb() -> bytes:
 async def bombs(client: Client, seconds: float) -> None:
     """Messages that inflate, without a pause."""
     await shake_hands(client, "/sink", DEFLATE)
-    await client.flood(bomb() * 17, seconds)
+    await client.flood(bomb(), seconds)
 
 
 async def reset(client: Client, seconds: float) -> None:
