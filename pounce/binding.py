@@ -220,11 +220,10 @@ def kind_of(listener: socket.socket) -> Kind:
     return family, type_, proto
 
 
-def as_it_is(listener: socket.socket) -> socket.socket:
-    """The same listening socket, as an object that knows its family: libuv takes one that says AF_UNIX for a pipe."""
+def duplicate(listener: socket.socket) -> socket.socket:
+    """The same listening socket once more, as an object that knows its family: libuv takes one that says AF_UNIX for a
+    pipe."""
     family, type_, proto = kind_of(listener)
-    if family == listener.family:
-        return listener
     return socket.socket(family, type_, proto, fileno=os.dup(listener.fileno()))
 
 

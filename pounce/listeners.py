@@ -1,9 +1,9 @@
 """The sockets a server listens on, and who accepts on them.
 
-Runs on the server's loop, at startup. How a socket is made is in `binding`. asyncio's own servers accept only where the
-loop is none of asyncio's selector loops: those spin and log without end in a process that is out of descriptors, so
-there it is the acceptor of worker threads that accepts (`pool/acceptor`). Compatible with uvicorn's `Server.startup`:
-the same addresses, file modes and messages.
+Runs on the server's loop, at startup. How a socket is made is in `binding`. asyncio's selector loops spin and log
+without end in a process that is out of descriptors, so there it is the acceptor of worker threads that accepts
+(`pool/acceptor`), as it is where connections are limited. Other loops accept by themselves (`LoopHandles`). Compatible
+with uvicorn's `Server.startup`: the same addresses, file modes and messages.
 """
 
 from __future__ import annotations
@@ -14,11 +14,12 @@ import sys
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from typing import Any
 
-from pounce.binding import Bind, SocketFile, as_it_is, unresolved
+from pounce.binding import Bind, SocketFile, duplicate, unresolved
 from pounce.bulk_acceptor import BulkAcceptor
 from pounce.contracts import ConfigView
-from pounce.pool.acceptor import EXHAUSTED, Accepted, Acceptor, complain
-from pounce.worker.worker import Worker
+from pounce.pool.acceptor import EXHAUSTED, Acceptor, complain
+from pounce.worker.connection_limits import ConnectionLimits
+from pounce.worker.worker import Accepted, Worker
 
 
 class Listening:
@@ -85,28 +86,95 @@ async def listen(bind: Bind, sockets: Sequence[socket.socket] | None) -> list[Li
 async def accept(listeners: Sequence[Listening], config: ConfigView, worker: Worker, is_shared: bool) -> None:
     """Accept connections for the worker of the running loop. `is_shared`: other processes do so on these sockets."""
     loop = asyncio.get_running_loop()
-
-    def serve(sock: socket.socket) -> Coroutine[Any, Any, asyncio.Server]:
-        return loop.create_server(worker.create_protocol, sock=sock, backlog=config.backlog, **worker.tls_options)
-
-    is_uvloop = type(loop).__module__.startswith("uvloop")
+    limits = ConnectionLimits.of(config)
     for listening in listeners:
-        acceptor = Acceptor(listening.sockets, [_OnlyWorker(worker)])
+        acceptor = Acceptor(listening.sockets, [_OnlyWorker(worker)], limits)
         listening.on_drain = acceptor.drain
         # A connection that begins with a header of the PROXY protocol gets its transport behind that.
-        if isinstance(loop, asyncio.SelectorEventLoop) or config.settings.proxy_protocol.peers:
+        is_ours = limits is not None or bool(config.settings.proxy_protocol.peers)
+        if is_ours or isinstance(loop, asyncio.SelectorEventLoop):
             listening.on_close.append(acceptor.stop)
             acceptor.start()
             continue
-        for sock in listening.sockets:
-            listening.on_close.append((await serve(as_it_is(sock))).close)
-        # Processes that share a socket should share what comes, too: in bulk only from sockets of one's own.
-        if is_uvloop and not is_shared and sys.platform == "linux":
-            bulk = BulkAcceptor(listening.sockets, serve)
-            listening.caretakers.append(bulk.review)
-            listening.on_close.append(bulk.close)
-    if is_uvloop and listeners:
-        listeners[0].caretakers.append(watch_file_table)
+        handles = LoopHandles(loop, listening.sockets, config, worker, acceptor)
+        await handles.open()
+        listening.on_close.append(handles.close)
+        if type(loop).__module__.startswith("uvloop"):
+            # Processes that share a socket should share what comes, too: in bulk only from sockets of one's own.
+            if not is_shared and sys.platform == "linux":
+                handles.accept_in_bulk()
+            listening.caretakers.append(handles.review)
+
+
+class LoopHandles:
+    """The loop's own way to accept on listening sockets, as long as there are descriptors to spare.
+
+    libuv closes every connection that comes once there are none, and tells nobody. So before that, or else a tenth of a
+    second later, the acceptor takes over for good, which leaves them in the backlog; it costs more per connection.
+    """
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        sockets: Sequence[socket.socket],
+        config: ConfigView,
+        worker: Worker,
+        acceptor: Acceptor,
+    ) -> None:
+        self._loop = loop
+        self._sockets = sockets
+        self._config = config
+        self._worker = worker
+        self._acceptor = acceptor
+        self._servers: list[asyncio.Server] = []
+        self._bulk: BulkAcceptor | None = None
+
+    async def open(self) -> None:
+        """Accept from now on."""
+        for sock in self._sockets:
+            self._servers.append(await self._serve(duplicate(sock)))
+
+    def accept_in_bulk(self) -> None:
+        """The sockets are the server's own."""
+        self._bulk = BulkAcceptor(self._sockets, self._serve)
+
+    def _serve(self, sock: socket.socket) -> Coroutine[Any, Any, asyncio.Server]:
+        create, options = self._worker.create_protocol, self._worker.tls_options
+        return self._loop.create_server(create, sock=sock, backlog=self._config.backlog, **options)
+
+    async def review(self) -> None:
+        """To be called every tenth of a second."""
+        if not self._servers:
+            return
+        if is_nearly_full():
+            self.close()
+            self._acceptor.start()
+        elif self._bulk is not None:
+            await self._bulk.review()
+
+    def close(self) -> None:
+        """Accept no more."""
+        self._acceptor.stop()
+        if self._bulk is not None:
+            self._bulk.close()
+        for server in self._servers:
+            server.close()
+        self._servers = []
+
+
+def is_nearly_full() -> bool:
+    """Whether this process has few descriptors left, or none. The lowest one that is free says so (POSIX)."""
+    import resource  # where libuv is
+
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    try:
+        with socket.socket() as probe:
+            return limit != resource.RLIM_INFINITY and probe.fileno() >= limit - limit // 8
+    except OSError as exc:
+        if exc.errno not in EXHAUSTED:
+            return False
+        complain(exc, "Those that came last were closed.")
+        return True
 
 
 class _OnlyWorker:
@@ -125,14 +193,5 @@ class _OnlyWorker:
 
     def adopt_threadsafe(self, accepted: list[Accepted]) -> None:
         """Make connections of them."""
-        for fd, family, kind, proto in accepted:
-            self._worker.adopt(socket.socket(family, kind, proto, fileno=fd))
-
-
-async def watch_file_table() -> None:
-    """Say that the process is out of descriptors: libuv then closes every connection that comes, and tells nobody."""
-    try:
-        socket.socket().close()
-    except OSError as exc:
-        if exc.errno in EXHAUSTED:
-            complain(exc, "Those that come are closed.")
+        for one in accepted:
+            self._worker.take(one)

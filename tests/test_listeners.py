@@ -7,6 +7,7 @@ import errno
 import importlib.util
 import logging
 import os
+import resource
 import socket
 import stat
 import struct
@@ -15,7 +16,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -24,7 +24,6 @@ from pounce import Config, Server, bulk_acceptor, listeners
 from pounce.binding import Bind
 from pounce.bulk_acceptor import BulkAcceptor
 from pounce.listeners import Listening
-from pounce.pool import acceptor as acceptor_module
 from pounce.worker.worker import Worker
 from tests.isolated_logging import isolated_logging as isolated_logging
 
@@ -96,8 +95,8 @@ async def accepting(made: Config, sockets: Any = None) -> Listening:
 
 async def listen(**settings: Any) -> tuple[Any, BulkAcceptor]:
     server = await accepting(config(**settings))
-    review, _ = server.caretakers
-    acceptor = review.__self__  # type: ignore[attr-defined]
+    [review] = server.caretakers
+    acceptor = review.__self__._bulk  # type: ignore[attr-defined]
     assert isinstance(acceptor, BulkAcceptor)
     return server, acceptor
 
@@ -250,8 +249,10 @@ def test_a_server_accepts_in_bulk_on_sockets_of_its_own(shared: bool) -> None:
             await asyncio.sleep(0.01)
         clients = connect(address_of(server.servers[0]), 16)
         await server.on_tick(0)
-        owners = [getattr(review, "__self__", None) for review in server.servers[0].caretakers]
-        assert [len(owner._more) for owner in owners if owner is not None] == ([] if shared else [7])
+        [review] = server.servers[0].caretakers
+        bulk = review.__self__._bulk
+        assert (bulk is None) == shared
+        assert bulk is None or len(bulk._more) == 7
         server.should_exit = True
         await serving
         for client in clients:
@@ -263,29 +264,53 @@ def test_a_server_accepts_in_bulk_on_sockets_of_its_own(shared: bool) -> None:
 # Out of descriptors
 
 
-def test_a_full_file_table_is_one_line_a_second(
-    monkeypatch: pytest.MonkeyPatch, caplog: Any, isolated_logging: None
+@needs_uvloop
+@pytest.mark.parametrize("left", ["few", "none"])
+@pytest.mark.parametrize("bulk", [False, True])
+def test_with_few_descriptors_left_the_acceptor_takes_over(
+    left: str, bulk: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where the loop accepts by itself and tells nobody; nothing is said while there is a descriptor."""
-    now = 1000.0
-    monkeypatch.setattr(acceptor_module, "time", SimpleNamespace(monotonic=lambda: now))
-    monkeypatch.setattr(acceptor_module, "_silent_until", 0.0)
+    """The loop would close what comes, and tell nobody. Who is in the queue meanwhile is served."""
 
-    def full(*_: Any) -> Any:
+    def at_limit(*_: Any) -> Any:
         raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
 
     async def main() -> None:
-        nonlocal now
-        await listeners.watch_file_table()
-        assert caplog.messages == []
+        server, bulk_acceptor = await listen()
+        [review] = server.caretakers
+        handles = review.__self__
+        await review()
+        await until_served(connect(address_of(server), 1))
+        assert handles._servers
+        clients = connect(address_of(server), 8)
+        if bulk:
+            await review()
+            assert bulk_acceptor._more
         with monkeypatch.context() as patch:
-            patch.setattr(listeners.socket, "socket", full)
-            for _ in range(20):
-                await listeners.watch_file_table()
-                now += 0.1
-        assert caplog.messages == ["Cannot accept a connection: Too many open files. Those that come are closed."] * 2
+            if left == "few":
+                patch.setattr(resource, "getrlimit", lambda _: (16, 16))
+            else:
+                patch.setattr(listeners.socket, "socket", at_limit)
+            await review()
+        assert (handles._servers, bulk_acceptor._more) == ([], [])
+        await until_served(clients)
+        await review()
+        await until_served(connect(address_of(server), 4))
+        address = address_of(server)
+        server.close()
+        await asyncio.sleep(0)
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(address, timeout=5)
 
-    asyncio.run(main())
+    run(main())
+
+
+@needs_uvloop
+def test_a_file_table_without_a_limit_is_never_full(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor one with many that are free."""
+    assert not listeners.is_nearly_full()
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    assert not listeners.is_nearly_full()
 
 
 # What is accepted

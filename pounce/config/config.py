@@ -306,6 +306,9 @@ class Config(ConfigView):
                 'With "forwarded_allow_ips" as "*" clients can name any address as theirs. "--forwarded-hops" with the '
                 "number of your proxies takes the address that these have seen."
             )
+        if self.settings.capacity.connections_per_client and self.forwarded_allow_ips in ("*", ["*"]):
+            name, value = "capacity.connections_per_client", "forwarded_allow_ips"
+            logger.warning('"%s" has no effect where "%s" is "*".', name, value)
 
     def _set_reload_paths(self) -> None:
         given, includes, excludes = map(_normalize_dirs, (self.reload_dirs, self.reload_includes, self.reload_excludes))

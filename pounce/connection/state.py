@@ -60,6 +60,7 @@ class ServerState:
 
         self._over_concurrency = Refusals("Exceeded concurrency limit.")
         self._over_queue = Refusals("Exceeded queue limit.")
+        self._over_connections = Refusals("Exceeded connection limit.", "connections")
         self._known_loop: asyncio.AbstractEventLoop | None = None
         self._loop_traits: LoopTraits | None = None
 
@@ -89,10 +90,15 @@ class ServerState:
         """Say that a request was refused that did not come to its turn."""
         self._over_queue.note(logger)
 
+    def log_connection_refusal(self, logger: logging.Logger) -> None:
+        """Say that a connection was refused, because of `capacity.connections` or `capacity.connections_per_client`."""
+        self._over_connections.note(logger)
+
     def log_refusals(self, logger: logging.Logger) -> None:
         """Say what was refused of which no line has told yet. To be called every second."""
         self._over_concurrency.tell(logger)
         self._over_queue.tell(logger)
+        self._over_connections.tell(logger)
 
     def is_at_limit(self, limit: int) -> bool:
         """Whether `limit_concurrency` connections, or as many tasks, exist in this process."""

@@ -9,6 +9,13 @@ CLOSE_HEADER = (b"connection", b"close")
 INTERNAL_SERVER_ERROR = b"Internal Server Error"
 
 
+#: What a connection gets that is one too many, without a word from its client.
+TOO_MANY_CONNECTIONS = (
+    b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: text/plain; charset=utf-8\r\ncontent-length: 19\r\n"
+    b"connection: close\r\nretry-after: 1\r\n\r\nService Unavailable"
+)
+
+
 async def service_unavailable(_scope: Scope, _receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
     """503 and the end of the connection: what a request gets beyond `limit_concurrency`."""
     await send_text(send, 503, b"Service Unavailable", CLOSE_HEADER)

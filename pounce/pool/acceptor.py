@@ -18,6 +18,8 @@ from typing import Any
 
 from pounce.binding import Kind, kind_of
 from pounce.names import LOGGER_ERROR
+from pounce.worker.connection_limits import ConnectionLimits
+from pounce.worker.worker import Accepted
 
 #: Connections accepted in one go, before other things of this loop get their turn; and from a queue that is to be
 #: empty, in which there are no more on most systems.
@@ -43,15 +45,17 @@ _STANDSTILL = 0.5
 logger = logging.getLogger(LOGGER_ERROR)
 
 
-#: An accepted connection on its way: descriptor, address family, socket type, protocol.
-Accepted = tuple[int, int, int, int]
+AcceptOne = Callable[[], tuple[int, Any]]
 
 
 class Acceptor:
     """One reader per listening socket. The sockets must be listening and non-blocking; they stay the caller's."""
 
-    def __init__(self, listeners: Sequence[socket.socket], workers: Sequence[Any]) -> None:
+    def __init__(
+        self, listeners: Sequence[socket.socket], workers: Sequence[Any], limits: ConnectionLimits | None = None
+    ) -> None:
         """`workers` have a `load()`, a `heartbeat_age()` and `adopt_threadsafe()`, as `WorkerThread` has them."""
+        self._limits = limits
         self._listeners = listeners
         self._kinds: list[Kind] = [kind_of(listener) for listener in listeners]
         self._workers = workers
@@ -98,7 +102,7 @@ class Acceptor:
         """The workers whose loops turn."""
         return [worker for worker in self._workers if worker.heartbeat_age() < _STANDSTILL]
 
-    def _on_readable(self, accept: Callable[[], int], kind: Kind) -> None:
+    def _on_readable(self, accept: AcceptOne, kind: Kind) -> None:
         workers = self._turning()
         if not workers:
             self._pause(_STANDSTILL)
@@ -109,17 +113,18 @@ class Acceptor:
             complain(exc, f"Trying again in {_EXHAUSTED_PAUSE} s.")
             self._pause(_EXHAUSTED_PAUSE)
 
-    def _accept(self, accept: Callable[[], int], kind: Kind, workers: Sequence[Any], most: int) -> int:
+    def _accept(self, accept: AcceptOne, kind: Kind, workers: Sequence[Any], most: int) -> int:
         """Hand over so many connections, or as many as there are. Raises OSError where the system has no more to give.
 
         Returns how many were handed over.
         """
+        limits = self._limits
         loads = [worker.load() for worker in workers]
         batches: dict[int, list[Accepted]] = {}
         try:
             for _ in range(most):
                 try:
-                    fd = accept()
+                    fd, address = accept()
                 except (BlockingIOError, InterruptedError):
                     break
                 except OSError as exc:
@@ -129,7 +134,8 @@ class Acceptor:
                 index = least_loaded(loads, self._next)
                 self._next = index + 1
                 loads[index] += 1
-                batches.setdefault(index, []).append((fd, *kind))
+                seat = None if limits is None else limits.seat(address)
+                batches.setdefault(index, []).append((fd, *kind, seat))
         finally:
             for index, batch in batches.items():
                 workers[index].adopt_threadsafe(batch)
@@ -159,9 +165,14 @@ def least_loaded(loads: Sequence[int], start: int) -> int:
     return min(((start + step) % count for step in range(count)), key=loads.__getitem__)
 
 
-def _accept_on(listener: socket.socket) -> Callable[[], int]:
-    """A function that accepts one connection and returns its descriptor."""
-    accept: Any = getattr(listener, "_accept", None)  # `accept()` without the socket object around the result
-    if accept is None:
-        return lambda: listener.accept()[0].detach()
-    return lambda: int(accept()[0])
+def _accept_on(listener: socket.socket) -> AcceptOne:
+    """A function that accepts one connection and returns its descriptor, and the client's address."""
+    accept: AcceptOne | None = getattr(listener, "_accept", None)  # without the socket object around the descriptor
+    if accept is not None:
+        return accept
+
+    def accept_one() -> tuple[int, Any]:
+        sock, address = listener.accept()
+        return sock.detach(), address
+
+    return accept_one

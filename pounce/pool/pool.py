@@ -24,6 +24,7 @@ from pounce.pool.gil_watch import GilWatch
 from pounce.pool.shared_state import SharedStateCheck
 from pounce.pool.worker_thread import Haste, Phase, WorkerThread
 from pounce.watchdog import stack_of_thread, who_is_alive
+from pounce.worker.connection_limits import ConnectionLimits
 from pounce.worker.drain import DrainLimits, InHand, drain
 from pounce.worker.worker import Worker
 
@@ -138,7 +139,7 @@ class WorkerPool:
 
     def accept(self, listeners: Sequence[socket.socket]) -> None:
         """Accept connections on these sockets from now on. They are closed by whoever opened them."""
-        self._acceptor = Acceptor(listeners, self._started)
+        self._acceptor = Acceptor(listeners, self._started, ConnectionLimits.of(self.config))
         self._acceptor.start()
         self.heartbeat = time.monotonic()
 

@@ -21,9 +21,8 @@ from pounce.connection.state import ServerState
 from pounce.contracts import ConfigView
 from pounce.errors import STARTUP_FAILURE, explanation
 from pounce.names import LOGGER_ERROR
-from pounce.pool.acceptor import Accepted
 from pounce.worker.loops import asyncio_run
-from pounce.worker.worker import TICK_INTERVAL, Worker
+from pounce.worker.worker import TICK_INTERVAL, Accepted, Worker
 
 logger = logging.getLogger(LOGGER_ERROR)
 
@@ -203,13 +202,20 @@ class WorkerThread(threading.Thread):
         worker, inbox = self.worker, self._inbox
         self._is_called = False
         while inbox:
-            fd, family, kind, proto = inbox.popleft()
-            sock = socket.socket(family, kind, proto, fileno=fd)
+            accepted = inbox.popleft()
             if worker is None or self.loop is None:
-                sock.close()
+                drop(accepted)
             else:
-                worker.adopt(sock)
+                worker.take(accepted)
 
     def _close_inbox(self) -> None:
         while self._inbox:
-            socket.close(self._inbox.popleft()[0])
+            drop(self._inbox.popleft())
+
+
+def drop(accepted: Accepted) -> None:
+    """Close a connection that nobody takes."""
+    fd, *_, seat = accepted
+    socket.close(fd)
+    if seat is not None:
+        seat.leave()

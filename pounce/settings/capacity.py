@@ -31,6 +31,18 @@ class Capacity(Group):
         "Seconds that a request may wait for its turn, then 503. 0: no limit.",
         flag="--limit-queue-timeout",
     )
+    connections: int = option(
+        0,
+        Integer(),
+        "Connections of a process; idle ones make room for new ones. Above: 503, with TLS the end. 0: no limit.",
+        flag="--limit-connections",
+    )
+    connections_per_client: int = option(
+        0,
+        Integer(),
+        "The same, of a client's address; none for unix sockets and --forwarded-allow-ips. 0: no limit.",
+        flag="--limit-connections-per-client",
+    )
 
     def vain(self) -> list[tuple[str, str]]:
         """See `Group`: there is no queue where any number may run."""

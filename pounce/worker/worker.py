@@ -24,6 +24,7 @@ from pounce.contracts import ConfigView, Lifespan
 from pounce.exchange.features import features_of
 from pounce.names import LOGGER_ERROR
 from pounce.wire.proxy_protocol import Origin
+from pounce.worker.connection_limits import Idle, Seat, SeatedSocket, turn_away
 from pounce.worker.drain import DrainLimits, InHand, drain, tell_streams
 
 if TYPE_CHECKING:
@@ -39,6 +40,10 @@ _TIMEOUT_UNHEARD = 0.2
 
 #: Seconds between two looks at what is left.
 _LOOK_INTERVAL = 0.05
+
+#: An accepted connection on its way to its worker: descriptor, address family, socket type, protocol, and where there
+#: are limits, what they say.
+Accepted = tuple[int, int, int, int, Seat | None]
 
 logger = logging.getLogger(LOGGER_ERROR)
 
@@ -75,6 +80,7 @@ class Worker:
         #: The client has something to say before it is connected: a TLS handshake, whose it is.
         self._connects_late = config.ssl is not None or self._introductions is not None
         self._connecting: set[asyncio.Task[None]] = set()
+        self._idle = Idle(self.state)
         self._start_task: TaskStarter | None = None
         self._ticks = 0
         self._lifespan_end: asyncio.Future[None] | None = None
@@ -101,6 +107,21 @@ class Worker:
             with contextlib.suppress(AttributeError):
                 protocol.accepted_at = accepted_at
         return protocol  # type: ignore[no-any-return]
+
+    def take(self, accepted: Accepted) -> None:
+        """Make a connection of what somebody else has accepted, or turn it away. On this worker's loop."""
+        fd, family, kind, proto, seat = accepted
+        if seat is None:
+            self.adopt(socket.socket(family, kind, proto, fileno=fd))
+            return
+        sock = SeatedSocket(family, kind, proto, fileno=fd)
+        sock.seat = seat
+        if not seat.is_refused and (not seat.is_extra or self._idle.makes_room()):
+            self.adopt(sock)
+        else:
+            turn_away(sock, self.config.ssl is not None)
+            self.adopted += 1
+            self.state.log_connection_refusal(logger)
 
     def adopt(self, sock: socket.socket) -> None:
         """Make a connection of a socket that somebody else has accepted. On this worker's loop."""
@@ -165,6 +186,7 @@ class Worker:
         self.state.sweeps_idle = True
         self._deadlines.sweep(self.heartbeat)
         self._ticks += 1
+        self._idle.on_tick()
 
     def refresh_default_headers(self) -> None:
         """Make this second's default headers: a new list, so that responses under way keep the one they began with."""

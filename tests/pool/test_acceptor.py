@@ -41,7 +41,7 @@ class TakesNote:
 
     def adopt_threadsafe(self, accepted: list[Accepted]) -> None:
         self.wake_ups += 1
-        self.sockets += [socket.socket(family, kind, proto, fileno=fd) for fd, family, kind, proto in accepted]
+        self.sockets += [socket.socket(family, kind, proto, fileno=fd) for fd, family, kind, proto, _ in accepted]
         self.arrived.set()
 
 
