@@ -27,7 +27,8 @@ from pounce.exchange.scope import http_scope
 from pounce.exchange.ws_cycle import OPEN, UNANSWERED, Header, WebSocketCycle, WebSocketState
 from pounce.wire.http1_h11 import H11Wire
 from pounce.wire.response_fields import Headers
-from pounce.wire.ws import ABNORMAL_CLOSURE, INTERNAL_ERROR, NO_STATUS_RECEIVED, SERVICE_RESTART, WebSocketWire
+from pounce.wire.ws import WebSocketWire
+from pounce.wire.ws_frames import ABNORMAL_CLOSURE, INTERNAL_ERROR, NO_STATUS_RECEIVED, SERVICE_RESTART
 
 #: Seconds that the peer has to answer the close frame of a server that stops: enough for the answer of any client that
 #: is there. Those that are not would hold up the stop.

@@ -10,11 +10,22 @@ from struct import pack
 #: Opcodes of RFC 6455, section 5.2, as they stand in a frame's first byte.
 CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0x0, 0x1, 0x2, 0x8, 0x9, 0xA
 
+#: Close codes (RFC 6455 section 7.4.1, and IANA's registry).
+NO_STATUS_RECEIVED, ABNORMAL_CLOSURE = 1005, 1006
+PROTOCOL_ERROR, INVALID_DATA, MESSAGE_TOO_BIG, INTERNAL_ERROR, SERVICE_RESTART = 1002, 1007, 1009, 1011, 1012
+
 #: The first byte of a frame that stands by itself and is not compressed (FIN bit and opcode).
 WHOLE_TEXT, WHOLE_BINARY, WHOLE_PING, WHOLE_PONG = 0x80 | TEXT, 0x80 | BINARY, 0x80 | PING, 0x80 | PONG
 
-#: The first byte of a frame that may be read without the library.
-_SIMPLE = frozenset((WHOLE_TEXT, WHOLE_BINARY, WHOLE_PING, WHOLE_PONG))
+#: The same of a message's first frame that is compressed, whole or not (RFC 7692 section 6), and of its other frames.
+PACKED = frozenset((0x40 | TEXT, 0x40 | BINARY, 0xC0 | TEXT, 0xC0 | BINARY))
+CONTINUED = frozenset((CONTINUATION, 0x80 | CONTINUATION))
+
+#: Frames that may be read without the library: those that stand by themselves; the same where messages may come
+#: compressed, and within one that is.
+SIMPLE = frozenset((WHOLE_TEXT, WHOLE_BINARY, WHOLE_PING, WHOLE_PONG))
+SIMPLE_OR_PACKED = SIMPLE | PACKED
+WITHIN_PACKED = CONTINUED | {WHOLE_PING, WHOLE_PONG}
 
 #: A control frame carries 125 bytes at most, two of which are a close frame's code.
 _MAX_REASON_SIZE = 123
@@ -52,24 +63,32 @@ class FrameBoundary:
         return min(stop, end)
 
 
-def measure(data: bytes, at: int) -> tuple[int, int]:
-    """Where the payload of the frame at `at` begins and ends, if it is masked and a whole message without extensions, a
-    ping or a pong.
+def measure(data: bytes, at: int, kinds: frozenset[int]) -> tuple[int, int]:
+    """Where the payload of the frame at `at` begins and ends, if it is masked, and its first byte one of `kinds`.
 
     Else (0, 0), as for a header that is cut, or whose length does not take the shortest form: the parser has its
     opinion. The mask is the four bytes before the payload.
     """
     available = len(data) - at
-    if available < 6 or data[at] not in _SIMPLE:
+    if available < 6 or data[at] not in kinds:
         return 0, 0
     start, size = at + 6, data[at + 1] - 0x80
     if size > 125:
         extended, least = (2, 126) if size == 126 else (8, 65536)
         start += extended
         size = int.from_bytes(data[at + 2 : at + 2 + extended], "big")
-        if size < least or available < 6 + extended or data[at] > WHOLE_BINARY:
+        if size < least or available < 6 + extended or data[at] & 0x08:
             return 0, 0
     return (start, start + size) if size >= 0 else (0, 0)
+
+
+def missing_of_head(data: bytes, at: int) -> int:
+    """How many bytes the header of the frame at `at` lacks, mask included; 2 where its length is not known."""
+    available = len(data) - at
+    if available < 2:
+        return 2 - available
+    size = data[at + 1] & 0x7F
+    return max(0, (8 if size == 126 else 14 if size == 127 else 6) - available)
 
 
 def frame_head(first_byte: int, size: int) -> bytes:

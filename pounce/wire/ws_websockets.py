@@ -12,7 +12,7 @@ from email.utils import formatdate
 from typing import Any, ClassVar
 
 from websockets.datastructures import Headers
-from websockets.exceptions import WebSocketException
+from websockets.exceptions import PayloadTooBig, WebSocketException
 from websockets.extensions.permessage_deflate import ServerPerMessageDeflateFactory
 from websockets.http11 import Request, Response
 from websockets.protocol import State
@@ -26,8 +26,9 @@ except ImportError:  # a build without its C extension
 from pounce.errors import MisusedByApp
 from pounce.wire import response_fields
 from pounce.wire.response_fields import BODILESS, STATUS_PHRASES, body_bytes, checked_accept, checked_value
-from pounce.wire.ws import ABNORMAL_CLOSURE, Header, WebSocketSink, WebSocketWire, listed
-from pounce.wire.ws_frames import BINARY, CLOSE, CONTINUATION
+from pounce.wire.ws import Header, WebSocketWire, listed
+from pounce.wire.ws_frames import ABNORMAL_CLOSURE, BINARY, CLOSE, CONTINUATION, PROTOCOL_ERROR
+from pounce.wire.ws_reader import WebSocketSink
 
 
 class _LenientAboutClose(ServerProtocol):
@@ -45,6 +46,7 @@ class WebsocketsWire(WebSocketWire):
 
     unmask = staticmethod(apply_mask)
     checks_cut_text: ClassVar[bool] = False
+    bad_deflate: ClassVar[tuple[int, str]] = (PROTOCOL_ERROR, "decompression failed")
 
     def __init__(self, sink: WebSocketSink, max_size: int | None, per_message_deflate: bool, logger: Any) -> None:
         super().__init__(sink, max_size, per_message_deflate, logger)
@@ -102,6 +104,9 @@ class WebsocketsWire(WebSocketWire):
                 raise MisusedByApp(str(exc)) from exc
         self._respond(Response(101, "", Headers()))  # it logs that, and is open from here on
         self.parsing, self.plain = True, not self.conn.extensions and not self.conn.debug
+        if self.conn.extensions and not self.conn.debug:
+            deflate = self.conn.extensions[0]
+            self.inflate_with(deflate.remote_max_window_bits, not deflate.remote_no_context_takeover)
         return fields
 
     def refuse(self, status: int, text: str) -> bytes:
@@ -164,6 +169,9 @@ class WebsocketsWire(WebSocketWire):
             self.on_frame(self._first_byte, data)
             return len(data)
         return 0
+
+    def too_large(self, size: int | None = None) -> str:
+        return str(PayloadTooBig(size, self.max_size))
 
     def framed(self, message: str | bytes) -> bytes:
         if isinstance(message, str):

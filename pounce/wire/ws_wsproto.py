@@ -7,25 +7,22 @@ Implements RFC 6455 and RFC 7692. Knows neither transports nor clocks nor apps.
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar
 
 from wsproto.extensions import PerMessageDeflate
-from wsproto.frame_protocol import CloseReason, FrameProtocol, ParseFailed, RsvBits, XorMaskerSimple
+from wsproto.frame_protocol import FrameProtocol, ParseFailed, RsvBits, XorMaskerSimple
 from wsproto.handshake import server_extensions_handshake
 
 from pounce.errors import MisusedByApp
 from pounce.wire.response_fields import BODILESS, Headers, body_bytes, checked_accept
 from pounce.wire.ws import (
-    INTERNAL_ERROR,
-    MESSAGE_TOO_BIG,
     Header,
     WebSocketWire,
     listed,
     response_head,
 )
-from pounce.wire.ws_frames import BINARY, CLOSE, TEXT
+from pounce.wire.ws_frames import BINARY, CLOSE, INTERNAL_ERROR, INVALID_DATA, MESSAGE_TOO_BIG, TEXT
 
 #: From this size on, the library's way to unmask is the faster one.
 _LARGE_PAYLOAD_SIZE = 4096
@@ -36,20 +33,11 @@ _EMPTY = (b"content-length", b"0")
 _TAKEN = frozenset((b"sec-websocket-protocol", b"sec-websocket-extensions"))
 
 
-class BoundedDeflate(PerMessageDeflate):
-    """permessage-deflate that stops inflating a message at `max_size` bytes (None: no limit).
+class Deflate(PerMessageDeflate):
+    """permessage-deflate without its receiving side (`ws_inflate`).
 
-    Also at home with what the library's own takes wrongly: control frames between the fragments of a compressed
-    message, and an offer whose parameters are no numbers (declined here, an exception there).
+    An offer whose parameters are no numbers is declined; with the library's own it is an exception.
     """
-
-    def __init__(self, max_size: int | None) -> None:
-        super().__init__()
-        self._max_size = max_size
-        self._message_size = 0
-        self._is_control = False
-        self._is_compressed = False
-        self._inflater: Any = None
 
     def accept(self, offer: str) -> bool | str | None:
         try:
@@ -58,40 +46,14 @@ class BoundedDeflate(PerMessageDeflate):
             return None
         return accepted
 
-    def frame_inbound_header(self, proto: Any, opcode: Any, rsv: RsvBits, payload_length: int) -> CloseReason | RsvBits:
-        self._is_control = opcode > BINARY
-        if self._is_control:
-            return RsvBits(False, False, False)
-        if opcode in (TEXT, BINARY):
-            self._message_size = 0
-            self._is_compressed = rsv.rsv1
-            return RsvBits(True, False, False)
-        return RsvBits(False, False, False)  # only the first fragment may carry the mark
+    def frame_inbound_header(self, proto: Any, opcode: Any, rsv: RsvBits, payload_length: int) -> RsvBits:
+        return RsvBits(False, False, False)  # what is compressed has no place where the library reads
 
-    def frame_inbound_payload_data(self, proto: Any, data: bytes) -> bytes | CloseReason:
-        return data if self._is_control or not self._is_compressed else self._inflate(data)
+    def frame_inbound_payload_data(self, proto: Any, data: bytes) -> bytes:
+        return data
 
-    def frame_inbound_complete(self, proto: Any, fin: bool) -> bytes | CloseReason | None:
-        if self._is_control or not fin or not self._is_compressed:
-            return None
-        rest = self._inflate(b"\x00\x00\xff\xff")
-        if self.client_no_context_takeover:
-            self._inflater = None
-        return rest
-
-    def _inflate(self, data: bytes) -> bytes | CloseReason:
-        if self._inflater is None:
-            self._inflater = zlib.decompressobj(-self.client_max_window_bits)
-        # One byte more than may be: enough to tell. Zero would mean "no limit" to zlib.
-        room = 0 if self._max_size is None else max(self._max_size - self._message_size, 0) + 1
-        try:
-            inflated: bytes = self._inflater.decompress(data, room)
-        except zlib.error:
-            return CloseReason.INVALID_FRAME_PAYLOAD_DATA
-        self._message_size += len(inflated)
-        if self._max_size is not None and self._message_size > self._max_size:
-            return CloseReason.MESSAGE_TOO_BIG
-        return inflated
+    def frame_inbound_complete(self, proto: Any, fin: bool) -> None:
+        """There is nothing to add."""
 
 
 def unmasked(payload: Any, mask: Any) -> bytes:
@@ -108,6 +70,7 @@ class WsprotoWire(WebSocketWire):
 
     unmask = staticmethod(unmasked)
     checks_cut_text: ClassVar[bool] = True
+    bad_deflate: ClassVar[tuple[int, str]] = (INVALID_DATA, "error in extension")
 
     #: The library sends no code, or 1000, in the place of these, and so it works with uvicorn.
     replaced_codes: ClassVar[dict[int, int | None]] = {1005: None, 1006: 1000, 1015: 1000}
@@ -158,11 +121,12 @@ class WsprotoWire(WebSocketWire):
             if subprotocol not in self.subprotocols:
                 raise MisusedByApp(f"unexpected subprotocol {subprotocol}")
             fields.append((b"Sec-WebSocket-Protocol", subprotocol.encode("ascii")))
-        extensions = [BoundedDeflate(self.max_size)] if self.per_message_deflate and self._offers else []
-        agreed = server_extensions_handshake(self._offers, list(extensions))
+        deflate = Deflate()
+        agreed = server_extensions_handshake(self._offers, [deflate] if self.per_message_deflate else [])
         if agreed:
             fields.append((b"Sec-WebSocket-Extensions", agreed))
-        self.conn = FrameProtocol(False, list(extensions) if agreed else [])
+            self.inflate_with(deflate.client_max_window_bits, not deflate.client_no_context_takeover)
+        self.conn = FrameProtocol(False, [deflate] if agreed else [])
         self.parsing, self.plain = True, not agreed
         return fields + added
 
@@ -230,9 +194,10 @@ class WsprotoWire(WebSocketWire):
         return 0
 
     def _fail_parsing(self, code: int, reason: str) -> None:
-        if code == MESSAGE_TOO_BIG:
-            reason = f"Message exceeds the maximum size ({self.max_size} bytes)"
-        self.end(code, reason)
+        self.end(code, self.too_large() if code == MESSAGE_TOO_BIG else reason)
+
+    def too_large(self, size: int | None = None) -> str:
+        return f"Message exceeds the maximum size ({self.max_size} bytes)"
 
     def framed(self, message: str | bytes) -> bytes:
         return bytes(self.conn.send_data(message))
