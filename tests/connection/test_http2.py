@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from pounce.connection import http2_turns
 from pounce.connection.base import Phase
 from pounce.middleware.proxy_headers import ProxyHeadersMiddleware
 from tests.connection.http2_client import GET, POST, Connection
@@ -134,8 +135,9 @@ async def test_requests_of_one_connection_overlap() -> None:
         assert connection.answers[slow].body == b"hello"
 
 
-async def test_answers_to_one_segment_leave_in_one_write() -> None:
-    """An app that waits for nothing costs neither a turn of the loop nor a write of its own."""
+async def test_answers_to_one_segment_leave_in_one_write(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An app that waits for nothing costs neither a turn of the loop nor a write of its own, while there is time."""
+    monkeypatch.setattr(http2_turns, "LONGEST_TURN", 60.0)
     async with Connection(responds()) as connection:
         for _ in range(20):
             connection.request()
