@@ -154,7 +154,7 @@ class Config(ConfigView):
         self._set_workers(self.workers)
         if forwarded_allow_ips is None:
             self.forwarded_allow_ips = os.environ.get("FORWARDED_ALLOW_IPS", "127.0.0.1,::1")
-            PARAMETERS["forwarded_allow_ips"].kind.checked(self.forwarded_allow_ips)
+            PARAMETERS["forwarded_allow_ips"].kind.checked(self.forwarded_allow_ips, "$FORWARDED_ALLOW_IPS")
         self._warn_of_what_is_ignored()
 
     def configure_logging(self) -> None:

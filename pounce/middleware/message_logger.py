@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from pounce.asgi import ASGI3Application, ASGIReceiveCallable, ASGIReceiveEvent, ASGISendCallable, ASGISendEvent, Scope
+from pounce.exchange.access_log import get_client_addr
 from pounce.logs import TRACE_LOG_LEVEL
 from pounce.names import LOGGER_ASGI
 
@@ -44,8 +45,8 @@ class MessageLoggerMiddleware:
     async def __call__(self, scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
         self.task_counter += 1
         number = self.task_counter
-        client: Any = scope.get("client")
-        prefix = "%s:%d - ASGI" % (client[0], client[1]) if client else "ASGI"  # noqa: UP031
+        client = get_client_addr(scope)
+        prefix = f"{client} - ASGI" if client else "ASGI"
 
         def trace(text: str, *args: Any) -> None:
             self.logger.log(TRACE_LOG_LEVEL, "%s [%d] " + text, prefix, number, *args)

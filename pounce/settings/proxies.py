@@ -24,12 +24,16 @@ class TrustedHosts(Kind):
     words = "a list of addresses, networks and names"
 
     def read(self, value: Any) -> Any:
-        """See `Kind`. What is meant as a network and is none would be trusted by nobody's address."""
-        for entry in value.split(",") if isinstance(value, str) else value:
-            problem = problem_with(entry.strip())
-            if problem is not None:
-                raise wrong_value(f"forwarded_allow_ips: {problem}")
+        """See `Kind`."""
+        list(_entries(value))
         return value
+
+    def checked(self, value: Any, called: str = "") -> Any:
+        """See `Kind`. What is meant as a network and is none would match nobody's address."""
+        checked = super().checked(value, called)
+        for problem in filter(None, map(problem_with, _entries(value or ()))):
+            raise wrong_value(f"{called}: {problem}" if called else problem)
+        return checked
 
 
 class PeerList(Kind):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+from ipaddress import ip_address
 from typing import Any
 
 import pytest
@@ -401,3 +403,42 @@ async def test_nothing_of_it_counts_from_others(client: Any) -> None:
     before = scope_of(("host", "inner"), *EVERYTHING, client=client)
     for hops in (None, 1):
         assert await seen_by_app(before.copy(), ALL, hops) == before
+
+
+async def test_whatever_is_said_nothing_but_an_address_is_a_client() -> None:
+    """Pieces of fields in any order: no exception, and each value of the scope is of its kind."""
+    dice = random.Random(31)
+    pieces = [
+        "for=",
+        "1.2.3.4",
+        "10.0.0.1",
+        "[::1]",
+        ":80",
+        '"',
+        "\\",
+        ",",
+        ";",
+        " ",
+        "unknown",
+        "_x",
+        "host=a.b",
+        "/p",
+    ]
+    pieces += ["proto=https", "\x85", "::ffff:1.2.3.4", "=", "a", "/", ".."]
+    names = ["x-forwarded-for", "x-forwarded-host", "x-forwarded-port", "x-forwarded-prefix", "forwarded", "host"]
+    clients = set()
+    for _ in range(2000):
+        fields = [(dice.choice(names), "".join(dice.choices(pieces, k=dice.randrange(9)))) for _ in range(3)]
+        scope = scope_of(*((name, value) for name, value in fields))
+        seen = await seen_by_app(scope, ALL, dice.choice([None, 1, 2]), dice.choice([TRUSTED, "*"]))
+        host, port = seen["client"]
+        assert ip_address(host)
+        assert 0 <= port < 65536
+        clients.add(seen["client"])
+        assert 0 < seen["server"][1] < 65536
+        assert len(seen["server"][0]) < 254
+        assert seen["path"] == seen["root_path"] + "/a b"
+        if seen["server"] != ("127.0.0.1", 8000):
+            (authority,) = [value for name, value in seen["headers"] if name == b"host"]
+            assert seen["server"][0].encode() in authority
+    assert len(clients) > 3

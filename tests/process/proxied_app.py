@@ -1,4 +1,4 @@
-"""The app that tests/process/test_proxy_protocol.py serves: it tells, as JSON, whom it sees."""
+"""The app of test_proxy_protocol.py and test_trust.py: it tells, as JSON, whom it sees."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ async def app(scope: Any, receive: Any, send: Any) -> None:
             await receive()
             await send({"type": f"lifespan.{kind}.complete"})
         return
-    told = json.dumps([scope["client"], scope["server"], scope["scheme"], scope["http_version"]])
+    names = ("client", "server", "scheme", "http_version", "root_path", "path")
+    hosts = [value.decode() for name, value in scope["headers"] if name == b"host"]
+    told = json.dumps({name: scope[name] for name in names} | {"hosts": hosts})
     if scope["type"] == "websocket":
         await receive()
         await send({"type": "websocket.accept"})

@@ -73,7 +73,7 @@ def ask(server: Embedded | Served, *parts: bytes, tls: ssl.SSLContext | None = N
     if not answer.startswith(b"HTTP/"):  # nothing, or the end of HTTP/2
         return None
     status, body = parse_response(answer)
-    return json.loads(body) if status == 200 else status
+    return seen(body) if status == 200 else status
 
 
 def over_http2(server: Embedded, header: bytes) -> Any:
@@ -89,7 +89,7 @@ def over_http2(server: Embedded, header: bytes) -> Any:
                 if isinstance(event, h2.events.DataReceived):
                     body += event.data
                 elif isinstance(event, h2.events.StreamEnded):
-                    return json.loads(body)
+                    return seen(body)
     return None
 
 
@@ -97,7 +97,12 @@ def over_websocket(server: Embedded, header: bytes) -> Any:
     sock = server.connect()
     sock.sendall(header)
     with connect("ws://localhost/", sock=sock) as websocket:
-        return json.loads(websocket.recv(timeout=PATIENCE))
+        return seen(websocket.recv(timeout=PATIENCE))
+
+
+def seen(body: str | bytes) -> Any:
+    """Client, server, scheme and version of a scope."""
+    return list(json.loads(body).values())[:4]
 
 
 def told(origin: Any, scheme: str = "http", version: str = "1.1") -> Any:
@@ -125,7 +130,7 @@ def test_whom_an_app_sees(settings: dict[str, Any]) -> None:
             silent[0].sendall(b"PROXY ")
             assert ask(server, TCP4 + REQUEST) == told(FROM_4)
             silent[0].sendall(b"TCP4 1.2.3.4 5.6.7.8 1 2\r\n" + REQUEST)
-            assert json.loads(parse_response(read_to_end(silent[0]))[1])[0] == ["1.2.3.4", 1]
+            assert seen(parse_response(read_to_end(silent[0]))[1])[0] == ["1.2.3.4", 1]
 
 
 @servers
@@ -156,7 +161,7 @@ def test_tls_begins_behind_it(settings: dict[str, Any], tmp_path: Path) -> None:
                     with contextlib.suppress(ssl.SSLWantReadError):
                         while part := client.read(65536):
                             answer += part
-            assert json.loads(parse_response(answer)[1]) == told(origin, "https")
+            assert seen(parse_response(answer)[1]) == told(origin, "https")
         for first in (header + TCP4, b""):
             with contextlib.suppress(ssl.SSLError):
                 assert ask(server, first, REQUEST, tls=context) is None

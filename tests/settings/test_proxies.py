@@ -71,7 +71,7 @@ def test_what_is_meant_as_a_network_and_is_none(entry: str, monkeypatch: pytest.
         with pytest.raises(ValueError, match="forwarded_allow_ips: "):
             config(forwarded_allow_ips=given)
     monkeypatch.setenv("FORWARDED_ALLOW_IPS", entry)
-    with pytest.raises(ValueError, match="forwarded_allow_ips: "):
+    with pytest.raises(ValueError, match=r"^\$FORWARDED_ALLOW_IPS: "):
         config()
 
 

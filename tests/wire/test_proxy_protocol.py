@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import random
 import socket
 import struct
 from ipaddress import ip_address
+from typing import Any
 
 import pytest
 
 from pounce.wire.proxy_protocol import MAX_LINE, MAX_SIZE, UNKNOWN_ORIGIN, HeaderReader, NoHeader, Origin
 
+REQUEST = b"GET / HTTP/1.1\r\n\r\n"
 SIGNATURE = b"\r\n\r\n\0\r\nQUIT\n"
 
 #: What may follow, and must stay where it is: a request, TLS, HTTP/2, another header.
@@ -204,3 +207,33 @@ def test_addresses_are_written_as_the_system_writes_them() -> None:
             host = reader.origin.client[0]
             family = socket.AF_INET6 if ":" in host else socket.AF_INET
             assert socket.inet_ntop(family, socket.inet_pton(family, host)) == host
+
+
+def verdict(parts: list[bytes]) -> Any:
+    """The origin and what is left; or that it is no header, or not whole."""
+    try:
+        reader, left = read_by(parts)
+    except NoHeader:
+        return NoHeader
+    return (reader.origin, left) if reader.is_complete else None
+
+
+def test_changed_headers_are_read_the_same_way_however_they_are_cut() -> None:
+    """Bytes replaced, removed, inserted and doubled: one verdict, and no other exception."""
+    dice = random.Random(16)
+    known = [header for header, _ in HEADERS.values()] + list(NO_HEADERS.values())
+    verdicts = set()
+    for _ in range(1500):
+        data = bytearray(dice.choice(known)[:300] + REQUEST)
+        for _ in range(dice.randrange(1, 4)):
+            at = dice.randrange(min(len(data), 60))
+            data[at : at + dice.randrange(3)] = dice.choice(
+                (b"", bytes([dice.randrange(256)]), b"\r\n", b" ", b"\0", b"\xff\xff", data[at : at + 4])
+            )
+        whole = bytes(data)
+        told = verdict([whole])
+        verdicts.add(told if told is NoHeader else type(told))
+        assert verdict([whole[at : at + 1] for at in range(len(whole))]) == told
+        middle = dice.randrange(len(whole))
+        assert verdict([whole[:middle], whole[middle:]]) == told
+    assert len(verdicts) == 3, "all of them are seen"
