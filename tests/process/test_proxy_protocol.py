@@ -250,16 +250,18 @@ def test_a_listener_of_both_kinds_of_addresses() -> None:
     """There IPv4 peers look like IPv6: lists of IPv4 networks know them, with and without a header."""
     with socket.create_server(("::", 0), family=socket.AF_INET6, dualstack_ipv6=True) as listener:
         address = ("127.0.0.1", listener.getsockname()[1])
-        arguments = ("--fd", str(listener.fileno()))
-        for more in ((), ("--proxy-protocol-from", "127.0.0.0/8")):
-            with served(
-                "tests.process.proxied_app:app", *arguments, *more, pass_fds=(listener.fileno(),), address=address
-            ) as server:
-                if more:
-                    assert ask(server, TCP4 + FORWARDED) == told(FROM_4)
-                    assert ask(server, LOCAL + FORWARDED)[0] == ["9.9.9.9", 0]
-                    assert ask(server, LOCAL + REQUEST)[0][0] == "::ffff:127.0.0.1"
-                    assert ask(server, REQUEST) is None
-                else:
-                    assert ask(server, FORWARDED)[0] == ["9.9.9.9", 0]
-                    assert ask(server, REQUEST)[0][0] == "::ffff:127.0.0.1"
+
+        def ask_by_ipv4(*parts: bytes) -> Any:
+            with socket.create_connection(address, PATIENCE) as sock:
+                for part in parts:
+                    sock.sendall(part)
+                return seen(parse_response(read_to_end(sock))[1])
+
+        with serving(app, **ONE, fd=listener.fileno()) as server:
+            assert server.address[0] == "::"
+            assert ask_by_ipv4(FORWARDED)[0] == ["9.9.9.9", 0]
+            assert ask_by_ipv4(REQUEST)[0][0] == "::ffff:127.0.0.1"
+        with proxied(ONE, "127.0.0.0/8", fd=listener.fileno()):
+            assert ask_by_ipv4(TCP4 + FORWARDED) == told(FROM_4)
+            assert ask_by_ipv4(LOCAL + FORWARDED)[0] == ["9.9.9.9", 0]
+            assert ask_by_ipv4(LOCAL + REQUEST)[0][0] == "::ffff:127.0.0.1"
