@@ -468,7 +468,7 @@ class RecordingSink:
     def on_body(self, data: bytes) -> None:
         self.requests[-1][4] += data
 
-    def on_end(self) -> None:
+    def on_end(self, trailers: int) -> None:
         self.requests[-1][5] = True
 
     def on_pause(self) -> None:

@@ -25,11 +25,13 @@ def can_write_vectors(loop: object) -> bool:
 class FlowControl:
     """The two directions of one transport."""
 
-    __slots__ = ("_transport", "_writable", "read_paused", "write_paused")
+    __slots__ = ("_transport", "_writable", "held", "read_paused", "write_paused")
 
     def __init__(self, transport: asyncio.Transport) -> None:
         self._transport = transport
         self.read_paused = False
+        #: Reading stays paused, whoever asks: enough has come that nobody has asked for.
+        self.held = False
         self.write_paused = False
         self._writable: asyncio.Event | None = None  # made when somebody first has to wait
 
@@ -46,9 +48,19 @@ class FlowControl:
             self.read_paused = True
             self._transport.pause_reading()
 
+    def hold(self) -> None:
+        """Stop reading until `release`."""
+        self.held = True
+        self.pause_reading()
+
+    def release(self) -> None:
+        """Read again, if reading was paused."""
+        self.held = False
+        self.resume_reading()
+
     def resume_reading(self) -> None:
-        """Read from the transport again, if reading was paused."""
-        if self.read_paused and not self._transport.is_closing():
+        """Read from the transport again, if reading was paused and is not held."""
+        if self.read_paused and not self.held and not self._transport.is_closing():
             self.read_paused = False
             self._transport.resume_reading()
 

@@ -10,14 +10,12 @@ first waits leaves in one write. Implements RFC 9112 section 9; compatible with 
 from __future__ import annotations
 
 import asyncio
-from collections import deque
-from time import monotonic
 from typing import Any, ClassVar
 
-from pounce.connection.base import HttpConnection, Input, Phase
+from pounce.connection.base import Input, Phase
 from pounce.connection.debts import Http1Debts
-from pounce.connection.flow import HIGH_WATER_LIMIT
 from pounce.connection.http1_files import Http1FileWriter
+from pounce.connection.http1_input import Http1Input
 from pounce.connection.state import ServerState
 from pounce.connection.upgrade import Upgrade, hand_over, warn_unsupported
 from pounce.contracts import ConfigView
@@ -26,7 +24,6 @@ from pounce.exchange.extensions import with_extensions
 from pounce.exchange.http_cycle import MESSAGES, RequestResponseCycle, ResponseState
 from pounce.exchange.scope import EARLY_HINT, TRAILERS, http_scope
 from pounce.exchange.server_responses import service_unavailable
-from pounce.wire.http1 import Http1Wire
 from pounce.wire.strictness import INVALID_REQUEST, Headers
 
 #: Pipelined requests that are answered in a row before other connections have their turn.
@@ -34,23 +31,22 @@ _REQUESTS_PER_TURN = 64
 
 # At hand: a member of an enum is looked up slowly (Python 3.11).
 _OPEN, _HALF_CLOSED, _ENDED = Input
-_BUSY, _NEWLY_IDLE, *_ = Phase
-_NOTHING, _ALL = ResponseState.NOTHING, ResponseState.ALL
+_NEWLY_IDLE = Phase.NEWLY_IDLE
+_ALL = ResponseState.ALL
 
 # Numbers, since `b"#" in target` raises and drops an exception inside of Python first (3.14).
 _HASH, _SLASH, _QUESTION_MARK = b"#/?"
 
 
-class HTTP1Protocol(Http1Debts, HttpConnection):
+class HTTP1Protocol(Http1Debts, Http1Input):
     """asyncio's view of one HTTP/1.1 connection, and the `HttpChannel` of its cycles."""
 
-    __slots__ = ("_active", "_behind", "_input", "cycle", "pipeline", "scope", "wire", "writer", "ws_protocol_class")
+    __slots__ = ("scope", "ws_protocol_class")
 
     wire_class: ClassVar[Any]
+    scope: Any
     messages = with_extensions(EARLY_HINT, TRAILERS)
     sends_length_of_500: ClassVar[bool] = False
-    #: Whether the wire parses a pipelined request only when the response before it is complete (`start_next`).
-    holds_requests_back: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -62,21 +58,12 @@ class HTTP1Protocol(Http1Debts, HttpConnection):
         """See `HttpConnection`."""
         super().__init__(config, server_state, app_state, _loop)
         self.ws_protocol_class = config.ws_protocol_class
-        limit = config.h11_max_incomplete_event_size
-        self.wire: Http1Wire = self.wire_class(self, server_state.header_cache, server_state.rules(config), limit)
+        incomplete = self.most_incomplete()
+        self.wire = self.wire_class(self, server_state.header_cache, server_state.rules(config), incomplete)
         #: What its cycles send goes through this.
         self.writer = Http1FileWriter(
             self.wire.encoder, server_state, self.loop.call_soon if self.holds_heads else None, self.writes_vectors
         )
-
-        self._input = _OPEN
-        #: What follows behind the requests in hand, and ends them.
-        self._behind: Upgrade | BadRequest | None = None
-        # The requests: the latest one parsed, those not begun, and the one being answered
-        self.scope: Any = None
-        self.cycle: RequestResponseCycle | None = None
-        self.pipeline: deque[RequestResponseCycle] = deque()
-        self._active: RequestResponseCycle | None = None
 
     def __repr__(self) -> str:
         peer = "{}:{}".format(*self.client) if self.client else "?"
@@ -99,7 +86,10 @@ class HTTP1Protocol(Http1Debts, HttpConnection):
             self.trace("HTTP connection lost")
         self.unset_keepalive()
         self.pipeline.clear()
+        self._held = b""
         self._input = _ENDED
+        if self._linger_timer is not None:
+            self._end_lingering()
         active, latest = self._active, self.cycle
         if active is not None and active is not latest:
             active.on_disconnect()
@@ -108,49 +98,6 @@ class HTTP1Protocol(Http1Debts, HttpConnection):
         if self.flow is not None:
             self.flow.resume_writing()
         self.let_go()
-
-    def eof_received(self) -> bool:
-        """The client sends no more. True where it may wait for answers (RFC 9112 section 9.6); TLS does not allow that.
-        Otherwise asyncio closes the transport."""
-        if self._input is _HALF_CLOSED:
-            return True
-        latest = self.cycle
-        ended = self._input is _ENDED and not isinstance(self._behind, Upgrade)
-        if self.scheme != "http" or latest is None or latest.more_body or ended:
-            self.writer.flush()
-            return False
-        if self._active is None and not self.pipeline:
-            return False
-        self._input = _HALF_CLOSED
-        for cycle in self.exchanges():
-            cycle.on_client_done()
-        return True
-
-    def data_received(self, data: bytes) -> None:
-        """Bytes from the client."""
-        self.phase = _BUSY
-        if self.timeout_keep_alive_task is not None:
-            self.unset_keepalive()
-        if self._input is not _OPEN:
-            if isinstance(self._behind, Upgrade):  # perhaps the first frames
-                self._behind.behind.append(data)
-                self.flow.pause_reading()
-            return
-        if self.features and not self.first_byte_at and not data.isspace():  # not for empty lines before a request
-            latest = self.cycle
-            if latest is None or not latest.more_body:
-                self.first_byte_at = monotonic()
-        try:
-            self.wire.feed(data)
-        except BadRequest as exc:
-            self._on_bad_request(exc)
-        if self.pipeline:
-            if self._active is None:
-                self._advance()
-            if self.pipeline:
-                self.flow.pause_reading()
-        elif isinstance(self._behind, Upgrade) and self._active is None and not self.transport.is_closing():
-            hand_over(self, self._behind)
 
     # Told by the wire
 
@@ -166,6 +113,8 @@ class HTTP1Protocol(Http1Debts, HttpConnection):
         upgrade: bytes | None,
     ) -> bool:
         """See `Http1Sink.on_request`."""
+        if len(headers) > self._unchecked_fields:
+            self.check_head(headers, has_body)
         if target[0] != _SLASH or _HASH in target:  # not in origin form
             target = self.wire.origin_form(method, target, headers)
         if upgrade is not None:
@@ -218,31 +167,6 @@ class HTTP1Protocol(Http1Debts, HttpConnection):
         self.pipeline.append(cycle)
         return False
 
-    def on_body(self, data: bytes) -> None:
-        """See `Http1Sink.on_body`."""
-        cycle = self.cycle
-        if self._behind is not None or cycle is None or cycle.state is _ALL:
-            return  # answered early: the rest of the request is read and dropped
-        cycle.on_body(data)
-        if len(cycle.body) > HIGH_WATER_LIMIT:
-            self.flow.pause_reading()
-
-    def on_end(self) -> None:
-        """See `Http1Sink.on_end`."""
-        cycle = self.cycle
-        if self._behind is None and cycle is not None and cycle.more_body:
-            cycle.on_end()
-            if self._input is _HALF_CLOSED:
-                cycle.on_client_done()
-            if cycle.state is _ALL and self.holds_heads:
-                # Answered early: the connection is idle only now, unless the next request is here already.
-                self.loop.call_soon(self._go_on)
-
-    def on_pause(self) -> None:
-        """See `Http1Sink.on_pause`."""
-        if self._input is not _HALF_CLOSED:  # there is no more to read, and reading on would tell the end once more
-            self.flow.pause_reading()
-
     # The order of requests
 
     def _advance(self) -> None:
@@ -279,7 +203,7 @@ class HTTP1Protocol(Http1Debts, HttpConnection):
         if self.sweeps_idle and self._input is _OPEN:
             self.phase = _NEWLY_IDLE
             if self.flow.read_paused:
-                self.flow.resume_reading()
+                self.read_on()
             return
         if self.transport.is_closing():
             return
@@ -291,7 +215,7 @@ class HTTP1Protocol(Http1Debts, HttpConnection):
         elif behind is not None:
             hand_over(self, behind)
         else:
-            self.flow.resume_reading()
+            self.read_on()
             self.start_keepalive()
 
     # Told by the cycle, besides what is sent (`Http1Writer`)
@@ -310,7 +234,10 @@ class HTTP1Protocol(Http1Debts, HttpConnection):
             encoder.dropped_body = False
             self.logger.warning("Responses of status 204 and 304 have no body: the app's was left out.")
         if encoder.close_after_response or not cycle.keep_alive:
-            self.close()
+            if cycle.more_body:
+                self.close_gently()
+            else:
+                self.close()
         elif self.holds_requests_back or (self.pipeline and not self.writer.in_step):
             self._next_request()
         elif not self.writer.in_step:
@@ -323,9 +250,12 @@ class HTTP1Protocol(Http1Debts, HttpConnection):
             self.wire.start_next()
         except BadRequest as exc:
             self._on_bad_request(exc)
-        if self._input is _HALF_CLOSED and self.cycle is not None and self.cycle.more_body:
-            self.close()  # a further request that will never be complete
-            return
+        self._check_verdict()
+        if self.cycle is not None and self.cycle.more_body:
+            if self._input is _HALF_CLOSED:
+                self.close()  # a further request that will never be complete
+                return
+            self.flow.held = False
         if self.writer.in_step:
             return  # the loop there goes on with the next request
         if not self.pipeline:
@@ -336,50 +266,10 @@ class HTTP1Protocol(Http1Debts, HttpConnection):
         else:
             self._advance()
 
-    def close(self) -> None:
-        """Close the transport behind what was sent, once."""
-        if not self.transport.is_closing():
-            self.writer.flush()
-            self._input = _ENDED
-            self.pipeline.clear()
-            self.transport.close()
-
     def let_go(self) -> None:
         """Break the reference cycles: this connection shall be freed at once, not by the garbage collector."""
         self.cycle = self._active = self.scope = self._behind = None
         self.wire.closed()
-
-    # Errors and limits
-
-    def _on_bad_request(self, bad_request: BadRequest) -> None:
-        """Answer requests that came before the broken one, then refuse, and read no more (RFC 9112 section 2.2)."""
-        self.logger.warning(bad_request.reason)
-        if self._input is _OPEN:
-            self._input = _ENDED
-        broken = self.cycle
-        if broken is not None and broken.more_body and broken.state is not _ALL:
-            if broken is self._active:
-                broken.on_disconnect()
-                if broken.state is not _NOTHING:
-                    self.close()
-                else:
-                    self.refuse(bad_request)
-                return
-            if broken in self.pipeline:
-                self.pipeline.remove(broken)
-        if self._active is None and not self.pipeline:
-            self.refuse(bad_request)
-        else:
-            self._behind = bad_request
-            self.flow.pause_reading()
-
-    def refuse(self, bad_request: BadRequest) -> None:
-        if not self.transport.is_closing():
-            self.writer.flush()
-            self.transport.write(
-                self.wire.error_response(bad_request.status, bad_request.reason, self.server_state.default_headers)
-            )
-            self.close()
 
     # Told by the server
 

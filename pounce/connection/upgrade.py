@@ -26,7 +26,7 @@ def hand_over(connection: Any, upgrade: Upgrade) -> None:
     if connection.writer.head:
         connection.writer.flush()
     if connection.flow.read_paused:
-        connection.flow.resume_reading()
+        connection.flow.release()
     if connection.traces:
         connection.trace("Upgrading to WebSocket")
     connection.connections.discard(connection)

@@ -42,8 +42,8 @@ class Http1Sink(Protocol):
     def on_body(self, data: bytes) -> None:
         """Decoded body bytes of the latest request."""
 
-    def on_end(self) -> None:
-        """The latest request is complete."""
+    def on_end(self, trailers: int) -> None:
+        """The latest request is complete; so many trailers were dropped."""
 
     def on_pause(self) -> None:
         """Bytes of a further request are waiting for `start_next()`."""
@@ -105,8 +105,11 @@ class Http1Wire(Protocol):
     #: Writes what answers them.
     encoder: Http1Encoder
 
-    def feed(self, data: bytes) -> None:
-        """Take bytes from the peer. Raises BadRequest, also for a head that does not end."""
+    def feed(self, data: bytes) -> object:
+        """Take bytes from the peer, one or more. True, or like it: they may end in the middle of a request.
+
+        Raises BadRequest.
+        """
 
     def origin_form(self, method: str, target: bytes, headers: Headers) -> bytes:
         """The path and query of a request target that is not in origin form (RFC 9112 section 3.2); what it says of the

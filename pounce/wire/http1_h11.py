@@ -39,24 +39,27 @@ class H11Wire(LibraryWire):
         self._request_says_close = False
         self._is_head = False
 
-    def feed(self, data: bytes) -> None:
+    def feed(self, data: bytes) -> bool:
         """See `Http1Wire.feed`."""
         guard = self._guard
         if guard is None:
             self.conn.receive_data(data)
-            self._pump()
-            return
+            return self._pump()
+        is_inside = True
         while data:
             good, data = guard.take(data)
             if good:
                 self.conn.receive_data(good)
-            self._pump()
+            is_inside = self._pump()
             if self._taken:
                 self._behind = data
-                return
+                return True
+        return is_inside
 
-    def _pump(self) -> None:
+    def _pump(self) -> bool:
+        """Tell what there is. Whether it may have ended in the middle of a request."""
         conn, sink = self.conn, self.sink
+        is_inside = True
         while True:
             try:
                 event = conn.next_event()
@@ -66,30 +69,30 @@ class H11Wire(LibraryWire):
             if event is h11.NEED_DATA:
                 guard = self._guard
                 if guard is None or guard.fault is None:
-                    return
+                    return is_inside
                 fault, guard.fault = guard.fault, None
                 raise fault
             if event is h11.PAUSED:
                 sink.on_pause()
-                return
+                return True
             if isinstance(event, h11.Request):
                 self._taken = self._on_request(event)
                 if self._taken:
-                    return
+                    return True
             elif isinstance(event, h11.Data):
-                # After an early response the rest of the request is read and dropped.
-                if conn.our_state is not h11.DONE:
-                    sink.on_body(bytes(event.data))
+                sink.on_body(bytes(event.data))
             elif isinstance(event, h11.EndOfMessage):
                 if event.headers:
                     self.rules.check_trailers(event.headers)
-                sink.on_end()
+                sink.on_end(len(event.headers))
                 if conn.our_state is h11.DONE:
                     conn.start_next_cycle()
                 elif conn.their_state is h11.MUST_CLOSE:
-                    return
+                    return False
+                else:
+                    is_inside = False  # what follows makes it pause
             elif isinstance(event, h11.ConnectionClosed):
-                return
+                return False
 
     def _on_request(self, event: h11.Request) -> bool:
         headers = [(name.lower(), value) for name, value in event.headers]

@@ -31,9 +31,6 @@ _FRAMING = frozenset((b"content-length", b"transfer-encoding"))
 #: How the parser stops: at what is no request, and behind a head that asks for an upgrade.
 _STOPS = (httptools.HttpParserError, httptools.HttpParserUpgrade)
 
-#: Bytes of a head, and of what surrounds the chunks of a body (extensions, trailers): llhttp has no limits.
-MAX_HEAD_SIZE = 256 * 1024
-
 
 class HttpToolsWire:
     """See `Http1Wire`. The object itself is httptools' protocol: the names of its callbacks are httptools' own."""
@@ -42,18 +39,16 @@ class HttpToolsWire:
         "_doubtful",
         "_end_is_due",
         "_expect_continue",
-        "_got_body",
         "_has_body",
-        "_head_size",
         "_host",
         "_hosts",
         "_ignored_upgrade",
-        "_is_chunked",
         "_rules",
         "_sink",
         "_skips_head",
         "_taken",
         "_target",
+        "_trailers",
         "_upgrade",
         "encoder",
         "headers",
@@ -73,7 +68,7 @@ class HttpToolsWire:
         self.headers: Headers = []
         self._expect_continue = False
         self._has_body = False
-        self._is_chunked = False
+        self._trailers = 0
         self._upgrade: bytes | None = None
         self._doubtful = False
         self._host: bytes | None = None
@@ -84,10 +79,6 @@ class HttpToolsWire:
         self._ignored_upgrade: Headers | None = None  # the framing of a request that asks for it, and has a body
         self._end_is_due = False  # of that request
         self._skips_head = False
-
-        # Limits
-        self._head_size = 0  # of a head in several segments, or of a chunked body since its last byte of data
-        self._got_body = False
         self.parser: Any = None
         self._make_parser()
 
@@ -96,9 +87,8 @@ class HttpToolsWire:
         # uvicorn: a request pipelined behind `Connection: close` is read and left unanswered, not a parse error.
         self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
 
-    def feed(self, data: bytes) -> None:
-        """See `Http1Wire.feed`."""
-        size = len(data)
+    def feed(self, data: bytes) -> object:
+        """See `Http1Wire.feed`. Of a method alone nothing is known."""
         rest = b""
         try:
             self.parser.feed_data(data)
@@ -108,8 +98,7 @@ class HttpToolsWire:
             rest = self._parse(rest)
         if self._end_is_due:
             self._tell_end()
-        if self._target or self._is_chunked:
-            self._limit(size)
+        return self._has_body or self._target
 
     def _parse(self, data: bytes) -> bytes:
         try:
@@ -129,19 +118,6 @@ class HttpToolsWire:
             return b""
         self._ignore_upgrade()
         return rest
-
-    def _limit(self, size: int) -> None:
-        """A head is incomplete, or a chunked body is."""
-        if self._target:
-            # Of the first segment most may belong to what came before: the check behind a complete head is exact.
-            self._head_size = self._head_size + size if self._head_size else 1
-            if self._head_size > MAX_HEAD_SIZE:
-                raise _head_too_large()
-        else:
-            self._head_size = 0 if self._got_body else self._head_size + size
-            self._got_body = False
-            if self._head_size > MAX_HEAD_SIZE:
-                raise BadRequest(INVALID_REQUEST)
 
     # Told by httptools
 
@@ -173,6 +149,7 @@ class HttpToolsWire:
         # Fields behind the last chunk are trailers: dropped (RFC 9112 section 7.1.2), and no part of the next request.
         if self.headers:
             self._rules.check_trailers(self.headers)
+            self._trailers = len(self.headers)
             self.headers = []
             self._host = None
         self._doubtful = self._expect_continue = False
@@ -195,8 +172,6 @@ class HttpToolsWire:
         self._target = b""
         self.headers = []
         self._host = None
-        if self._head_size:
-            self._check_head_size(target, headers)
         if version == "1.1" and host in self._hosts and not self._doubtful:
             keep_alive = parser.should_keep_alive()
         else:
@@ -231,18 +206,8 @@ class HttpToolsWire:
         self._rules.check(method.decode("ascii"), target, version, headers)
         if version == "1.0":
             self.encoder.until_close = True
-        for name, _ in headers:
-            if name == b"transfer-encoding":
-                self._is_chunked = True
-
-    def _check_head_size(self, target: bytes, headers: Headers) -> None:
-        """A head that came in several segments is complete: what counts is its size, not how it was cut."""
-        self._head_size = 0
-        if len(target) + sum(len(name) + len(value) + 4 for name, value in headers) > MAX_HEAD_SIZE:
-            raise _head_too_large()
 
     def on_body(self, data: bytes) -> None:
-        self._got_body = True
         self._sink.on_body(data)
 
     def on_message_complete(self) -> None:
@@ -252,10 +217,10 @@ class HttpToolsWire:
             self._tell_end()
 
     def _tell_end(self) -> None:
-        self._has_body = self._is_chunked = self._end_is_due = self._got_body = False
+        self._has_body = self._end_is_due = False
         self._ignored_upgrade = None
-        self._head_size = 0
-        self._sink.on_end()
+        trailers, self._trailers = self._trailers, 0
+        self._sink.on_end(trailers)
 
     def _ignore_upgrade(self) -> None:
         """An upgrade that nobody takes is no upgrade (RFC 9110 section 7.8): llhttp has stopped, so parse on anew."""
@@ -296,7 +261,7 @@ class HttpToolsWire:
         self.parser = _CLOSED
         self._sink = None  # type: ignore[assignment]
         self._target = b""
-        self._is_chunked = self._end_is_due = False
+        self._end_is_due = False
 
 
 class _Closed:
@@ -307,8 +272,3 @@ class _Closed:
 
 
 _CLOSED = _Closed()
-
-
-def _head_too_large() -> BadRequest:
-    """RFC 6585 section 5."""
-    return BadRequest("Request header fields too large.", status=431)

@@ -14,6 +14,7 @@ from pounce.errors import BadRequest, MisusedByApp
 from pounce.wire.header_cache import HeaderCache
 from pounce.wire.http1 import Http1Sink, error_fields
 from pounce.wire.http1_library import LibraryWire
+from pounce.wire.request_limits import fields_too_large
 from pounce.wire.response_fields import BODILESS, ResponseBody, checked_head, checked_status
 from pounce.wire.strictness import INVALID_REQUEST, Headers, Rules
 
@@ -33,7 +34,7 @@ class ZttpWire(LibraryWire):
         self._recent = bytearray()
         self._upgrade_line = b""
 
-    def feed(self, data: bytes) -> None:
+    def feed(self, data: bytes) -> bool:
         """See `Http1Wire.feed`."""
         if self._response_open and not self._request_open:
             self.sink.on_pause()  # zttp keeps what comes ahead of its turn, however much
@@ -42,11 +43,12 @@ class ZttpWire(LibraryWire):
         try:
             self._pump(self.conn.receive_event(data))
         except zttp.RemoteProtocolError as exc:
-            raise self._bad_request() from exc
+            raise self._bad_request(exc) from exc
         if self._request_open:
             self._recent.clear()
         elif self._heads > heads and not self._upgrade_line:
             del self._recent[: -len(data)]
+        return True
 
     def _pump(self, event: zttp.Event) -> None:
         sink = self.sink
@@ -79,7 +81,7 @@ class ZttpWire(LibraryWire):
                 sink.on_body(bytes(event.data))
             elif isinstance(event, zttp.EndOfMessage) and self._request_open:
                 self._request_open = False
-                sink.on_end()
+                sink.on_end(len(event.trailers))
                 if not self._response_open:
                     self.conn.start_next_cycle()
             event = next_event()
@@ -98,10 +100,14 @@ class ZttpWire(LibraryWire):
         try:
             self._pump(self.conn.next_event())
         except zttp.RemoteProtocolError as exc:
-            raise self._bad_request() from exc
+            raise self._bad_request(exc) from exc
 
-    def _bad_request(self) -> BadRequest:
-        """What to raise where zttp does, which does not say why."""
+    def _bad_request(self, exc: zttp.RemoteProtocolError) -> BadRequest:
+        """What to raise where zttp does, which does not say why. It has limits of its own, which cannot be changed:
+        100 fields of less than 16 KiB, 64 KiB in all.
+        """
+        if "size limit" in str(exc):
+            return fields_too_large()
         if not self._request_open:
             return self.rules.refusal_of(bytes(self._recent))
         return BadRequest(INVALID_REQUEST)
