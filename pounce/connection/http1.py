@@ -67,7 +67,7 @@ class HTTP1Protocol(Http1Debts, Http1Input):
 
     def __repr__(self) -> str:
         peer = "{}:{}".format(*self.client) if self.client else "?"
-        return f"<{type(self).__name__} {peer} {'ACTIVE' if self._active else 'IDLE'}>"
+        return f"<{type(self).__name__} {peer} {'ACTIVE' if self.active else 'IDLE'}>"
 
     # Told by asyncio
 
@@ -85,12 +85,8 @@ class HTTP1Protocol(Http1Debts, Http1Input):
         if self.traces:
             self.trace("HTTP connection lost")
         self.unset_keepalive()
-        self.pipeline.clear()
-        self._held = b""
-        self._input = _ENDED
-        if self._linger_timer is not None:
-            self._end_lingering()
-        active, latest = self._active, self.cycle
+        self.drop_input()
+        active, latest = self.active, self.cycle
         if active is not None and active is not latest:
             active.on_disconnect()
         if latest is not None:
@@ -98,6 +94,23 @@ class HTTP1Protocol(Http1Debts, Http1Input):
         if self.flow is not None:
             self.flow.resume_writing()
         self.let_go()
+
+    def eof_received(self) -> bool:
+        """The client sends no more. True where it may wait for answers (RFC 9112 section 9.6); TLS does not allow that.
+        Otherwise asyncio closes the transport."""
+        if self.input is _HALF_CLOSED:
+            return True
+        latest = self.cycle
+        ended = self.input is _ENDED and not isinstance(self.behind, Upgrade)
+        if self.scheme != "http" or latest is None or latest.more_body or ended:
+            self.writer.flush()
+            return False
+        if self.active is None and not self.pipeline:
+            return False
+        self.input = _HALF_CLOSED
+        for cycle in self.exchanges():
+            cycle.on_client_done()
+        return True
 
     # Told by the wire
 
@@ -113,15 +126,15 @@ class HTTP1Protocol(Http1Debts, Http1Input):
         upgrade: bytes | None,
     ) -> bool:
         """See `Http1Sink.on_request`."""
-        if len(headers) > self._unchecked_fields:
+        if len(headers) > self.unchecked_fields:
             self.check_head(headers, has_body)
         if target[0] != _SLASH or _HASH in target:  # not in origin form
             target = self.wire.origin_form(method, target, headers)
         if upgrade is not None:
             if upgrade == b"websocket" and self.ws_protocol_class is not None:
-                self._behind = Upgrade(method, target, headers, [])
-                if self._input is _OPEN:
-                    self._input = _ENDED
+                self.behind = Upgrade(method, target, headers, [])
+                if self.input is _OPEN:
+                    self.input = _ENDED
                 return True
             warn_unsupported(self.logger, self.ws_protocol_class)
         raw_path, query_string = target, b""
@@ -162,7 +175,7 @@ class HTTP1Protocol(Http1Debts, Http1Input):
             for feature in self.features:
                 feature(cycle)
             self.first_byte_at = 0.0
-        if self._input is _HALF_CLOSED and not has_body:
+        if self.input is _HALF_CLOSED and not has_body:
             cycle.on_client_done()
         self.pipeline.append(cycle)
         return False
@@ -176,15 +189,15 @@ class HTTP1Protocol(Http1Debts, Http1Input):
         pipeline = self.pipeline
         left = _REQUESTS_PER_TURN
         while True:
-            self._active = cycle = pipeline.popleft()
+            self.active = cycle = pipeline.popleft()
             self.start_app(cycle.run())
-            if not pipeline or not left or self._active is not None:
+            if not pipeline or not left or self.active is not None:
                 break
             left -= 1  # type: ignore[unreachable]  # the app may have run and answered meanwhile
         writer.in_step = False
         if writer.head:
             writer.flush()
-        if self._active is None:
+        if self.active is None:
             if pipeline:  # type: ignore[unreachable]
                 self.loop.call_soon(self._go_on, context=self.context)
             else:
@@ -192,7 +205,7 @@ class HTTP1Protocol(Http1Debts, Http1Input):
 
     def _go_on(self) -> None:
         # In the turn between, the connection may have ended, or been handed over.
-        if self._active is None and self in self.connections and not self.transport.is_closing():
+        if self.active is None and self in self.connections and not self.transport.is_closing():
             if self.pipeline:
                 self._advance()
             else:
@@ -200,17 +213,17 @@ class HTTP1Protocol(Http1Debts, Http1Input):
 
     def _on_drained(self) -> None:
         """Every request that was parsed is answered: what waited for that, or the idle time."""
-        if self.sweeps_idle and self._input is _OPEN:
+        if self.sweeps_idle and self.input is _OPEN:
             self.phase = _NEWLY_IDLE
             if self.flow.read_paused:
                 self.read_on()
             return
         if self.transport.is_closing():
             return
-        behind = self._behind
+        behind = self.behind
         if isinstance(behind, BadRequest):
             self.refuse(behind)
-        elif self._input is _HALF_CLOSED:
+        elif self.input is _HALF_CLOSED:
             self.close()  # whatever is behind: no frame of a WebSocket can come any more
         elif behind is not None:
             hand_over(self, behind)
@@ -228,7 +241,7 @@ class HTTP1Protocol(Http1Debts, Http1Input):
     def on_response_complete(self, cycle: RequestResponseCycle) -> None:
         """See `HttpChannel.on_response_complete`."""
         self.server_state.total_requests += 1
-        self._active = None
+        self.active = None
         encoder = self.wire.encoder
         if encoder.dropped_body:
             encoder.dropped_body = False
@@ -249,10 +262,10 @@ class HTTP1Protocol(Http1Debts, Http1Input):
         try:
             self.wire.start_next()
         except BadRequest as exc:
-            self._on_bad_request(exc)
-        self._check_verdict()
+            self.on_bad_request(exc)
+        self.check_verdict()
         if self.cycle is not None and self.cycle.more_body:
-            if self._input is _HALF_CLOSED:
+            if self.input is _HALF_CLOSED:
                 self.close()  # a further request that will never be complete
                 return
             self.flow.held = False
@@ -268,14 +281,14 @@ class HTTP1Protocol(Http1Debts, Http1Input):
 
     def let_go(self) -> None:
         """Break the reference cycles: this connection shall be freed at once, not by the garbage collector."""
-        self.cycle = self._active = self.scope = self._behind = None
+        self.cycle = self.active = self.scope = self.behind = None
         self.wire.closed()
 
     # Told by the server
 
     def exchanges(self) -> list[RequestResponseCycle]:
         """See `Connection.exchanges`."""
-        return [*self.pipeline] if self._active is None else [self._active, *self.pipeline]
+        return [*self.pipeline] if self.active is None else [self.active, *self.pipeline]
 
     def shutdown(self) -> None:
         """Asked by the server: end the connection after the request in hand, or now."""

@@ -45,21 +45,21 @@ class Http1Input(HttpConnection):
     """The receiving half of an HTTP/1.1 connection. `HTTP1Protocol` is the whole."""
 
     __slots__ = (
-        "_active",
-        "_behind",
         "_body_left",
         "_held",
-        "_input",
         "_linger_left",
         "_linger_timer",
         "_meter",
         "_plain_size",
         "_small_size",
-        "_unchecked_fields",
+        "active",
+        "behind",
         "cycle",
+        "input",
         "limit_body",
         "limits",
         "pipeline",
+        "unchecked_fields",
         "wire",
         "writer",
     )
@@ -81,14 +81,14 @@ class Http1Input(HttpConnection):
         self.limits = limits = config.settings.limits
         self.limit_body: int = limits.body
 
-        self._input = _OPEN
+        self.input = _OPEN
         #: What follows behind the requests in hand, and ends them.
-        self._behind: Upgrade | BadRequest | None = None
+        self.behind: Upgrade | BadRequest | None = None
 
         # The requests: the latest one parsed, those not begun, and the one being answered
         self.cycle: RequestResponseCycle | None = None
         self.pipeline: deque[RequestResponseCycle] = deque()
-        self._active: RequestResponseCycle | None = None
+        self.active: RequestResponseCycle | None = None
 
         #: Bytes of a segment that cannot be above a limit if it begins a request; and the same, or 0 where the next one
         #: does not.
@@ -100,7 +100,7 @@ class Http1Input(HttpConnection):
             limits.pipeline * _SHORTEST_REQUEST,
         )
         #: Fields up to which a head needs no look.
-        self._unchecked_fields: int = -1 if limits.body else limits.fields
+        self.unchecked_fields: int = -1 if limits.body else limits.fields
         self._meter: Meter | None = None  # made when there is something to count
         self._body_left = 0  # of what the body of the latest request may have
         self._held = b""  # not parsed yet: the pipeline is full
@@ -115,9 +115,9 @@ class Http1Input(HttpConnection):
         self.phase = _BUSY
         if self.timeout_keep_alive_task is not None:
             self.unset_keepalive()
-        if self._input is not _OPEN:
-            if isinstance(self._behind, Upgrade):  # perhaps the first frames
-                self._behind.behind.append(data)
+        if self.input is not _OPEN:
+            if isinstance(self.behind, Upgrade):  # perhaps the first frames
+                self.behind.behind.append(data)
                 self.flow.pause_reading()
             return
         if self.features and not self.first_byte_at and not data.isspace():  # not for empty lines before a request
@@ -130,32 +130,15 @@ class Http1Input(HttpConnection):
             elif self.wire.feed(data) or (data[-1] > _LF and data[-1] in _OF_METHODS):
                 self._follow(data)
         except BadRequest as exc:
-            self._on_bad_request(exc)
+            self.on_bad_request(exc)
         if self.pipeline:
-            if self._active is None:
+            if self.active is None:
                 self._advance()
             if self.pipeline:
                 self._plain_size = 0
                 self.flow.pause_reading()
-        elif isinstance(self._behind, Upgrade) and self._active is None and not self.transport.is_closing():
-            hand_over(self, self._behind)
-
-    def eof_received(self) -> bool:
-        """The client sends no more. True where it may wait for answers (RFC 9112 section 9.6); TLS does not allow that.
-        Otherwise asyncio closes the transport."""
-        if self._input is _HALF_CLOSED:
-            return True
-        latest = self.cycle
-        ended = self._input is _ENDED and not isinstance(self._behind, Upgrade)
-        if self.scheme != "http" or latest is None or latest.more_body or ended:
-            self.writer.flush()
-            return False
-        if self._active is None and not self.pipeline:
-            return False
-        self._input = _HALF_CLOSED
-        for cycle in self.exchanges():
-            cycle.on_client_done()
-        return True
+        elif isinstance(self.behind, Upgrade) and self.active is None and not self.transport.is_closing():
+            hand_over(self, self.behind)
 
     # Limits
 
@@ -191,7 +174,7 @@ class Http1Input(HttpConnection):
             left = data.find(_HEAD_END) + len(_HEAD_END) + len(latest.body) - len(data)
             if latest.more_body:
                 left = self._left_of_body(latest) if not left else -1
-        if not left or self._input is not _OPEN:
+        if not left or self.input is not _OPEN:
             return
         meter = self._meter
         if meter is None:
@@ -223,7 +206,7 @@ class Http1Input(HttpConnection):
                 self.flow.hold()
                 return
             start, at = at, meter.take(data, at, requests)
-            if meter.upgrades and self.holds_requests_back and self._active is not None:
+            if meter.upgrades and self.holds_requests_back and self.active is not None:
                 at = end  # whether it is taken only the wire will know, in its turn
             if at > start:  # nothing at all would be the end
                 self.wire.feed(data if at - start == end else data[start:at])
@@ -233,18 +216,18 @@ class Http1Input(HttpConnection):
                     raise meter.verdict
                 self.flow.hold()  # the wire is not there yet
                 return
-            if self._input is not _OPEN:
-                if isinstance(self._behind, Upgrade) and at < end:
-                    self._behind.behind.append(data[at:])
+            if self.input is not _OPEN:
+                if isinstance(self.behind, Upgrade) and at < end:
+                    self.behind.behind.append(data[at:])
                 return
 
-    def _check_verdict(self) -> None:
+    def check_verdict(self) -> None:
         """A wire that holds requests back has gone on: has it come to what is above a limit?"""
         meter = self._meter
-        if meter is not None and meter.verdict is not None and self._input is _OPEN:
+        if meter is not None and meter.verdict is not None and self.input is _OPEN:
             latest = self.cycle
             if not self.pipeline or (latest is not None and latest.more_body):
-                self._on_bad_request(meter.verdict)
+                self.on_bad_request(meter.verdict)
 
     def read_on(self) -> None:
         """Everything that was parsed is answered."""
@@ -255,11 +238,11 @@ class Http1Input(HttpConnection):
 
     def _take_held(self) -> None:
         """Go on with what was not parsed yet."""
-        if self._held and self._active is None and not self.pipeline and not self.transport.is_closing():
+        if self._held and self.active is None and not self.pipeline and not self.transport.is_closing():
             held, self._held = self._held, b""
             self.flow.held = False
             self.data_received(held)
-            if self._active is None and not self.pipeline and not self._held:
+            if self.active is None and not self.pipeline and not self._held:
                 self.flow.resume_reading()
 
     def most_incomplete(self) -> int | None:
@@ -282,8 +265,8 @@ class Http1Input(HttpConnection):
     def on_body(self, data: bytes) -> None:
         """See `Http1Sink.on_body`."""
         cycle = self.cycle
-        if self._behind is not None or cycle is None or cycle.state is _ALL:
-            if self._linger_left is None and self._input is _OPEN:
+        if self.behind is not None or cycle is None or cycle.state is _ALL:
+            if self._linger_left is None and self.input is _OPEN:
                 self._begin_lingering()
             return  # answered early: the rest of the request is read and dropped
         if self.limit_body:
@@ -297,11 +280,11 @@ class Http1Input(HttpConnection):
     def on_end(self, trailers: int) -> None:
         """See `Http1Sink.on_end`."""
         cycle = self.cycle
-        if self._behind is None and cycle is not None and cycle.more_body:
+        if self.behind is None and cycle is not None and cycle.more_body:
             if trailers > self.limits.fields:
                 raise fields_too_large()
             cycle.on_end()
-            if self._input is _HALF_CLOSED:
+            if self.input is _HALF_CLOSED:
                 cycle.on_client_done()
             if cycle.state is _ALL:
                 if self._linger_left is not None:
@@ -312,7 +295,7 @@ class Http1Input(HttpConnection):
 
     def on_pause(self) -> None:
         """See `Http1Sink.on_pause`."""
-        if self._input is not _HALF_CLOSED:  # there is no more to read, and reading on would tell the end once more
+        if self.input is not _HALF_CLOSED:  # there is no more to read, and reading on would tell the end once more
             self.flow.hold()
 
     # The order of requests
@@ -343,7 +326,7 @@ class Http1Input(HttpConnection):
 
     def _reset(self) -> None:
         """What comes behind an early answer does not end."""
-        self._input = _ENDED
+        self.input = _ENDED
         if not self.transport.is_closing():
             self.transport.abort()
 
@@ -361,18 +344,24 @@ class Http1Input(HttpConnection):
 
     def _stop(self) -> None:
         self.writer.flush()
-        self._input = _ENDED
+        self.drop_input()
+
+    def drop_input(self) -> None:
+        """Nothing that has come, or will, counts any more."""
+        self.input = _ENDED
         self.pipeline.clear()
         self._held = b""
+        if self._linger_timer is not None:
+            self._end_lingering()
 
-    def _on_bad_request(self, bad_request: BadRequest) -> None:
+    def on_bad_request(self, bad_request: BadRequest) -> None:
         """Answer requests that came before the broken one, then refuse, and read no more (RFC 9112 section 2.2)."""
         self.logger.warning(bad_request.reason)
-        if self._input is _OPEN:
-            self._input = _ENDED
+        if self.input is _OPEN:
+            self.input = _ENDED
         broken = self.cycle
         if broken is not None and broken.more_body and broken.state is not _ALL:
-            if broken is self._active:
+            if broken is self.active:
                 broken.on_disconnect()
                 if broken.state is not _NOTHING:
                     self.close()
@@ -381,10 +370,10 @@ class Http1Input(HttpConnection):
                 return
             if broken in self.pipeline:
                 self.pipeline.remove(broken)
-        if self._active is None and not self.pipeline:
+        if self.active is None and not self.pipeline:
             self.refuse(bad_request)
         else:
-            self._behind = bad_request
+            self.behind = bad_request
             self.flow.pause_reading()
 
     def refuse(self, bad_request: BadRequest) -> None:

@@ -12,6 +12,7 @@ import asyncio
 from typing import Any
 
 from pounce.connection.base import HttpConnection, Phase
+from pounce.connection.debts import not_taken
 
 #: Seconds in which nothing comes, after which nothing is on its way.
 _QUIET = 2.0
@@ -60,7 +61,7 @@ def linger(connection: Any) -> None:
 class Lingering(HttpConnection):
     """What is left of a connection."""
 
-    __slots__ = ("_came", "_end", "_left", "_timer", "_unsent")
+    __slots__ = ("_came", "_end", "_left", "_not_taken", "_timer")
 
     _timer: asyncio.TimerHandle
 
@@ -72,7 +73,7 @@ class Lingering(HttpConnection):
         self.connections.add(self)
         self._came = 0  # bytes since the last look
         self._left = limits.linger_size
-        self._unsent = transport.get_write_buffer_size()
+        self._not_taken = not_taken(transport)
         self._end = self.loop.time() + limits.linger_seconds
         try:
             if transport.can_write_eof():
@@ -100,16 +101,16 @@ class Lingering(HttpConnection):
 
     def _look(self) -> None:
         now = self.loop.time()
-        unsent = self.transport.get_write_buffer_size()
-        if unsent < self._unsent:  # a slow client that takes its answer has the time for that
+        left = not_taken(self.transport)
+        if left != self._not_taken:  # a slow client that takes its answer has the time for that
             self._end = now + self.config.settings.limits.linger_seconds
         if now >= self._end:
             self.transport.abort()
             return
-        if not self._came and not unsent:
+        if not self._came and not self.transport.get_write_buffer_size():
             self.close()
             return
-        self._came, self._unsent = 0, unsent
+        self._came, self._not_taken = 0, left
         self._timer = self.loop.call_later(min(_QUIET, max(self._end - now, 0.0)), self._look)
 
     def close(self) -> None:

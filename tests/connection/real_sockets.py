@@ -24,8 +24,8 @@ LOCALHOST = "127.0.0.1"
 class Server:
     """A listening socket on the running loop."""
 
-    def __init__(self, parser: str, app: Any) -> None:
-        config = plain_config(app)
+    def __init__(self, parser: str, app: Any, **settings: Any) -> None:
+        config = plain_config(app, **settings)
         self.state = ServerState()
         self.state.default_headers = list(DEFAULT_HEADERS)
         self.make = lambda: PROTOCOLS[parser](config, self.state, {})
@@ -40,9 +40,9 @@ class Server:
 
 
 @asynccontextmanager
-async def serving(parser: str, app: Any) -> AsyncIterator[Server]:
+async def serving(parser: str, app: Any, **settings: Any) -> AsyncIterator[Server]:
     """A server, and at the end the proof that nothing reached the loop's exception handler and nothing is left."""
-    server = Server(parser, app)
+    server = Server(parser, app, **settings)
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(lambda _, context: server.errors.append(context))
     listener = await loop.create_server(server.make, LOCALHOST, 0)
