@@ -23,8 +23,9 @@ from pounce.connection.upgrade import Upgrade, hand_over
 from pounce.contracts import ConfigView
 from pounce.errors import BadRequest
 from pounce.exchange.http_cycle import RequestResponseCycle, ResponseState
-from pounce.wire.http1 import Headers, Http1Wire
+from pounce.wire.http1 import Http1Wire
 from pounce.wire.request_limits import Meter, content_too_large, fields_too_large
+from pounce.wire.strictness import Headers
 
 # At hand: a member of an enum is looked up slowly (Python 3.11).
 _OPEN, _HALF_CLOSED, _ENDED = Input

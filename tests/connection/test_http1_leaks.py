@@ -20,6 +20,8 @@ WATCHED = ("pounce.", "h11.", "httptools.", "zttp.")
 #: One for each worker, not for each connection.
 NOT_WATCHED = (
     "pounce.connection.state.ServerState",
+    "pounce.connection.input_turns.InputTurns",
+    "pounce.logs.Refusals",
     "pounce.connection.state.LoopTraits",
     "pounce.wire.header_cache.HeaderCache",
     "pounce.wire.strictness.Rules",

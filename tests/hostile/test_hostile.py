@@ -37,7 +37,7 @@ COUNT = 10
 FLOOD = 10_000
 
 #: What nothing ends, or keeps in bounds, yet.
-OPEN = ("late-upload",)
+OPEN: tuple[str, ...] = ()
 
 #: Those that wait for a deadline do so together; the others have one crowd each.
 PLAIN = [kind for kind in KINDS if not kind.tls and kind.descriptors is None and kind.name not in OPEN]
