@@ -6,11 +6,14 @@ Runs on the worker's loop, every half second. A connection says what it is doing
 
 from __future__ import annotations
 
+import contextlib
+import logging
 from typing import Any
 
 from pounce.connection.base import Phase
 from pounce.connection.debts import Debt, Limits
 from pounce.connection.state import ServerState
+from pounce.names import LOGGER_ERROR
 from pounce.settings import Settings
 
 #: Seconds between two passes, to which the deadlines are exact.
@@ -24,6 +27,8 @@ _LONGEST_STEP = 2 * INTERVAL
 _CLOSE_TIMEOUT = 10.0
 
 _BUSY, _NEWLY_IDLE, _IDLE, _NEW = Phase
+
+logger = logging.getLogger(LOGGER_ERROR)
 
 
 def limits_of(settings: Settings) -> Limits:
@@ -65,14 +70,19 @@ class Deadlines:
         asks_idle = self._limits[Debt.OUTPUT]  # for what they were sent last may still wait for them
         for connection in list(self._state.connections):
             phase = getattr(connection, "phase", None)  # classes of the user's own need not take part
-            if phase is _NEWLY_IDLE:
-                connection.phase = _IDLE
-                connection.idle_since = self._time
-            elif phase is _IDLE and connection.idle_since <= self._time - self._keep_alive:
-                connection.phase = _BUSY  # with its end
-                connection.timeout_keep_alive_handler()
-            if phase is _BUSY or phase is _NEW or (asks_idle and phase and connection.flow.write_paused):
-                self._ask(connection, before)
+            try:
+                if phase is _NEWLY_IDLE:
+                    connection.phase = _IDLE
+                    connection.idle_since = self._time
+                elif phase is _IDLE and connection.idle_since <= self._time - self._keep_alive:
+                    connection.phase = _BUSY  # with its end
+                    connection.timeout_keep_alive_handler()
+                if phase is _BUSY or phase is _NEW or (asks_idle and phase and connection.flow.write_paused):
+                    self._ask(connection, before)
+            except Exception as exc:  # of a class of the user's own, or a bug: the others go on, and so does the server
+                logger.error("Cannot look after a connection, which is cut", exc_info=exc)
+                with contextlib.suppress(Exception):
+                    connection.transport.abort()
 
     def _ask(self, connection: Any, before: dict[tuple[Any, Debt, Any], tuple[Any, float]]) -> None:
         late = []

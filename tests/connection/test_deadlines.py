@@ -147,6 +147,29 @@ async def test_a_loop_that_stands_still_counts_for_nobody(parser: str) -> None:
         assert [response.status for response in connection.responses()] == [200]
 
 
+@pytest.mark.parametrize("method", ["owed", "on_late", "timeout_keep_alive_handler"])
+async def test_a_connection_that_fails_is_cut(parser: str, method: str, caplog: pytest.LogCaptureFixture) -> None:
+    """The pass goes on with the others, in whichever order they come, and the server lives."""
+
+    def fail(self: Any, *_: Any) -> None:
+        raise ValueError("a bug")
+
+    state = ServerState()
+    clock = Clock(state)
+    broken, other = [Connection(parser, echo, sweeps=True, state=state) for _ in range(2)]
+    broken.protocol.__class__ = type("Broken", (PROTOCOLS[parser],), {method: fail, "__slots__": ()})
+    for connection in broken, other:
+        await connection.feed(get() if method == "timeout_keep_alive_handler" else HEAD)
+    clock.run(0.5)
+    await settle()
+    clock.run(31)
+    assert (broken.closed, other.closed) == (True, True)
+    assert caplog.messages.count("Cannot look after a connection, which is cut") == 1
+    await settle()
+    clock.run(0.5)
+    assert (clock.held, state.connections) == (0, set())
+
+
 async def test_without_limits(parser: str) -> None:
     """As with uvicorn: for ever."""
     connection, clock = connected(parser, head=0)
