@@ -128,10 +128,10 @@ class Line:
             self._socket = None
 
 
-def go_first(pid: int = 0) -> None:
-    """Let this process (0: ours) run as soon as it can, whatever else is on its core. Threads that it starts, too."""
+def go_first() -> None:
+    """Let this thread, and those that it starts, run as soon as they can, whatever else is on the core."""
     try:
-        os.sched_setscheduler(pid, os.SCHED_RR, os.sched_param(1))
+        os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(1))
     except (AttributeError, PermissionError):
         pass  # the column `late` shows it
 
