@@ -17,7 +17,7 @@ from pounce.connection.debts import Http1Debts
 from pounce.connection.http1_files import Http1FileWriter
 from pounce.connection.http1_input import Http1Input
 from pounce.connection.state import ServerState
-from pounce.connection.upgrade import Upgrade, hand_over, warn_unsupported
+from pounce.connection.upgrade import Upgrade, hand_over, upgrade_to_websocket, warn_unsupported
 from pounce.contracts import ConfigView
 from pounce.errors import BadRequest
 from pounce.exchange.extensions import with_extensions
@@ -132,7 +132,7 @@ class HTTP1Protocol(Http1Debts, Http1Input):
             target = self.wire.origin_form(method, target, headers)
         if upgrade is not None:
             if upgrade == b"websocket" and self.ws_protocol_class is not None:
-                self.behind = Upgrade(method, target, headers, [])
+                self.behind = upgrade_to_websocket(self, method, target, http_version, headers)
                 if self.input is _OPEN:
                     self.input = _ENDED
                 return True

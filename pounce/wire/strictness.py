@@ -40,6 +40,7 @@ _HOST = (
 )
 _host = re.compile(_HOST).fullmatch
 _absolute_form = re.compile(rb"(?i:https?)://([^/?#]+)([^#]*)").fullmatch
+_is_handshake_key = re.compile(rb"[A-Za-z0-9+/]{22}==").fullmatch  # 16 bytes in base64
 _codings_before_chunked = re.compile(rb"(?:[!#$%&'*+\-.^_`|~0-9a-z]+(?:[ \t]*;[^,]*)?[ \t]*,[ \t]*)+chunked").fullmatch
 
 
@@ -154,6 +155,12 @@ class Rules:
             if name in _NO_TRAILERS or _has_control_character(value):
                 raise BadRequest(INVALID_REQUEST)
 
+    def check_handshake(self, http_version: str, headers: Headers) -> None:
+        """Raise BadRequest for a request for a WebSocket that a library might let pass (RFC 6455 section 4.2.1)."""
+        keys = [value for name, value in headers if name == b"sec-websocket-key"]
+        if http_version == "1.0" or len(keys) > 1 or (keys and not _is_handshake_key(keys[0])):
+            raise BadRequest(INVALID_REQUEST)
+
     def refusal_of(self, data: bytes) -> BadRequest:
         """What to raise for bytes with a head that a parser has refused, where it does not say why."""
         for head in data.lower().split(b"\r\n\r\n"):
@@ -201,6 +208,9 @@ class UvicornRules(Rules):
     def origin_form(self, method: str, target: bytes, headers: Headers) -> bytes | None:
         """See `Rules.origin_form`. None: it is what the parser's wire makes of it."""
         return None
+
+    def check_handshake(self, http_version: str, headers: Headers) -> None:
+        """See `Rules.check_handshake`."""
 
     def refusal_of(self, data: bytes) -> BadRequest:
         """See `Rules.refusal_of`."""
