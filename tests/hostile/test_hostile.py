@@ -36,11 +36,8 @@ COUNT = 10
 #: Bytes that each sends of a flood that may go on for ever.
 FLOOD = 10_000
 
-#: What nothing ends, or keeps in bounds, yet.
-OPEN: tuple[str, ...] = ()
-
 #: Those that wait for a deadline do so together; the others have one crowd each.
-PLAIN = [kind for kind in KINDS if not kind.tls and kind.descriptors is None and kind.name not in OPEN]
+PLAIN = [kind for kind in KINDS if not kind.tls and kind.descriptors is None]
 WAITING = [kind for kind in PLAIN if kind.ends_by == DEADLINE]
 ACTIVE = [kind for kind in PLAIN if kind.ends_by != DEADLINE]
 
@@ -92,7 +89,7 @@ class Subject:
             time.sleep(0.05)
 
 
-OPTIONS = (*DEADLINES, *http2.OPTIONS, "--http2-resets", "100", "--no-access-log")
+OPTIONS = (*DEADLINES, *http2.OPTIONS, "--http2-resets", "20", "--no-access-log")
 
 LOOPS: dict[str, Any] = {
     "asyncio": ("--loop", "asyncio"),
