@@ -41,7 +41,7 @@ _BLOCKED = "The event loop of this process is blocked."
 
 #: Seconds for all that is left once the user has asked twice, and what the interpreter's own end gets at least. With
 #: the last words it is less than the time after which a supervisor kills.
-_TIMEOUT_FORCED = 0.5
+_TIMEOUT_FORCED = 0.4
 _GRACE_FORCED = 0.1
 
 #: Whoever sends it means now. Some number that none has, where there is no such signal.
@@ -170,12 +170,15 @@ class Ending:
             if self._forced_at is not None:  # just now, by a signal's handler
                 _expect_end_now(exit_code)  # type: ignore[unreachable]
 
-    def on_drain(self) -> None:
-        """Requests get their time now. A loop that is blocked sees no limit: then the process is ended behind it."""
+    def on_drain(self, has_started: bool = True) -> None:
+        """Requests get their time now. A loop that is blocked sees no limit: then the process is ended behind it.
+
+        So is one that has not started yet, and does not get any further.
+        """
         limit = self._config.timeout_graceful_shutdown
         if self.asked_at is not None and limit is not None:
             seconds = self.asked_at + limit + _TIMEOUT_TURN - time.monotonic()
-            self._expect_end(max(_TIMEOUT_TURN, seconds), 1, _BLOCKED)
+            self._expect_end(max(_TIMEOUT_TURN, seconds), 1, _BLOCKED if has_started else UNWILLING)
 
     def on_drained(self, is_looked_after: bool = False) -> None:
         """Requests have had their time, now the app's own shutdown has its. Worker threads are looked after."""

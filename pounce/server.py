@@ -176,6 +176,12 @@ class Server:
         for listener in (*self.servers, *(sockets or ())):
             listener.close()
 
+    def _leaves_startup(self) -> bool:
+        """Asked between the startups of worker threads. Where it says so, those that are up are shut down."""
+        if self.should_exit:
+            self._end.on_drained(is_looked_after=True)
+        return self.should_exit
+
     def _is_forced(self) -> bool:
         return self.force_exit
 
@@ -216,7 +222,7 @@ class Server:
                 bind.check()
         if self._pool is not None:
             try:
-                if not await self._pool.start(lambda: self.should_exit):
+                if not await self._pool.start(self._leaves_startup):
                     return
             except UnfitForThreads as exc:
                 self._leave_threads(exc)
@@ -341,8 +347,8 @@ class Server:
             self._end.on_force()
         elif not self.should_exit:
             self.should_exit = True
-            if self.started and not self._ending:
-                self._end.on_drain()
+            if not self._ending:
+                self._end.on_drain(self.started)
 
     # Asked by a supervisor, from another thread
 

@@ -9,6 +9,7 @@ uvicorn raises SIGTERM again with its default action and so joins nobody; the in
 
 from __future__ import annotations
 
+import _thread
 import contextlib
 import logging
 import os
@@ -34,7 +35,7 @@ GRACE_AFTER_FAILURE = 5.0
 
 #: Seconds for the last words: a log that nobody reads must not keep the process either. And where the user waits.
 TIMEOUT_LAST_WORDS = 1.0
-TIMEOUT_HASTY_WORDS = 0.3
+TIMEOUT_HASTY_WORDS = 0.25
 
 #: How much is said: threads, tasks and processes in all, and the innermost frames of each.
 _MAX_NAMED = 8
@@ -83,7 +84,8 @@ class Watchdog:
         if self._pid != os.getpid():
             self._pid = os.getpid()
             self._deadlines = SimpleQueue()
-            threading.Thread(target=self._watch, name="pounce-watchdog", daemon=True).start()
+            # Not a `threading.Thread`: starting one takes a lock, whose owner a signal's handler may have interrupted.
+            _thread.start_new_thread(self._watch, ())
         self._deadlines.put(_Deadline(time.monotonic() + seconds, exit_code, why, words))
 
     def call_off(self) -> None:

@@ -128,7 +128,7 @@ def test_the_interpreters_end_is_bounded_where_it_must_come(
         if reason == "force":
             end.on_force()
         raise SystemExit(5)
-    assert watchdog.told[-2:] == ["off", ("interpreter", 0.5 if reason == "force" else 1.0, 5)]
+    assert watchdog.told[-2:] == ["off", ("interpreter", 0.4 if reason == "force" else 1.0, 5)]
 
 
 def test_a_forced_stop_has_one_deadline(watchdog: FakeWatchdog, heard: list[int]) -> None:
@@ -141,7 +141,7 @@ def test_a_forced_stop_has_one_deadline(watchdog: FakeWatchdog, heard: list[int]
         end.on_drain()
         end.on_drained()
         end.on_finished()
-        assert watchdog.told == [("end", 0.5, 0)]
+        assert watchdog.told == [("end", 0.4, 0)]
 
 
 def test_a_forced_stop_keeps_its_deadline_whenever_it_comes(
@@ -158,7 +158,7 @@ def test_a_forced_stop_keeps_its_deadline_whenever_it_comes(
 
         monkeypatch.setattr(watchdog, "call_off", interrupted)
         end.on_drained()
-        assert watchdog.told == [("end", 0.5, 0), "off", ("end", 0.5, 1)]
+        assert watchdog.told == [("end", 0.4, 0), "off", ("end", 0.4, 1)]
         monkeypatch.undo()
 
 
@@ -174,7 +174,7 @@ def test_behind_the_command_an_interrupt_ends_the_interpreter(
         watchdog.told.clear()
         before = signal.getsignal(INT)
         signal.raise_signal(INT)
-        assert watchdog.told == ([("end", 0.5, 0)] if ends_with_server else [])
+        assert watchdog.told == ([("end", 0.4, 0)] if ends_with_server else [])
         assert heard == ([] if ends_with_server else [INT])
         if ends_with_server:
             assert callable(before)

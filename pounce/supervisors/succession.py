@@ -26,7 +26,7 @@ TIMEOUT_RETIRE_MARGIN = 10.0
 TIMEOUT_RETIRE_UNFIT = 30.0
 
 #: Seconds between "force quit" and SIGKILL. A process that can still do so ends by itself a moment before.
-TIMEOUT_FORCED = 0.9
+TIMEOUT_FORCED = 0.8
 
 #: A repeated stop signal within this many seconds of the first is the same one: `timeout`, shells and process managers
 #: signal both the process and its group. Two of a person in a terminal reach each child twice, however quick they are.

@@ -9,13 +9,14 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
 
 import pytest
 
-from tests.process.serving import Served, environment, served
+from tests.process.serving import PATIENCE, Log, Served, command, environment, served
 from tests.process.test_ends import WORKERS
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
@@ -107,6 +108,21 @@ def test_a_second_interrupt_ends_several_workers(kind: str, loop: str, hold: str
         assert ends_by(server, signal.SIGINT) == int("killing it" in server.log)
 
 
+def test_a_startup_that_goes_on_has_the_limit_of_requests() -> None:
+    """SIGTERM while the app starts: it is waited for as long as requests would be."""
+    command_line = command(APP, "--port", "0", "--timeout-graceful-shutdown", "0")
+    process = subprocess.Popen(command_line, env=environment(HOLD="startup awaits"), stderr=subprocess.PIPE, text=True)
+    assert process.stderr is not None
+    with process:
+        log = Log(process.stderr)
+        log.wait_for("in flight")
+        process.terminate()
+        assert process.wait(PATIENCE) == 1
+        log.finish()
+        assert log.wait_for("This process does not end by itself")
+        assert log.wait_for(r"held_app\.py.* in awaits")
+
+
 @pytest.mark.parametrize(
     ("kind", "hold"),
     [("one worker", "request spins"), ("processes", "request awaits"), ("threads", "request awaits")],
@@ -134,7 +150,7 @@ def test_the_apps_shutdown_has_a_limit(kind: str, hold: str) -> None:
     code = int((kind, hold) == ("one worker", "shutdown sleeps"))
     options = [*WORKERS[kind], "--timeout-lifespan-shutdown", "0.5", "--timeout-graceful-shutdown", "1"]
     with held(hold, *options, exit_code=code, workers=1 if kind == "one worker" else 2) as server:
-        assert server.stop(signal.SIGTERM) == code
+        assert server.stop(signal.SIGTERM) == code, str(server.log)
         if hold == "shutdown awaits":
             assert server.log.wait_for("Application shutdown has not completed within 0.5 seconds. Exiting.")
         else:

@@ -751,7 +751,7 @@ def test_the_end_obeys_a_second_signal(
     supervisor._end()
     assert supervisor.exit_code == 1
     told_at = {words[-1]: passed for passed, words in reversed(log)}
-    assert told_at == {"terminate": 0.25, "interrupt": 100.25, "kill": pytest.approx(100.9 + 0.25)}
+    assert told_at == {"terminate": 0.25, "interrupt": 100.25, "kill": pytest.approx(100.8 + 0.25)}
     assert "Told to stop again, not waiting for requests any longer." in caplog.messages
 
 
