@@ -45,7 +45,7 @@ class ParentWatch:
         self._limit = retire_limit(config, is_fit=False)
         self._limit_blocked = config.timeout_worker_healthcheck or math.inf
         self._heartbeats = heartbeats
-        self._listeners = [(sock, _identity(sock)) for sock in sockets]
+        self._listeners = [(sock, _identity(sock.fileno())) for sock in sockets]
         self._main_thread = threading.get_ident()
 
     def start(self, sentinel: int) -> None:
@@ -76,21 +76,30 @@ class ParentWatch:
         return min((age for _, age in self._heartbeats()), default=0.0) > self._limit_blocked
 
     def _take_listeners(self) -> None:
-        """Put something else in the place of the sockets that still listen; the loop's descriptor stays valid."""
+        """Put something else in the place of the sockets that still listen; the loop's descriptors stay valid."""
         listeners, self._listeners = self._listeners, []
         if sys.platform == "win32":
             return  # A socket there is no descriptor.
         for sock, identity in listeners:
-            with contextlib.suppress(OSError):  # Closed just now.
-                # Once it is closed its number may be that of a client's connection.
-                if sock.fileno() != -1 and _identity(sock) == identity:
-                    with socket.socket(sock.family, sock.type) as idle:
-                        os.dup2(idle.fileno(), sock.fileno(), inheritable=False)
+            for number in {sock.fileno(), *_open_descriptors()}:  # the loop may have a duplicate
+                with contextlib.suppress(OSError):  # Closed just now.
+                    # Once it is closed its number may be that of a client's connection.
+                    if number != -1 and _identity(number) == identity:
+                        with socket.socket(sock.family, sock.type) as idle:
+                            os.dup2(idle.fileno(), number, inheritable=False)
 
 
-def _identity(sock: socket.socket) -> tuple[int, int]:
-    """What tells a socket from another one that gets its number later."""
+def _open_descriptors() -> list[int]:
+    """Those of this process, where the system tells."""
+    try:
+        return [int(name) for name in os.listdir("/dev/fd")]
+    except OSError:
+        return []
+
+
+def _identity(number: int) -> tuple[int, int]:
+    """What tells a descriptor's socket from another one that gets its number later."""
     if sys.platform == "win32":
-        return (0, sock.fileno())
-    status = os.fstat(sock.fileno())
+        return (0, number)
+    status = os.fstat(number)
     return (status.st_dev, status.st_ino)

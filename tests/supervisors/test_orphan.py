@@ -69,14 +69,17 @@ def listening(family: int = socket.AF_INET, address: Any = ("127.0.0.1", 0)) -> 
 
 @pytest.mark.parametrize("family", [socket.AF_INET, socket.AF_UNIX])
 def test_a_listener_is_taken_from_its_loop(family: int, tmp_path: Path) -> None:
-    """Nobody listens any more, and the loop's descriptor stays one that it can close."""
-    with listening(family, ("127.0.0.1", 0) if family == socket.AF_INET else str(tmp_path / "socket")) as sock:
+    """Nobody listens any more, by no duplicate either, and the loop's descriptors stay ones that it can close."""
+    at: Any = ("127.0.0.1", 0) if family == socket.AF_INET else str(tmp_path / "socket")
+    with listening(family, at) as sock, sock.dup() as duplicate:
         address, number = sock.getsockname(), sock.fileno()
         ParentWatch(Config(app), [sock], list)._take_listeners()
         with socket.socket(family) as client, pytest.raises(ConnectionRefusedError):
             client.connect(address)
         assert sock.fileno() == number
-        assert not sock.get_inheritable()
+        for one in (sock, duplicate):
+            assert not one.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
+            assert not one.get_inheritable()
 
 
 def test_what_has_the_number_of_a_closed_listener_is_left_alone() -> None:

@@ -16,7 +16,7 @@ from pounce.worker.drain import DrainLimits, InHand, drain, tell_streams
 from tests.connection.http2_client import Connection as Http2Connection
 from tests.connection.test_http2_websocket import Socket
 from tests.connection.websocket_fakes import Connection as WebSocketConnection
-from tests.fakes import PROTOCOLS, Connection, chunked, get
+from tests.fakes import PROTOCOLS, Connection, chunked, get, settle
 from tests.wire.ws_frames import close
 
 pytestmark = pytest.mark.anyio
@@ -265,7 +265,7 @@ async def test_a_request_without_a_response_is_not_told(parser: str) -> None:
     async with Connection(parser, app) as connection:
         await connection.feed(get() + get())
         tell_streams([connection.protocol])
-        await connection.feed(b"")
+        await settle()
         assert app.told == []
         assert InHand.on([connection.protocol]).requests >= 1
         assert connection.protocol.exchanges()[0].state is ResponseState.NOTHING
