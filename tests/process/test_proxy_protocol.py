@@ -58,7 +58,7 @@ def proxied(settings: dict[str, Any], peers: str = "127.0.0.1,unix", **more: Any
 
 def ask(server: Embedded | Served, *parts: bytes, tls: ssl.SSLContext | None = None) -> Any:
     """What an app tells of a client that begins with the first part; None where the server just ends."""
-    sock: Any = server._connect(PATIENCE) if isinstance(server, Served) else server.connect()
+    sock: Any = server.connect()
     with contextlib.ExitStack() as stack:
         stack.callback(lambda: sock.close())
         try:
