@@ -33,9 +33,10 @@ class H11Wire(LibraryWire):
         limit = DEFAULT_MAX_INCOMPLETE_EVENT_SIZE if max_incomplete_size is None else max_incomplete_size
         super().__init__(sink, h11.Connection(h11.SERVER, limit), rules)
         #: In front of h11, which ends lines and joins them as no other parser does.
-        self._guard = LineGuard() if rules.is_strict else None
+        self._guard = LineGuard(limit) if rules.is_strict else None
+        self._is_paused = False
         self._taken = False
-        self._behind = b""
+        self._behind = b""  # what has come, and was not parsed: behind a pipelined head, or an upgrade
         self._request_says_close = False
         self._is_head = False
 
@@ -45,13 +46,16 @@ class H11Wire(LibraryWire):
         if guard is None:
             self.conn.receive_data(data)
             return self._pump()
+        if self._is_paused:
+            self._behind += data
+            return True
         is_inside = True
         while data:
             good, data = guard.take(data)
             if good:
                 self.conn.receive_data(good)
             is_inside = self._pump()
-            if self._taken:
+            if self._is_paused or self._taken:
                 self._behind = data
                 return True
         return is_inside
@@ -65,7 +69,7 @@ class H11Wire(LibraryWire):
                 event = conn.next_event()
             except h11.RemoteProtocolError as exc:
                 # Without its traceback: a frame of h11's there holds the exception, and all of this connection.
-                raise BadRequest(INVALID_REQUEST) from exc.with_traceback(None)
+                raise self._refusal() from exc.with_traceback(None)
             if event is h11.NEED_DATA:
                 guard = self._guard
                 if guard is None or guard.fault is None:
@@ -73,6 +77,7 @@ class H11Wire(LibraryWire):
                 fault, guard.fault = guard.fault, None
                 raise fault
             if event is h11.PAUSED:
+                self._is_paused = True
                 sink.on_pause()
                 return True
             if isinstance(event, h11.Request):
@@ -88,19 +93,28 @@ class H11Wire(LibraryWire):
                 if conn.our_state is h11.DONE:
                     conn.start_next_cycle()
                 elif conn.their_state is h11.MUST_CLOSE:
+                    if self._guard is not None:
+                        self._guard.end()
                     return False
                 else:
                     is_inside = False  # what follows makes it pause
             elif isinstance(event, h11.ConnectionClosed):
                 return False
 
+    def _refusal(self) -> BadRequest:
+        """What to raise where h11 does, which says 501 for any coding that it does not know."""
+        if self._guard is not None and self.conn.our_state is h11.IDLE:
+            return self._guard.refusal()
+        return BadRequest(INVALID_REQUEST)
+
     def _on_request(self, event: h11.Request) -> bool:
-        headers = [(name.lower(), value) for name, value in event.headers]
+        headers = list(event.headers)  # with names in lower case
         self._request_says_close = _CLOSE in headers
         self._is_head = event.method == b"HEAD"
         method = event.method.decode("ascii")
         http_version = event.http_version.decode("ascii")
-        self.rules.check(method, event.target, http_version, headers)
+        if self.rules.check(method, event.target, http_version, headers) and self._guard is not None:
+            self._guard.begin_body()
         return self.sink.on_request(
             method,
             event.target,
@@ -121,7 +135,11 @@ class H11Wire(LibraryWire):
         """See `Http1Wire.start_next`."""
         if self.conn.our_state is h11.DONE and self.conn.their_state is h11.DONE:
             self.conn.start_next_cycle()
+            self._is_paused = False
             self._pump()
+            if self._behind and not self._is_paused and not self._taken:
+                data, self._behind = self._behind, b""
+                self.feed(data)
 
     def head(
         self, status: int, headers: Iterable[tuple[bytes, bytes]], defaults: Headers, is_head: bool, keep_alive: bool

@@ -39,10 +39,10 @@ class HttpToolsWire:
         "_doubtful",
         "_end_is_due",
         "_expect_continue",
+        "_good_host",
         "_has_body",
-        "_host",
-        "_hosts",
         "_ignored_upgrade",
+        "_late_host",
         "_rules",
         "_sink",
         "_skips_head",
@@ -63,7 +63,7 @@ class HttpToolsWire:
         self.encoder = ResponseEncoder(header_cache)
         self._sink = sink
         self._rules = rules
-        self._hosts = rules.hosts
+        self._good_host = b""  # the latest Host that is known to be valid
         self._target = b""  # not empty while a head is incomplete
         self.headers: Headers = []
         self._expect_continue = False
@@ -71,7 +71,7 @@ class HttpToolsWire:
         self._trailers = 0
         self._upgrade: bytes | None = None
         self._doubtful = False
-        self._host: bytes | None = None
+        self._late_host: Headers | None = None  # the list of fields that a Host is in, but not as its first
 
         # Upgrades: one that is taken ends parsing, one that is not is no upgrade
         self._taken = False
@@ -129,9 +129,8 @@ class HttpToolsWire:
         headers = self.headers
         if name in _NOTED:
             if name == b"host":
-                if self._host is not None:
-                    self._doubtful = True
-                self._host = value
+                if headers or value != self._good_host:
+                    self._note_host(headers, value)
             elif name == b"content-length":
                 self._has_body = value != b"0"
                 if len(value) > MAX_LENGTH_DIGITS:
@@ -145,13 +144,23 @@ class HttpToolsWire:
                 self._has_body = self._doubtful = True
         headers.append((name, value))
 
+    def _note_host(self, headers: Headers, value: bytes) -> None:
+        """It is not the first field, or not the same as before."""
+        if headers:
+            if self._late_host is headers or headers[0][0] == b"host":
+                self._doubtful = True
+            self._late_host = headers
+        if value in self._rules.hosts:
+            self._good_host = value
+        else:
+            self._doubtful = True
+
     def on_chunk_complete(self) -> None:
         # Fields behind the last chunk are trailers: dropped (RFC 9112 section 7.1.2), and no part of the next request.
         if self.headers:
             self._rules.check_trailers(self.headers)
             self._trailers = len(self.headers)
             self.headers = []
-            self._host = None
         self._doubtful = self._expect_continue = False
         self._upgrade = None
 
@@ -168,11 +177,14 @@ class HttpToolsWire:
         version = parser.get_http_version()
         target = self._target
         headers = self.headers
-        host = self._host
         self._target = b""
         self.headers = []
-        self._host = None
-        if version == "1.1" and host in self._hosts and not self._doubtful:
+        if (
+            version == "1.1"
+            and not self._doubtful
+            and headers
+            and (headers[0][0] == b"host" or self._late_host is headers)
+        ):
             keep_alive = parser.should_keep_alive()
         else:
             self._check(method, target, version, headers)

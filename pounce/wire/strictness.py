@@ -92,40 +92,47 @@ class Rules:
         #: Values of Host that need not be looked at again.
         self.hosts: set[bytes | None] = set()
 
-    def check(self, method: str, target: bytes, http_version: str, headers: Headers) -> None:
-        """Raise BadRequest for a head that may not be, where the parser lets it pass. Changes values that need it."""
-        host = None
+    def check(self, method: str, target: bytes, http_version: str, headers: Headers) -> bool:
+        """Raise BadRequest for a head that may not be, where the parser lets it pass. Changes values that need it.
+
+        Returns whether the head says how a body is delimited.
+        """
+        host: bytes | None = None
         lengths: list[bytes] = []
         codings: list[bytes] = []
-        for place, (name, value) in enumerate(headers):
+        for field in headers:
+            name, value = field
             if name == b"host":
                 if host is not None:
                     raise BadRequest(INVALID_REQUEST)
-                host = value.strip(b" \t")
-                if host not in self.hosts:
-                    self._learn(host)
-                headers[place] = (name, host)
+                host = value
+                if value not in self.hosts:
+                    headers[headers.index(field)] = (name, self._learn(value))
             elif name == b"content-length":
                 lengths.append(value)
             elif name == b"transfer-encoding":
                 codings.append(value)
-                headers[place] = (name, value.strip(b" \t").lower())
-            if _has_control_character(value):
-                raise BadRequest(INVALID_REQUEST)
-        if host is None and http_version == "1.1":
+                headers[headers.index(field)] = (name, value.strip(b" \t").lower())
+        if http_version != "1.1" and http_version != "1.0":
             raise BadRequest(INVALID_REQUEST)
-        if http_version not in ("1.1", "1.0") or not target.isascii():
+        if (host is None and http_version == "1.1") or not target.isascii():
             raise BadRequest(INVALID_REQUEST)
-        self.method(method)
-        if lengths or codings:
-            body_framing(http_version, lengths, codings)
+        if method == "CONNECT" or method == "PRI":
+            self.method(method)
+        if not lengths and not codings:
+            return False
+        body_framing(http_version, lengths, codings)
+        return True
 
-    def _learn(self, host: bytes) -> None:
+    def _learn(self, host: bytes) -> bytes:
+        """A host that was not seen before, as it has to be. Raises BadRequest where it is none."""
+        host = host.strip(b" \t")
         if not is_host(host):
             raise BadRequest(INVALID_REQUEST)
         if len(self.hosts) >= _MOST_HOSTS:
             self.hosts.clear()
         self.hosts.add(host)
+        return host
 
     def method(self, method: str) -> str:
         """A method that is none of the usual ones. Raises BadRequest for those that mean no request to an app."""
@@ -179,7 +186,7 @@ class UvicornRules(Rules):
 
     is_strict = False
 
-    def check(self, method: str, target: bytes, http_version: str, headers: Headers) -> None:
+    def check(self, method: str, target: bytes, http_version: str, headers: Headers) -> bool:
         """See `Rules.check`."""
         hosts = lengths = 0
         coding = known = None
@@ -200,6 +207,7 @@ class UvicornRules(Rules):
         if len(self.hosts) >= _MOST_HOSTS:
             self.hosts.clear()
         self.hosts.add(known)
+        return lengths > 0 or coding is not None
 
     def method(self, method: str) -> str:
         """See `Rules.method`."""
