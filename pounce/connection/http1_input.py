@@ -128,7 +128,7 @@ class Http1Input(HttpConnection):
         try:
             if len(data) > self._plain_size:
                 self._feed(data)
-            elif self.wire.feed(data) or (data[-1] > _LF and data[-1] in _OF_METHODS):
+            elif self.wire.feed(data) or data[-1] in _OF_METHODS:
                 self._follow(data)
         except BadRequest as exc:
             self.on_bad_request(exc)
@@ -282,7 +282,7 @@ class Http1Input(HttpConnection):
         """See `Http1Sink.on_end`."""
         cycle = self.cycle
         if self.behind is None and cycle is not None and cycle.more_body:
-            if trailers > self.limits.fields:
+            if trailers and trailers > self.limits.fields:
                 raise fields_too_large()
             cycle.on_end()
             if self.input is _HALF_CLOSED:

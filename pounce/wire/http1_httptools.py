@@ -231,7 +231,9 @@ class HttpToolsWire:
     def _tell_end(self) -> None:
         self._has_body = self._end_is_due = False
         self._ignored_upgrade = None
-        trailers, self._trailers = self._trailers, 0
+        trailers = self._trailers
+        if trailers:
+            self._trailers = 0
         self._sink.on_end(trailers)
 
     def _ignore_upgrade(self) -> None:

@@ -199,7 +199,7 @@ async def test_refusals_are_logged_once_a_second(parser: str, loop: Any, caplog:
             connection.protocol.on_request("GET", b"/", "1.1", [], True, False, False, None)
         connection.protocol.pipeline.clear()
         assert [record.getMessage() for record in caplog.records] == ["Exceeded concurrency limit."]
-        connection.state._refusal_logged_at -= 1.0
+        connection.state._over_concurrency._told_at -= 1.0
         connection.protocol.on_request("GET", b"/", "1.1", [], True, False, False, None)
         connection.protocol.pipeline.clear()
         assert caplog.records[-1].getMessage() == (
