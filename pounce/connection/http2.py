@@ -23,7 +23,7 @@ from pounce.connection.state import ServerState
 from pounce.contracts import ConfigView
 from pounce.exchange.http_cycle import RequestResponseCycle, ResponseState
 from pounce.exchange.scope import http_scope
-from pounce.exchange.server_responses import bad_request, header_fields_too_large, service_unavailable
+from pounce.exchange.server_responses import REFUSALS, service_unavailable
 from pounce.wire.http2 import Http2Wire
 from pounce.wire.http2_frames import CANCEL, ENHANCE_YOUR_CALM, ConnectionFault
 from pounce.wire.http2_native import NativeWire
@@ -63,7 +63,9 @@ class HTTP2Protocol(RequestsInTurns, HttpConnection):
         super().__init__(config, server_state, app_state, _loop)
         self.ws_wire_class = websocket_wire(config.ws_protocol_class)
         self.limits = config.settings.http2
-        self.wire: Http2Wire = http2_wire(self.limits.wire)(self, self.limits, self.ws_wire_class is not None)
+        common = config.settings.limits
+        self.limit_body: int = common.body
+        self.wire: Http2Wire = http2_wire(self.limits.wire)(self, self.limits, self.ws_wire_class is not None, common)
         #: No stream is taken any more, and the connection ends with the last one.
         self.shutdown_requested = False
         self._limits_heads = config.settings.deadlines.head > 0
@@ -169,7 +171,7 @@ class HTTP2Protocol(RequestsInTurns, HttpConnection):
                 app.rewrite(scope)
             app = app.app
         if head.refusal:
-            app = header_fields_too_large if head.refusal == 431 else bad_request
+            app = REFUSALS[head.refusal]
         elif self.shutdown_requested or (
             self.limit_concurrency is not None and self.is_over_limit(self.limit_concurrency)
         ):
@@ -308,15 +310,28 @@ class HTTP2Protocol(RequestsInTurns, HttpConnection):
         elif stream is None:
             self.transport.abort()
         elif stream.local_open:
-            if debt is BODY and stream.cycle.state is ResponseState.NOTHING:
-                message = LATE_BODY.encode()
-                fields = ((b"content-type", b"text/plain; charset=utf-8"), (b"content-length", b"%d" % len(message)))
-                self.wire.send_head(stream, 408, fields, self.server_state.default_headers)
-                self.wire.send_data(stream, message, True)
+            if debt is BODY:
+                self._end_upload(stream, 408, LATE_BODY.encode())
             else:
                 self.wire.reset(stream.id, CANCEL)
-            self.on_reset(stream)
-            self.write_soon()
+                self.on_reset(stream)
+                self.write_soon()
+
+    def on_large_body(self, stream: HttpStream) -> None:
+        """See `StreamConnection.on_large_body`. No message: it might have to wait for the client."""
+        self.logger.warning("Request body too large.")
+        self._end_upload(stream, 413, b"")
+
+    def _end_upload(self, stream: Any, status: int, message: bytes) -> None:
+        """Answer it where no response has begun, else reset it; the app hears that its client has gone."""
+        if stream.cycle.state is ResponseState.NOTHING:
+            fields = ((b"content-type", b"text/plain; charset=utf-8"), (b"content-length", b"%d" % len(message)))
+            self.wire.send_head(stream, status, fields, self.server_state.default_headers)
+            self.wire.send_data(stream, message, True)
+        else:
+            self.wire.reset(stream.id, CANCEL)
+        self.on_reset(stream)
+        self.write_soon()
 
     def close(self, code: int = 0, reason: str = "") -> None:
         """Say the last stream that was taken, and close."""

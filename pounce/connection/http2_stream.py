@@ -38,6 +38,8 @@ class StreamConnection(Protocol):
     logger: logging.Logger
     client: tuple[str, int] | None
     first_byte_at: float
+    #: Bytes of a request's body; 0: no limit.
+    limit_body: int
     #: Whether what is sent now will be written without `write_soon`.
     write_is_due: bool
 
@@ -48,6 +50,9 @@ class StreamConnection(Protocol):
     def write_soon(self) -> None:
         """There may be something to write."""
 
+    def on_large_body(self, stream: Any) -> None:
+        """Its body is above the limit, and so its stream is over."""
+
 
 class HttpStream(Http2Stream):
     """A request and its response."""
@@ -55,6 +60,7 @@ class HttpStream(Http2Stream):
     __slots__ = (
         "_body",
         "_drained",
+        "_received",
         "connection",
         "cycle",
         "read_paused",
@@ -74,6 +80,7 @@ class HttpStream(Http2Stream):
         self.takes_trailers = False  # says its `TE` field
         #: There is something that the client may be told the app has read.
         self.read_paused = False
+        self._received = 0  # bytes of a body for which there is a limit
         self.write_paused = False
         self._drained: asyncio.Event | None = None
         self._body: ResponseBody = None  # type: ignore[assignment]  # once the head is sent
@@ -126,11 +133,17 @@ class HttpStream(Http2Stream):
 
     def on_body(self, data: bytes) -> None:
         """A part of the request's body."""
-        if self.cycle is None:
+        cycle, limit = self.cycle, self.connection.limit_body
+        if cycle is None:
             self.connection.wire.consumed(self, len(data))  # answered early: the rest is read and dropped
-        else:
-            self.read_paused = True
-            self.cycle.on_body(data)
+            return
+        if limit:
+            self._received += len(data)
+            if self._received > limit:
+                self.connection.on_large_body(self)
+                return
+        self.read_paused = True
+        cycle.on_body(data)
 
     def on_end(self) -> None:
         """The request is complete."""

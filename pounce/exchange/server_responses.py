@@ -36,6 +36,16 @@ async def header_fields_too_large(_scope: Scope, _receive: ASGIReceiveCallable, 
     await send_text(send, 431, b"Request header fields too large")
 
 
+async def uri_too_long(_scope: Scope, _receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
+    """414: a longer request line than the limits allow (RFC 9110 section 15.5.15)."""
+    await send_text(send, 414, b"Request line too long.")
+
+
+async def content_too_large(_scope: Scope, _receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
+    """413: a larger body than the limits allow (RFC 9110 section 15.5.14)."""
+    await send_text(send, 413, b"Request body too large.")
+
+
 async def send_text(send: ASGISendCallable, status: int, body: bytes, *fields: tuple[bytes, bytes]) -> None:
     """A whole response of plain text, with further fields."""
     headers = [(b"content-type", b"text/plain; charset=utf-8"), (b"content-length", b"%d" % len(body)), *fields]
@@ -43,5 +53,8 @@ async def send_text(send: ASGISendCallable, status: int, body: bytes, *fields: t
     await send({"type": "http.response.body", "body": body, "more_body": False})
 
 
+#: What a request gets that an app is not given, by status.
+REFUSALS = {400: bad_request, 413: content_too_large, 414: uri_too_long, 431: header_fields_too_large}
+
 #: Which apps are such an answer: no feature puts another app in their place.
-SERVER_ANSWERS = (service_unavailable, bad_request, header_fields_too_large)
+SERVER_ANSWERS = (service_unavailable, *REFUSALS.values())

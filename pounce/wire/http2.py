@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
-from pounce.settings import Http2
+from pounce.settings import Http2, Limits
 from pounce.wire import http2_frames as frames
 from pounce.wire.http2_frames import (
     ENHANCE_YOUR_CALM,
@@ -61,10 +61,16 @@ class Http2Sink(Protocol):
 class Http2Wire(ABC):
     """The server's end of one HTTP/2 connection. Begin with `start`."""
 
-    def __init__(self, sink: Http2Sink, limits: Http2, allows_connect_protocol: bool) -> None:
-        """`allows_connect_protocol`: extended CONNECT (RFC 8441) is announced and taken."""
+    def __init__(
+        self, sink: Http2Sink, limits: Http2, allows_connect_protocol: bool, common: Limits | None = None
+    ) -> None:
+        """`allows_connect_protocol`: extended CONNECT (RFC 8441) is announced and taken.
+
+        `common`: the limits of requests of any version.
+        """
         self.sink = sink
         self.limits = limits
+        self.common = common or Limits()
         self.allows_connect_protocol = allows_connect_protocol
         #: What is to be written, in pieces; `has_large` says that joining them would copy much.
         self.out: list[Any] = []

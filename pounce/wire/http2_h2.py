@@ -14,7 +14,7 @@ from h2 import events
 from h2.exceptions import ProtocolError
 from h2.settings import Settings
 
-from pounce.settings import Http2
+from pounce.settings import Http2, Limits
 from pounce.wire import http2_frames as frames
 from pounce.wire.http2 import Http2Sink
 from pounce.wire.http2_frames import (
@@ -45,8 +45,10 @@ _FRAME_COST = 4
 class H2Wire(H2Output):
     """See `Http2Wire`."""
 
-    def __init__(self, sink: Http2Sink, limits: Http2, allows_connect_protocol: bool) -> None:
-        super().__init__(sink, limits, allows_connect_protocol)
+    def __init__(
+        self, sink: Http2Sink, limits: Http2, allows_connect_protocol: bool, common: Limits | None = None
+    ) -> None:
+        super().__init__(sink, limits, allows_connect_protocol, common)
         self._preface_left = len(frames.PREFACE)
         self._block: list[int] | None = None  # sizes of its frames
         self._block_size = 0  # of the last one
@@ -183,7 +185,7 @@ class H2Wire(H2Output):
         try:
             if stream_id > self.ignore_above:
                 raise StreamFault(REFUSED_STREAM, "a stream after the last one")
-            head = read_request(event.headers, self.limits, self.allows_connect_protocol)
+            head = read_request(event.headers, self.limits, self.allows_connect_protocol, self.common)
             window = self.h2.remote_settings.initial_window_size
             self.open_stream(stream_id, head, event.stream_ended is not None, window)
         except StreamFault as fault:
@@ -205,7 +207,7 @@ class H2Wire(H2Output):
 
     def _on_trailers(self, event: events.TrailersReceived) -> None:
         try:
-            check_trailers(event.headers)
+            check_trailers(event.headers, self.common)
         except StreamFault as fault:
             self.fail_stream(event.stream_id, fault.code)
 

@@ -13,7 +13,7 @@ from h2.config import H2Configuration
 from h2.connection import H2Connection
 from h2.exceptions import StreamClosedError
 
-from pounce.settings import Http2
+from pounce.settings import Http2, Limits
 from pounce.wire import http2_frames as frames
 from pounce.wire.http2 import MAX_REMEMBERED, Http2Sink, Http2Wire
 from pounce.wire.http2_headers import BlockDecoder, response_fields
@@ -30,8 +30,10 @@ class _Connection(H2Connection):
 class H2Output(Http2Wire):
     """What an `H2Wire` sends, and the state that decides when it may."""
 
-    def __init__(self, sink: Http2Sink, limits: Http2, allows_connect_protocol: bool) -> None:
-        super().__init__(sink, limits, allows_connect_protocol)
+    def __init__(
+        self, sink: Http2Sink, limits: Http2, allows_connect_protocol: bool, common: Limits | None = None
+    ) -> None:
+        super().__init__(sink, limits, allows_connect_protocol, common)
         # Fields are checked by us, both ways: h2 would end the connection where one stream's end is asked for.
         self.h2 = _Connection(
             H2Configuration(

@@ -13,7 +13,7 @@ from typing import Any
 from hpack import Decoder, Encoder, NeverIndexedHeaderTuple
 from hpack.exceptions import OversizedHeaderListError
 
-from pounce.settings import Http2
+from pounce.settings import Http2, Limits
 from pounce.wire.http2_frames import COMPRESSION_ERROR, ENHANCE_YOUR_CALM, ConnectionFault
 from pounce.wire.http2_requests import CONNECTION_FIELDS, RequestHead, read_request
 from pounce.wire.response_fields import Headers, checked_fields, checked_head, checked_status
@@ -58,9 +58,10 @@ class BlockDecoder(Decoder):
 class HeaderReader(BlockDecoder):
     """The receiving side of one connection's header compression."""
 
-    def __init__(self, limits: Http2, allows_connect_protocol: bool) -> None:
+    def __init__(self, limits: Http2, allows_connect_protocol: bool, common: Limits) -> None:
         super().__init__(limits)
         self._limits = limits
+        self._common = common
         self._allows_connect_protocol = allows_connect_protocol
         self._requests: dict[bytes, RequestHead] = {}
 
@@ -72,7 +73,7 @@ class HeaderReader(BlockDecoder):
         fields = self.decode(block)
         if not self.was_pure:
             self._requests.clear()
-        head = read_request(fields, self._limits, self._allows_connect_protocol)
+        head = read_request(fields, self._limits, self._allows_connect_protocol, self._common)
         if self.was_pure and len(block) <= _MAX_BLOCK_SIZE:
             if len(self._requests) >= _MAX_BLOCKS:
                 self._requests.clear()

@@ -7,7 +7,7 @@ work done by `h2.H2Connection`; docs/http2.md has the figures.) Implements RFC 9
 
 from __future__ import annotations
 
-from pounce.settings import Http2
+from pounce.settings import Http2, Limits
 from pounce.wire import http2_frames as frames
 from pounce.wire.http2 import Http2Sink
 from pounce.wire.http2_frames import (
@@ -36,9 +36,11 @@ from pounce.wire.http2_scheduler import Http2Stream
 class NativeWire(Http2Output):
     """See `Http2Wire`."""
 
-    def __init__(self, sink: Http2Sink, limits: Http2, allows_connect_protocol: bool) -> None:
-        super().__init__(sink, limits, allows_connect_protocol)
-        self._reader = HeaderReader(limits, allows_connect_protocol)
+    def __init__(
+        self, sink: Http2Sink, limits: Http2, allows_connect_protocol: bool, common: Limits | None = None
+    ) -> None:
+        super().__init__(sink, limits, allows_connect_protocol, common)
+        self._reader = HeaderReader(limits, allows_connect_protocol, self.common)
         self.needed = len(PREFACE)
         self._began = False  # the preface was right
         self._block: bytearray | None = None  # of HEADERS and the CONTINUATIONs so far
@@ -174,7 +176,7 @@ class NativeWire(Http2Output):
                 reader.skip(payload)
                 raise StreamFault(PROTOCOL_ERROR, "trailers that do not end the stream")
             else:
-                check_trailers(reader.skip(payload))
+                check_trailers(reader.skip(payload), self.common)
                 self.on_remote_end(stream)
         except StreamFault as fault:
             self.charge(len(payload) >> 6)  # decoding it may have cost much

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from pounce.settings import Http2
+from pounce.settings import Http2, Limits
 from pounce.wire import http2_frames as frames
 from pounce.wire.http2 import MAX_REMEMBERED, Http2Sink, Http2Wire
 from pounce.wire.http2_frames import DATA, DEFAULT_FRAME_SIZE, HEADER
@@ -26,8 +26,10 @@ _OUT_SIZE = 262144
 class Http2Output(Http2Wire):
     """What a `NativeWire` sends, and the windows that decide when it may."""
 
-    def __init__(self, sink: Http2Sink, limits: Http2, allows_connect_protocol: bool) -> None:
-        super().__init__(sink, limits, allows_connect_protocol)
+    def __init__(
+        self, sink: Http2Sink, limits: Http2, allows_connect_protocol: bool, common: Limits | None = None
+    ) -> None:
+        super().__init__(sink, limits, allows_connect_protocol, common)
         self.send_window = frames.DEFAULT_WINDOW_SIZE
         self.writer = HeaderWriter()
         self._frame_size = DEFAULT_FRAME_SIZE

@@ -9,8 +9,9 @@ import re
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from pounce.settings import Http2
-from pounce.wire.http2_frames import PROTOCOL_ERROR, StreamFault
+from pounce.settings import Http2, Limits
+from pounce.wire.http2_frames import ENHANCE_YOUR_CALM, PROTOCOL_ERROR, StreamFault
+from pounce.wire.request_limits import refusal_of
 from pounce.wire.response_fields import Headers, bad_in_value
 
 #: Fields that belong to a connection and have no place in HTTP/2 (RFC 9113 section 8.2.2).
@@ -53,8 +54,10 @@ class RequestHead(NamedTuple):
     size: int
 
 
-def read_request(fields: Iterable[tuple[bytes, bytes]], limits: Http2, allows_connect_protocol: bool) -> RequestHead:
-    """The request that these fields are. Raises StreamFault."""
+def read_request(
+    fields: Iterable[tuple[bytes, bytes]], limits: Http2, allows_connect_protocol: bool, common: Limits
+) -> RequestHead:
+    """The request that these fields are. `common`: the limits of requests of any version. Raises StreamFault."""
     headers: Headers = []
     pseudo: dict[bytes, bytes] = {}
     host: bytes | None = None
@@ -120,7 +123,9 @@ def read_request(fields: Iterable[tuple[bytes, bytes]], limits: Http2, allows_co
     protocol = pseudo.get(b":protocol")
     if protocol is not None and (not allows_connect_protocol or method != b"CONNECT" or not authority):
         raise StreamFault(PROTOCOL_ERROR, ":protocol has no place here")
-    refusal = 431 if size > limits.header_list_size or count > limits.header_count else 0
+    refusal = refusal_of(method, path or b"", headers, size, content_length, common)
+    if size > limits.header_list_size or count > limits.header_count:
+        refusal = refusal or 431
     if method == b"CONNECT" and protocol is None:
         if b":scheme" in pseudo or path is not None or not authority:
             raise StreamFault(PROTOCOL_ERROR, "CONNECT with a scheme or a path, or without an authority")
@@ -147,8 +152,11 @@ def read_request(fields: Iterable[tuple[bytes, bytes]], limits: Http2, allows_co
     )
 
 
-def check_trailers(fields: Iterable[tuple[bytes, bytes]]) -> None:
+def check_trailers(fields: Iterable[tuple[bytes, bytes]], common: Limits) -> None:
     """A request's trailers, for which ASGI has no place. Raises StreamFault."""
+    fields = list(fields)
+    if refusal_of(b"", b"", fields, common.head_size + 1, None, common):
+        raise StreamFault(ENHANCE_YOUR_CALM, "trailers too large")
     for name, value in fields:
         if not _is_name(name) or name in CONNECTION_FIELDS or (name == b"te" and value.lower() != b"trailers"):
             raise StreamFault(PROTOCOL_ERROR, "a trailer that is not allowed")

@@ -218,17 +218,25 @@ class Meter:
             self._size = self._fields = 0
 
 
-def refusal(method: bytes, target: bytes, fields: Headers, length: int | None, limits: Limits) -> int:
-    """The status that a request of HTTP/2 is refused with, measured as HTTP/1.1 would have it; 0: it is not."""
-    size = len(method) + len(target) + 10  # ` HTTP/1.1`, and the space in between
-    if size > limits.request_line:
-        return 414
-    size += 4  # the line end, and that of the head
-    for name, value in fields:
-        line = len(name) + len(value) + 2
-        if line > limits.field_size:
+def refusal_of(
+    method: bytes, target: bytes, fields: Headers, size: int, content_length: int | None, limits: Limits
+) -> int:
+    """The status that a request of HTTP/2 is refused with, measured as HTTP/1.1 would have it; 0: it is not.
+
+    `size`: of the fields, as HTTP/2 counts it. Where that is small they need not be measured.
+    """
+    if size > limits.request_line or size > limits.field_size or size > limits.head_size:
+        line = len(method) + len(target) + len("  HTTP/1.1")
+        if line > limits.request_line:
+            return 414
+        line += 4  # its end, and that of the head
+        for name, value in fields:
+            length = len(name) + len(value) + 2
+            if length > limits.field_size:
+                return 431
+            line += length + 2
+        if line > limits.head_size:
             return 431
-        size += line + 2
-    if size > limits.head_size or len(fields) > limits.fields:
+    if len(fields) > limits.fields:
         return 431
-    return 413 if length and 0 < limits.body < length else 0
+    return 413 if content_length and 0 < limits.body < content_length else 0

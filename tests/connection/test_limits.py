@@ -9,9 +9,11 @@ from __future__ import annotations
 import logging
 from typing import Any
 
+import h2.settings
 import pytest
 
 from pounce.settings import Settings
+from tests.connection import http2_client
 from tests.fakes import Connection, answer, chunked, cuts, echo, get, post, read_body, settle
 
 pytestmark = pytest.mark.anyio
@@ -266,3 +268,122 @@ async def test_an_upgrade_has_the_same_limits(parser: str, name: str) -> None:
     for parts in cuts(raw):
         statuses, paths, closed = await served(parser, parts, settings=limits(**SMALL))
         assert (statuses, paths, closed) == ([414 if name == "line" else 413 if name == "chunks" else 431], [], True)
+
+
+# Over HTTP/2
+
+
+def over_http2(size: int, kind: str) -> tuple[Any, bytes | None, Any]:
+    """Fields, body and trailers of the same requests."""
+    path, fields, body, trailers = "/", [], None, None
+    match kind:
+        case "request line":
+            path = "/" + "a" * (size - len("GET / HTTP/1.1"))
+        case "field":
+            fields = [("x", "a" * (size - 3))]
+        case "field of one name":
+            fields = [("x" * (size - 3), "a")]
+        case "fields":
+            fields = [(f"x-{number}", "a") for number in range(size - 1)]
+        case "cookies":  # which are one field for the app
+            fields = [("cookie", f"a={number}") for number in range(8)] + [("x", "a")] * (size - 2)
+        case "head":
+            fields = [(name, "a" * 36) for name in "abc"]
+            fields.append(("d", "d" * (size - len(get("/", *[": ".join(field) for field in fields], "d: ")))))
+        case "length":
+            fields, body = [("content-length", str(size))], b"b" * size
+        case "data":
+            body = b"b" * size
+        case "trailers":
+            body, trailers = b"abc", [("t", "a")] * size
+        case "trailer":
+            body, trailers = b"abc", [("t", "a" * (size - 3))]
+    method = "GET" if body is None else "POST"
+    head = [(":method", method), (":scheme", "http"), (":authority", "example.org"), (":path", path), *fields]
+    return head, body, trailers
+
+
+HTTP2: dict[str, tuple[int, str]] = {
+    "request line": (60, "414"),
+    "field": (50, "431"),
+    "field of one name": (50, "431"),
+    "fields": (5, "431"),
+    "cookies": (5, "431"),
+    "head": (200, "431"),
+    "length": (20, "413"),
+    "data": (20, "413"),
+    "trailers": (5, ""),
+    "trailer": (50, ""),
+}
+
+
+@pytest.mark.parametrize("step", [1, 5, 100_000])
+@pytest.mark.parametrize("kind", HTTP2)
+async def test_a_limit_of_http2(http2_wire: str, kind: str, step: int) -> None:
+    """The same limits, by the same measure; a request above them ends its stream, and the next one is served."""
+    paths = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        body = await read_body(receive)
+        paths.append(scope["path"])
+        await answer(send, body)
+
+    size, status = HTTP2[kind]
+    settings = Settings.of({"http2": {"wire": http2_wire}, "limits": SMALL})
+    async with http2_client.Connection(app, settings=settings) as connection:
+        for more, expected in ((0, "200"), (1, status)):
+            head, body, trailers = over_http2(size + more, kind)
+            paths.clear()
+            stream_id = connection.request(head, end=body is None)
+            if body is not None:
+                for at in range(0, len(body), 7):
+                    connection.client.send_data(stream_id, body[at : at + 7])
+                connection.client.send_headers(stream_id, trailers or [("t", "a")], end_stream=True)
+            data = connection.client.data_to_send()
+            for at in range(0, len(data), step):
+                connection.protocol.data_received(data[at : at + step])
+                await settle(1)
+            await connection.exchange()
+            found = connection.answers[stream_id]
+            assert (found.status, found.reset) == (expected, None if expected == "200" else found.reset)
+            assert len(paths) == (expected == "200")
+            assert found.ended or found.reset is not None
+        assert (await connection.get("/next")).status == "200"
+
+
+async def test_100_continue_does_not_come_before_413_over_http2(http2_wire: str) -> None:
+    """Nor the body of a client that waits for it."""
+    settings = Settings.of({"http2": {"wire": http2_wire}, "limits": {"body": 20}})
+    async with http2_client.Connection(echo, settings=settings) as connection:
+        fields = [*http2_client.POST, ("content-length", "21"), ("expect", "100-continue")]
+        stream_id = connection.request(fields, end=False)
+        await connection.exchange()
+        found = connection.answers[stream_id]
+        assert (found.status, found.informational, found.body) == ("413", [], b"Request body too large.")
+
+
+async def test_a_body_above_its_limit_behind_the_response_over_http2(http2_wire: str) -> None:
+    """The stream is reset, and the app told; with windows that are closed, a 413 does not wait."""
+    seen = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        if scope["path"] == "/begun":
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+            await send({"type": "http.response.body", "body": b"part", "more_body": True})
+        while (await receive())["type"] == "http.request":
+            pass
+        seen.append(scope["path"])
+
+    settings = Settings.of({"http2": {"wire": http2_wire}, "limits": {"body": 20}})
+    for path, status, window in (("/begun", "200", 65535), ("/", "413", 65535), ("/", "413", 0)):
+        client_settings = {h2.settings.SettingCodes.INITIAL_WINDOW_SIZE: window}
+        async with http2_client.Connection(app, settings=settings, client_settings=client_settings) as connection:
+            seen.clear()
+            stream_id = connection.request([*http2_client.POST[:3], (":path", path)], b"x" * 15, end=False)
+            await connection.exchange()
+            connection.client.send_data(stream_id, b"x" * 6)
+            await connection.exchange()
+            found = connection.answers[stream_id]
+            assert (found.status, seen, stream_id in connection.protocol.wire.streams) == (status, [path], False)
+            assert found.reset is not None
+            assert connection.protocol.wire.lingering == 0

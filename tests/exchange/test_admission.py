@@ -511,7 +511,7 @@ def test_the_time_in_the_queue_is_none_of_the_app(parser: str, monkeypatch: pyte
     async def main() -> None:
         loop = asyncio.get_running_loop()
         monkeypatch.setattr("pounce.exchange.server_timing.monotonic", loop.time)
-        monkeypatch.setattr("pounce.connection.http1.monotonic", loop.time)
+        monkeypatch.setattr("pounce.connection.http1_input.monotonic", loop.time)
         async with Clients(parser, Slow(), timing, queue_timeout=0.25) as clients:
             for i in range(3):
                 await clients.ask(f"/{i}")

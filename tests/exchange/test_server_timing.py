@@ -55,7 +55,7 @@ def time(monkeypatch: pytest.MonkeyPatch) -> FakeTime:
     """The time of everything that looks at it for this field."""
     fake = FakeTime()
     monkeypatch.setattr(server_timing, "monotonic", fake)
-    monkeypatch.setattr("pounce.connection.http1.monotonic", fake)
+    monkeypatch.setattr("pounce.connection.http1_input.monotonic", fake)
     monkeypatch.setattr("pounce.connection.http2.time", SimpleNamespace(monotonic=fake))
     return fake
 
