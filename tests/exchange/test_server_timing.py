@@ -56,7 +56,7 @@ def time(monkeypatch: pytest.MonkeyPatch) -> FakeTime:
     fake = FakeTime()
     monkeypatch.setattr(server_timing, "monotonic", fake)
     monkeypatch.setattr("pounce.connection.http1_input.monotonic", fake)
-    monkeypatch.setattr("pounce.connection.http2.time", SimpleNamespace(monotonic=fake))
+    monkeypatch.setattr("pounce.connection.http2.monotonic", fake)
     return fake
 
 
