@@ -14,8 +14,11 @@ from typing import Any
 from pounce.connection.base import HttpConnection, Phase
 from pounce.connection.debts import not_taken
 
-#: Seconds in which nothing comes, after which nothing is on its way.
+#: Seconds in which nothing comes, after which nothing is on its way; and where the server stops, which waits for it,
+#: those, and how many there are in all.
 _QUIET = 2.0
+_QUIET_AT_STOP = 0.25
+_SECONDS_AT_STOP = 1.0
 
 
 class _Gone:
@@ -45,8 +48,9 @@ def linger(connection: Any) -> None:
     """Close an HTTP/1.1 connection behind what was written to it; `connection` itself is over at once."""
     transport = connection.transport
     limits = connection.limits
-    lingers = limits.linger_size and limits.linger_seconds and not connection.server_state.stopping
-    if not lingers or not hasattr(transport, "can_write_eof"):  # nor do test doubles
+    if not (limits.linger_size and limits.linger_seconds) or not hasattr(
+        transport, "can_write_eof"
+    ):  # nor do test doubles
         transport.close()
         return
     successor = Lingering(connection.config, connection.server_state, connection.app_state, connection.loop)
@@ -61,7 +65,7 @@ def linger(connection: Any) -> None:
 class Lingering(HttpConnection):
     """What is left of a connection."""
 
-    __slots__ = ("_came", "_end", "_left", "_not_taken", "_timer")
+    __slots__ = ("_came", "_end", "_left", "_not_taken", "_quiet", "_seconds", "_timer")
 
     _timer: asyncio.TimerHandle
 
@@ -74,13 +78,17 @@ class Lingering(HttpConnection):
         self._came = 0  # bytes since the last look
         self._left = limits.linger_size
         self._not_taken = not_taken(transport)
-        self._end = self.loop.time() + limits.linger_seconds
+        self._quiet = _QUIET_AT_STOP if self.server_state.stopping else _QUIET
+        self._seconds = limits.linger_seconds
+        if self.server_state.stopping:
+            self._seconds = min(self._seconds, _SECONDS_AT_STOP)
+        self._end = self.loop.time() + self._seconds
         try:
             if transport.can_write_eof():
                 transport.write_eof()
         except OSError:  # the client is gone
             transport.abort()
-        self._timer = self.loop.call_later(min(_QUIET, limits.linger_seconds), self._look)
+        self._timer = self.loop.call_later(min(self._quiet, self._seconds), self._look)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The client has closed, or we have."""
@@ -103,7 +111,7 @@ class Lingering(HttpConnection):
         now = self.loop.time()
         left = not_taken(self.transport)
         if left != self._not_taken:  # a slow client that takes its answer has the time for that
-            self._end = now + self.config.settings.limits.linger_seconds
+            self._end = now + self._seconds
         if now >= self._end:
             self.transport.abort()
             return
@@ -111,7 +119,7 @@ class Lingering(HttpConnection):
             self.close()
             return
         self._came, self._not_taken = 0, left
-        self._timer = self.loop.call_later(min(_QUIET, max(self._end - now, 0.0)), self._look)
+        self._timer = self.loop.call_later(min(self._quiet, max(self._end - now, 0.0)), self._look)
 
     def close(self) -> None:
         """Close it now, behind what was written."""
@@ -119,5 +127,9 @@ class Lingering(HttpConnection):
             self.transport.close()
 
     def shutdown(self) -> None:
-        """Asked by the server."""
-        self.close()
+        """Asked by the server: be quick."""
+        now = self.loop.time()
+        self._quiet, self._seconds = _QUIET_AT_STOP, min(self._seconds, _SECONDS_AT_STOP)
+        self._end = min(self._end, now + self._seconds)
+        self._timer.cancel()
+        self._timer = self.loop.call_later(min(self._quiet, max(self._end - now, 0.0)), self._look)

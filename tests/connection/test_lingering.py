@@ -171,8 +171,24 @@ async def test_a_small_rest_keeps_the_connection(loop_kind: str, anyio_backend: 
 
 
 @on_real_loops
-async def test_a_server_that_stops_does_not_wait(loop_kind: str, anyio_backend: Any) -> None:
-    """Nor does one that was told before."""
+async def test_an_upload_that_a_stopping_server_answers_early(loop_kind: str, anyio_backend: Any) -> None:
+    """It gets its answer, and some time to notice; one that goes on and on is cut."""
+    async with serving("httptools", early_and_closes) as server, asyncio.timeout(20):
+        server.state.stopping = True
+        reader, writer = await asyncio.open_connection(*server.address)
+        begun = time.monotonic()
+        writer.write(CHUNKED + CHUNK)
+        assert responses(await reader.read(), closed=True)[0].status == 401
+        while server.state.connections:
+            writer.write(b"1\r\na\r\n")
+            await asyncio.sleep(0.02)
+        assert time.monotonic() - begun > lingering._SECONDS_AT_STOP - 0.1
+        writer.close()
+
+
+@on_real_loops
+async def test_a_server_that_stops_waits_for_little(loop_kind: str, anyio_backend: Any) -> None:
+    """A quarter of a second where nothing comes; also where it was told to stop meanwhile."""
     async with serving("httptools", echo) as server, asyncio.timeout(20):
         reader, writer = await asyncio.open_connection(*server.address)
         writer.write(b"nonsense\r\n\r\n")

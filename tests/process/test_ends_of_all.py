@@ -19,7 +19,7 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
 #: Seconds more than on a machine that does nothing else.
 SLACK = 10.0
 
-LOAD = Load(streams=4, websockets=4, uploads=1, blocked=2)
+LOAD = Load(streams=4, websockets=4, uploads=2, blocked=2)
 
 
 @pytest.mark.parametrize("forced", [False, True], ids=["SIGTERM", "Ctrl+C twice"])
