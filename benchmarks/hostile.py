@@ -177,8 +177,9 @@ def serving(kind: Kind, options: Sequence[str], interpreter: Interpreter, folder
     """A server for that kind."""
     port = free_port()
     command = [
-        os.path.abspath(interpreter.path), "-m", "pounce", "benchmarks.apps.hostile_app:app", "--host", HOST, "--port", str(port),
-        "--log-level", "warning", "--no-access-log", *DEADLINES, *kind.options, *options,
+        os.path.abspath(interpreter.path), "-m", "pounce", "benchmarks.apps.hostile_app:app",
+        "--host", HOST, "--port", str(port), "--log-level", "warning", "--no-access-log",
+        *DEADLINES, *kind.options, *options,
     ]  # fmt: skip
     if kind.tls:
         certificate = Certificate.issued(folder)
