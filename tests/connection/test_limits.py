@@ -6,6 +6,7 @@ those of `settings.Limits`.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from typing import Any
 
@@ -387,3 +388,54 @@ async def test_a_body_above_its_limit_behind_the_response_over_http2(http2_wire:
             assert (found.status, seen, stream_id in connection.protocol.wire.streams) == (status, [path], False)
             assert found.reset is not None
             assert connection.protocol.wire.lingering == 0
+
+
+# Pipelines
+
+
+async def test_a_pipeline_is_bounded(parser: str) -> None:
+    """However many requests come ahead, few of them are parsed and little is read, also by an app that asks for more;
+    all are answered, in their order.
+    """
+    go = asyncio.Event()
+    most = 0
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        nonlocal most
+        await receive()
+        asking = asyncio.ensure_future(receive())  # is the client still there?
+        most = max(most, len(connection.protocol.pipeline))
+        await go.wait()
+        asking.cancel()
+        await answer(send, scope["path"].encode())
+
+    segment = b"".join(get(f"/{number}") for number in range(200))
+    async with Connection(parser, app, settings=limits(pipeline=20)) as connection:
+        for _ in range(5):
+            connection.transport.feed(segment)
+            await settle(2)
+        assert len(connection.transport.undelivered) >= 3
+        go.set()
+        async with asyncio.timeout(20):
+            while connection.state.total_requests < 1000:
+                await asyncio.sleep(0)
+        bodies = [response.body for response in connection.responses()]
+        assert bodies == [b"/%d" % number for number in range(200)] * 5
+        assert connection.transport.reading
+    assert most <= 21
+
+
+async def test_small_pipelines_are_bounded_as_well(parser: str) -> None:
+    """The same where each segment is a small one."""
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        while (await receive())["type"] == "http.request":
+            pass
+
+    async with Connection(parser, app, settings=limits(pipeline=20)) as connection:
+        for _ in range(1000):
+            connection.transport.feed(get("/"))
+            await settle(1)
+        assert len(connection.protocol.pipeline) <= 20
+        assert not connection.transport.reading
+        assert len(connection.transport.undelivered) > 950
