@@ -98,26 +98,33 @@ class Admission:
             place.turn.set_result(False)
 
     def leaves(self) -> None:
-        """A turn is over. The next one begins in the next turn of the loop.
+        """A turn is over: the next request's begins in the next turn of the loop.
 
-        Not before: where the app does not wait for anything, or blocks, the requests that came meanwhile are read
-        then, and the ones that came before them have their turn first.
+        Also where nobody waits: who comes until then does. So an app that blocks, or does not wait for anything, is run
+        once in a turn, and what came meanwhile is read and has its place before it is run again.
         """
         loop = asyncio._get_running_loop()
         if loop is None:
             return  # a coroutine that is thrown away, behind the end of its loop
-        if not self._ended:
-            loop.call_soon(self._go_on)
-        self._ended += 1
+        if self._next() is None:
+            if not self._ended:
+                loop.call_soon(self._free)
+            self._ended += 1
 
-    def _go_on(self) -> None:
-        self.running -= self._ended
-        self._ended = 0
-        while self.running < self._limit and self._places:
+    def _next(self) -> _Place | None:
+        """Give a turn to who has waited for longest."""
+        while self._places:
             place, _ = self._places.popitem(last=False)
             if not place.turn.done():  # else its task was cancelled, and has not noticed yet
-                self.running += 1
                 place.turn.set_result(True)
+                return place
+        return None
+
+    def _free(self) -> None:
+        ended, self._ended = self._ended, 0
+        while ended and self._next() is not None:
+            ended -= 1
+        self.running -= ended
 
     def on_refusal(self) -> int:
         """One more is answered with 503. Returns after how many seconds to try again: as long as the next one waits."""
