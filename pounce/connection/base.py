@@ -225,9 +225,9 @@ class HttpConnection(Connection):
         """See `HttpChannel.server_stops`."""
         return self.server_state.stopping
 
-    def is_over_limit(self, limit: int) -> bool:
-        """Whether a request that has come is refused, because of `limit_concurrency`."""
-        if not self.server_state.is_at_limit(limit):
+    def is_over_limit(self, limit: int, unstarted: int = 0) -> bool:
+        """Whether a request that has come is refused, because of `limit_concurrency`. See `ServerState.is_at_limit`."""
+        if not self.server_state.is_at_limit(limit, unstarted):
             return False
         self.server_state.log_refusal(self.logger)
         return True

@@ -68,6 +68,7 @@ class HTTP2Protocol(RequestsInTurns, HttpConnection):
         self.wire: Http2Wire = http2_wire(self.limits.wire)(self, self.limits, self.ws_wire_class is not None, common)
         #: No stream is taken any more, and the connection ends with the last one.
         self.shutdown_requested = False
+        self._ends_when_idle = False
         self._limits_heads = config.settings.deadlines.head > 0
         #: Somebody writes what there is at the end of this step, or in the next turn of the loop.
         self.write_is_due = False
@@ -172,10 +173,14 @@ class HTTP2Protocol(RequestsInTurns, HttpConnection):
             app = app.app
         if head.refusal:
             app = REFUSALS[head.refusal]
-        elif self.shutdown_requested or (
-            self.limit_concurrency is not None and self.is_over_limit(self.limit_concurrency)
-        ):
+        elif self.shutdown_requested:
             app = service_unavailable
+        elif self.limit_concurrency is not None:
+            # What `Connection: close` is to HTTP/1.1: where the connections are too many, this one goes, too.
+            self._ends_when_idle = False
+            if self.is_over_limit(self.limit_concurrency, len(self.fresh)):
+                app = service_unavailable
+                self._ends_when_idle = self.server_state.has_connections(self.limit_concurrency)
         access_logger = self.access_logger if self.access_log else None
         expects = head.expect_continue and stream.remote_open
         stream.takes_trailers = head.takes_trailers
@@ -247,7 +252,7 @@ class HTTP2Protocol(RequestsInTurns, HttpConnection):
         if self.fresh and not self.is_crowded:
             self.server_state.input_turns.wait(self)
         if not wire.streams:
-            if self.shutdown_requested:
+            if self.shutdown_requested or self._ends_when_idle:
                 self.close()
             elif self.sweeps_idle:
                 # uvicorn: whatever comes, a PING as well, and the idle time begins anew. But not for a byte of a head.

@@ -100,11 +100,19 @@ class ServerState:
         self._over_queue.tell(logger)
         self._over_connections.tell(logger)
 
-    def is_at_limit(self, limit: int) -> bool:
-        """Whether `limit_concurrency` connections, or as many tasks, exist in this process."""
+    def is_at_limit(self, limit: int, unstarted: int = 0) -> bool:
+        """Whether `limit_concurrency` connections, or as many tasks, exist in this process.
+
+        `unstarted`: requests of which there will be tasks.
+        """
+        if self.has_connections(limit):
+            return True
         if len(self.siblings) == 1:
-            return len(self.connections) >= limit or len(self.tasks) >= limit
-        return (
-            sum(len(state.connections) for state in self.siblings) >= limit
-            or sum(len(state.tasks) for state in self.siblings) >= limit
-        )
+            return len(self.tasks) + unstarted >= limit
+        return sum(len(state.tasks) for state in self.siblings) + unstarted >= limit
+
+    def has_connections(self, limit: int) -> bool:
+        """Whether so many connections exist in this process."""
+        if len(self.siblings) == 1:
+            return len(self.connections) >= limit
+        return sum(len(state.connections) for state in self.siblings) >= limit
