@@ -100,6 +100,9 @@ class Vector:
     #: By parser, where the verdict is another one.
     uvicorn: Mapping[str, Verdict]
     exceptions: Mapping[str, Verdict]
+    #: The shape that it is made of, and what is in its hole.
+    shape: str = ""
+    put: bytes = b""
 
     def verdict_of(self, parser: str, *, strict: bool) -> Verdict:
         """What the parser has to make of it."""
@@ -144,10 +147,12 @@ def groups() -> list[Path]:
 def _vector(where: str, group: str, entry: dict[str, Any], shapes: Mapping[str, str], *others: Any) -> Vector:
     try:
         name, rfc = entry.pop("name"), entry.pop("rfc")
-        text = entry.pop("send") if "send" in entry else _filled(shapes[entry.pop("in")], entry.pop("put"))
+        shape = entry.pop("in", "")
+        put = entry.pop("put") if shape else entry.pop("send")
     except KeyError as exc:
         raise VectorError(f"{where} lacks {exc}: {entry}") from exc
-    return Vector(group, name, bytes_of(text), _verdict(where, entry), rfc, *others)
+    data = bytes_of(_filled(shapes[shape], put) if shape else put)
+    return Vector(group, name, data, _verdict(where, entry), rfc, *others, shape, bytes_of(put))
 
 
 def _filled(shape: str, text: str) -> str:

@@ -13,6 +13,7 @@ from pounce.settings import Http2, Limits
 from pounce.wire.http2_frames import ENHANCE_YOUR_CALM, PROTOCOL_ERROR, StreamFault
 from pounce.wire.request_limits import refusal_of
 from pounce.wire.response_fields import Headers, bad_in_value
+from pounce.wire.strictness import NO_TRAILERS, is_host
 
 #: Fields that belong to a connection and have no place in HTTP/2 (RFC 9113 section 8.2.2).
 CONNECTION_FIELDS = frozenset((b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade"))
@@ -23,7 +24,6 @@ _is_name = re.compile(rb"[!#$%&'*+\-.^_`|~0-9a-z]+").fullmatch
 _is_method = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+").fullmatch
 _is_path = re.compile(rb"(?:/[\x21\x22\x24-\x7e]*|\*)").fullmatch
 _is_scheme = re.compile(rb"[A-Za-z][A-Za-z0-9+.\-]*").fullmatch
-_is_authority = re.compile(rb"[\x21-\x22\x24-\x2e\x30-\x3e\x41-\x5b\x5d-\x7e]*").fullmatch  # no "/", "?", "#", "@", "\"
 
 _PADDING = (b" ", b"\t", b"")
 
@@ -112,13 +112,13 @@ def read_request(
     if not _is_method(method):
         raise StreamFault(PROTOCOL_ERROR, "no or no valid :method")
     if authority is not None:
-        if not _is_authority(authority):
+        if not is_host(authority):
             raise StreamFault(PROTOCOL_ERROR, "no valid :authority")
         if host is None:
             headers.insert(0, (b"host", authority))
         elif host.lower() != authority.lower():
             raise StreamFault(PROTOCOL_ERROR, "Host is not :authority")
-    elif host is not None and not _is_authority(host):
+    elif host is not None and not is_host(host):
         raise StreamFault(PROTOCOL_ERROR, "no valid Host")
     protocol = pseudo.get(b":protocol")
     if protocol is not None and (not allows_connect_protocol or method != b"CONNECT" or not authority):
@@ -135,6 +135,8 @@ def read_request(
         raise StreamFault(PROTOCOL_ERROR, "no or no valid :scheme or :path")
     elif path == b"*" and method != b"OPTIONS":
         raise StreamFault(PROTOCOL_ERROR, "* is for OPTIONS")
+    elif authority is None and host is None:  # as with HTTP/1.1; RFC 9114 section 4.3.1 says so of HTTP/3
+        refusal = refusal or 400
     path, _, query = path.partition(b"?")
     return RequestHead(
         method.decode("ascii"),
@@ -158,7 +160,7 @@ def check_trailers(fields: Iterable[tuple[bytes, bytes]], common: Limits) -> Non
     if refusal_of(b"", b"", fields, common.head_size + 1, None, common):
         raise StreamFault(ENHANCE_YOUR_CALM, "trailers too large")
     for name, value in fields:
-        if not _is_name(name) or name in CONNECTION_FIELDS or (name == b"te" and value.lower() != b"trailers"):
+        if not _is_name(name) or name in CONNECTION_FIELDS or name in NO_TRAILERS:
             raise StreamFault(PROTOCOL_ERROR, "a trailer that is not allowed")
         if bad_in_value(value) or (value and (value[:1] in _PADDING or value[-1:] in _PADDING)):
             raise StreamFault(PROTOCOL_ERROR, "a trailer's value that is not allowed")

@@ -24,7 +24,7 @@ MAX_LENGTH_DIGITS = 18
 _MOST_HOSTS = 64
 
 #: Fields that no recipient may take from behind a body (RFC 9110 section 6.5.1).
-_NO_TRAILERS = frozenset(
+NO_TRAILERS = frozenset(
     (
         b"connection", b"content-encoding", b"content-length", b"content-range", b"content-type", b"host", b"te",
         b"trailer", b"transfer-encoding", b"upgrade",
@@ -159,7 +159,7 @@ class Rules:
     def check_trailers(self, trailers: Iterable[tuple[bytes, bytes]]) -> None:
         """Raise BadRequest for fields that have no place behind a body. Their names are in lower case."""
         for name, value in trailers:
-            if name in _NO_TRAILERS or _has_control_character(value):
+            if name in NO_TRAILERS or _has_control_character(value):
                 raise BadRequest(INVALID_REQUEST)
 
     def check_handshake(self, http_version: str, headers: Headers) -> None:
