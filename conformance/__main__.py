@@ -1,8 +1,10 @@
 """`python -m conformance replay [--python PATH] [--http PARSER] [--reference] [-- PYTEST ARGS]`, or `names [--write]`,
-or `differential [--python PATH] [--case NAME] [--show] [--propose]`.
+or `differential [--python PATH] [--case NAME] [--show] [--propose]`,
+or `vectors HOST:PORT [--group NAME] [--except-of PARSER]`.
 
 Exit code 0: every test that uvicorn passes passes with pounce, or is known; 1: not so; 2: it could not be run. `names`
 compares the table of uvicorn's names, which tests/compat hold pounce to, with uvicorn itself; a replay does so, too.
+`vectors` sends what conformance/vectors has to any server: it passes where each verdict is the one that stands there.
 """
 
 from __future__ import annotations
@@ -13,9 +15,10 @@ import sys
 from conformance.cache import SetupError
 from conformance.differential import runner
 from conformance.replay import NamesRequest, Request, compare_names, replay
+from conformance.vectors import remote
 
 
-def parse(argv: list[str]) -> Request | NamesRequest | runner.Request:
+def parse(argv: list[str]) -> Request | NamesRequest | runner.Request | remote.Request:
     """The request that the command line spells. Exits with 2 on a mistake."""
     own, pytest_args = argv, []
     if "--" in argv:
@@ -41,7 +44,18 @@ def parse(argv: list[str]) -> Request | NamesRequest | runner.Request:
     command.add_argument("--case", action="append", default=[], metavar="NAME", help="only these, patterns too")
     command.add_argument("--show", action="store_true", help="print what came of each run with pounce")
     command.add_argument("--propose", action="store_true", help="print unknown differences as entries for the list")
+    command = commands.add_parser("vectors", help="send requests that confuse to a server, and say what it takes")
+    command.add_argument("server", metavar="HOST:PORT", help="where it listens, without TLS")
+    command.add_argument("--group", action="append", default=[], metavar="NAME", help="only these files")
+    command.add_argument(
+        "--except-of", choices=("h11", "httptools", "zttp"), default="", help="but for what pounce on this parser does"
+    )
     given = parser.parse_args(own)
+    if given.command == "vectors":
+        host, _, port = given.server.rpartition(":")
+        if not host or not port.isdecimal():
+            parser.error(f"{given.server!r} is not HOST:PORT")
+        return remote.Request(host.strip("[]"), int(port), tuple(given.group), given.except_of)
     if given.command == "names":
         return NamesRequest(given.write)
     if given.command == "differential":
@@ -57,6 +71,8 @@ def main(argv: list[str]) -> int:
             return compare_names(request)
         if isinstance(request, runner.Request):
             return runner.differential(request, lambda line: print(line, flush=True))
+        if isinstance(request, remote.Request):
+            return remote.run(request, lambda line: print(line, flush=True))
         # Flushed line by line: pytest writes to the same terminal in between.
         return replay(request, lambda line: print(line, flush=True))
     except SetupError as exc:

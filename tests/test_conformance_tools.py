@@ -31,6 +31,8 @@ from conformance.replay import (
 )
 from conformance.surface import differences, surface
 from conformance.upstream import check, unpack
+from conformance.vectors import remote
+from conformance.vectors.vector import VectorError, read_group
 
 PASSED, FAILED, SKIPPED = ("passed", ""), ("failed", "boom"), ("skipped", "not here")
 
@@ -329,3 +331,51 @@ def test_the_command_for_names() -> None:
     """`names` compares, `names --write` writes."""
     assert parse(["names"]) == NamesRequest(write=False)
     assert parse(["names", "--write"]) == NamesRequest(write=True)
+
+
+def test_the_command_for_vectors() -> None:
+    """An address of either kind, some of the groups, and one parser's exceptions."""
+    assert parse(["vectors", "h:80"]) == remote.Request("h", 80)
+    assert parse(["vectors", "[::1]:80", "--group", "hosts", "--except-of", "zttp"]) == remote.Request(
+        "::1", 80, ("hosts",), "zttp"
+    )
+
+
+WHOLE = 'vectors = [{ name = "a", send = \'\\xff\\{ab*3}\', refuse = 400, rfc = "9112 3" }]\n'
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "more = 1\n" + WHOLE,
+        WHOLE.replace("}]", ', more = 1}]'),
+        WHOLE.replace(", refuse = 400", ""),
+        WHOLE.replace("refuse = 400", "refuse = 400, waits = true"),
+        WHOLE.replace(', rfc = "9112 3"', ""),
+        WHOLE.replace("\\xff", "\\xf"),
+        WHOLE.replace("}]", '}, { name = "a", send = "", waits = true, rfc = "1" }]'),
+        WHOLE + '[uvicorn.b]\nh11 = { waits = true }\n',
+        WHOLE + '[uvicorn.a]\nh12 = { waits = true }\n',
+        WHOLE + '[except.a]\nh11 = { waits = true }\n',
+        WHOLE + '[except.a]\nh11 = { refuse = 400, reason = "none" }\n',
+    ],
+)  # fmt: skip
+def test_vectors_that_are_malformed(text: str, tmp_path: Path) -> None:
+    """A slip in a data file does not pass for a vector."""
+    path = tmp_path / "group.toml"
+    path.write_text(WHOLE)
+    [vector] = read_group(path)
+    assert vector.data == b"\xffababab"
+    path.write_text(text)
+    with pytest.raises(VectorError):
+        read_group(path)
+
+
+def test_statuses_of_an_answer() -> None:
+    """Whole heads, whatever the bodies hold; interim ones do not count."""
+    answer = b"HTTP/1.1 100 \r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nHTTP/1.1 HTTP/1.1 204 No\r\n\r\n"
+    answer += (
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\n0\r\n\r\nHTTP/1.1 400 Bad\r\n\r\nHTTP/1.1 500"
+    )
+    assert [*remote.statuses(answer)] == [200, 204, 200, 400]
