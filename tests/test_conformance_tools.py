@@ -353,7 +353,7 @@ WHOLE = 'vectors = [{ name = "a", send = \'\\xff\\{ab*3}\', refuse = 400, rfc = 
         WHOLE.replace(", refuse = 400", ""),
         WHOLE.replace("refuse = 400", "refuse = 400, waits = true"),
         WHOLE.replace(', rfc = "9112 3"', ""),
-        WHOLE.replace("\\xff", "\\xf"),
+        WHOLE.replace("\\xff", "\\xg"),
         WHOLE.replace("}]", '}, { name = "a", send = "", waits = true, rfc = "1" }]'),
         WHOLE + '[uvicorn.b]\nh11 = { waits = true }\n',
         WHOLE + '[uvicorn.a]\nh12 = { waits = true }\n',
