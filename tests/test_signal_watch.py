@@ -47,7 +47,7 @@ MAIN, WATCH = (2, "MainThread"), (2, "pounce-signal-watch")
 def run(code: str) -> None:
     """A program that asserts."""
     done = subprocess.run(
-        [sys.executable, "-c", START + textwrap.dedent(code)],
+        [sys.executable, "-W", "ignore::DeprecationWarning", "-c", START + textwrap.dedent(code)],  # forks with threads
         cwd=ROOT,
         capture_output=True,
         text=True,

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 #: h2 knows the error, but ends the connection for it.
 CONNECTION = "a stream error of RFC 9113; h2 has none of this kind and ends the connection"
 LENGTH = "RFC 9113 section 8.1.1 asks for a stream error; h2 counts the body itself, and ends the connection"
-TRAILERS = "h2 reads a Content-Length in trailers, too, which otherwise says nothing there"
 LATER = "h2 waits for the end of a header block before it says that there must be none"
 CODE = "another code for the same end of the connection"
 LATE = "h2 answers each late frame with a reset of its stream, of which the client takes no notice"
@@ -91,7 +90,6 @@ GENERATED = [
     Difference(CLOSED, 0, r"GOAWAY \d+ STREAM_CLOSED", r"(RST_STREAM \d+ STREAM_CLOSED)?"),
     Difference(CONNECTION, 1, r"RST_STREAM \d+ PROTOCOL_ERROR", r"GOAWAY \d+ PROTOCOL_ERROR"),
     Difference(AFTER_END, 1, r"", r"RST_STREAM \d+ REFUSED_STREAM"),
-    Difference(TRAILERS, 1, r"", r"GOAWAY \d+ PROTOCOL_ERROR"),
     Difference(PRIORITY, 1, r"", r"GOAWAY \d+ PROTOCOL_ERROR"),
     Difference(LATER, 1, r"GOAWAY \d+ PROTOCOL_ERROR", r""),
     Difference(LATER, 5, r"GOAWAY \d+ PROTOCOL_ERROR", r""),

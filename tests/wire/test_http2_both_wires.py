@@ -311,7 +311,6 @@ EXAMPLES: list[list[bytes]] = [
     [headers(1), ("answer", 1, 0), data(1, b"x")],
     [headers(1, POST, ENDH), headers(1, [("x", "y")], ENDH)],
     [("end", 1, 0), headers(1)],
-    [headers(1, POST, ENDH), headers(1, [("content-length", "x")])],
     [frame(1, ENDH | PRIO, 1, b"\0\0\0\x01\x10" + block(GET))],
     [headers(2, POST, 0)],
     [frame(5, 0, 1, b"\0\0\0\2")],
