@@ -93,9 +93,8 @@ def cpu_of(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def run(server: str, loop: str, name: str, websocket: bool) -> str:
-    """One case with one server."""
-    command = [sys.executable, "-m", server, "benchmarks.beside:app", "--port", "0", "--loop", loop, "--no-access-log"]
+def started(command: list[str]) -> tuple[subprocess.Popen[str], int]:
+    """A server that logs to standard error, and its port (0: it has ended)."""
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     assert process.stderr is not None
     port = 0
@@ -104,6 +103,13 @@ def run(server: str, loop: str, name: str, websocket: bool) -> str:
             port = int(match[1])
             break
     threading.Thread(target=process.stderr.read, daemon=True).start()
+    return process, port
+
+
+def run(server: str, loop: str, name: str, websocket: bool) -> str:
+    """One case with one server."""
+    command = [sys.executable, "-m", server, "benchmarks.beside:app", "--port", "0", "--loop", loop, "--no-access-log"]
+    process, port = started(command)
     address = ("127.0.0.1", port)
     size, seconds = STREAMS[name]
     try:

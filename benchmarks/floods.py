@@ -9,7 +9,6 @@ server's memory went up.
 from __future__ import annotations
 
 import argparse
-import re
 import socket
 import struct
 import subprocess
@@ -20,7 +19,7 @@ import zlib
 from collections.abc import Callable
 from typing import Any
 
-from benchmarks.beside import ask, read_all, request
+from benchmarks.beside import ask, read_all, request, started
 
 CLIENTS = 3
 REQUESTS = 100
@@ -158,14 +157,7 @@ def run(name: str, options: list[str]) -> str:
     if name.startswith("http/2"):
         options = ["--http2", *options]
     command = [sys.executable, "-m", "pounce", "benchmarks.floods:app", "--port", "0", "--no-access-log", *options]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-    assert process.stderr is not None
-    port = 0
-    for line in process.stderr:
-        if match := re.search(r"running on http://127.0.0.1:(\d+)", line):
-            port = int(match[1])
-            break
-    threading.Thread(target=process.stderr.read, daemon=True).start()
+    process, port = started(command)
     attacker = None
     try:
         for _ in range(10):

@@ -16,13 +16,15 @@ from __future__ import annotations
 import argparse
 import asyncio
 import re
-import subprocess
 import sys
-import threading
 import time
 from collections import deque
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any, NamedTuple
+
+from benchmarks.beside import started
 
 #: Seconds after which a client gives up, and that a request may wait in the queue.
 PATIENCE = 5.0
@@ -205,41 +207,30 @@ async def open_loop(port: int, path: str, rate: float, seconds: float) -> Result
 # The servers
 
 
-class Server:
-    """The command with this module's app, until the end of a `with`."""
-
-    def __init__(self, loop: str, *options: str) -> None:
-        command = [sys.executable, "-m", "pounce", "benchmarks.overload:app", "--port", "0", "--loop", loop]
-        command += ["--no-access-log", "--timeout-keep-alive", "60", *options]
-        self._process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-        self.port = 0
-
-    def __enter__(self) -> int:
-        assert self._process.stderr is not None
-        for line in self._process.stderr:
-            if match := re.search(r"running on http://127.0.0.1:(\d+)", line):
-                self.port = int(match[1])
-                break
-        threading.Thread(target=self._process.stderr.read, daemon=True).start()
-        return self.port
-
-    def __exit__(self, *_: object) -> None:
-        self._process.kill()  # without the queue it has much left to do
-        self._process.wait()
+@contextmanager
+def serving(loop: str, *options: str) -> Iterator[int]:
+    """The command with this module's app. Yields its port."""
+    command = [sys.executable, "-m", "pounce", "benchmarks.overload:app", "--port", "0", "--loop", loop]
+    process, port = started([*command, "--no-access-log", "--timeout-keep-alive", "60", *options])
+    try:
+        yield port
+    finally:
+        process.kill()  # without the queue it has much left to do
+        process.wait()
 
 
 def measure(name: str, loop: str, seconds: float) -> bool:
     """The rows of one app on one loop. Whether the queue does what it promises."""
     kind = KINDS[name]
-    with Server(loop) as port:
+    with serving(loop) as port:
         best = asyncio.run(closed_loop(port, name, 5 * kind.running, min(seconds, 10)))
     limits = ("--limit-running", str(kind.running), "--limit-queue-timeout", str(DEADLINE))
     limits += ("--limit-queue", str(int(best * DEADLINE)), "--server-timing")
     print(f"| {name}, {loop}: closed loop | {best:.0f} | 1 | | | | | |", flush=True)
-    with Server(loop, *limits) as port:
+    with serving(loop, *limits) as port:
         queued = asyncio.run(open_loop(port, name, TIMES * best, seconds))
     print(queued.row(f"{name}, {loop}: ten times that, with the queue", seconds, best), flush=True)
-    with Server(loop) as port:
+    with serving(loop) as port:
         plain = asyncio.run(open_loop(port, name, TIMES * best, seconds))
     print(plain.row(f"{name}, {loop}: ten times that, without", seconds, best), flush=True)
     return len(queued.waits.get(200, [])) / seconds >= 0.9 * best and queued.queued <= DEADLINE + LEEWAY
