@@ -1,14 +1,18 @@
-"""For all tests: how much Hypothesis tries, and which process runs what.
+"""For all tests: how much Hypothesis tries, which process runs what, and that signals are given back.
 
 Hypothesis has the same examples in every run, or, in a long one, others each time and many more.
 """
 
 from __future__ import annotations
 
+import signal
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from hypothesis import settings
+
+from pounce.supervisors.signals import SIGNALS
 
 settings.register_profile("every run", derandomize=True, database=None, max_examples=300)
 settings.register_profile("long", derandomize=False, database=None, max_examples=3_000)
@@ -21,3 +25,13 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     from xdist.scheduler import WorkStealingScheduling
 
     return WorkStealingScheduling(config, log)
+
+
+@pytest.fixture(autouse=True)
+def keep_signal_handlers() -> Iterator[None]:
+    """Servers and supervisors take over the signals of this process; the next test has them as they were."""
+    former = {sig: signal.getsignal(sig) for sig in SIGNALS}
+    yield
+    for sig, handler in former.items():
+        if signal.getsignal(sig) is not handler:
+            signal.signal(sig, handler)

@@ -21,7 +21,7 @@ EXAMPLE = "".join(re.findall(r"^```python\n(.+?)^```$", PAGE, re.MULTILINE | re.
 APP = f"""
 import asyncio
 async def query():
-    await asyncio.sleep(0.002)
+    await asyncio.sleep(0.01)
 {EXAMPLE}
     await send({{"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]}})
     await send({{"type": "http.response.body", "body": b"ok"}})
@@ -52,7 +52,7 @@ def test_commands_of_the_page(line: str, tmp_path: Path) -> None:
         )
         assert times, said
         queue, app, db, total = map(float, times.groups())
-        assert 2 <= db <= app <= total <= 30_000
+        assert 5 <= db <= app <= total <= 30_000  # uvloop's sleep may end a millisecond early
         assert 0 <= queue <= total
         for fields in (
             {"x-forwarded-for": "192.0.2.1"},

@@ -1,24 +1,18 @@
 from __future__ import annotations
 
-import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 
-from pounce.supervisors.signals import SIGNALS
 from tests.isolated_logging import isolated_logging as isolated_logging
 
 Eventually = Callable[..., None]
 
 
 @pytest.fixture(autouse=True)
-def keep_signal_handlers(isolated_logging: None) -> Iterator[None]:
-    """Supervisors take over the signals of this process; give them back after each test."""
-    former = {sig: signal.getsignal(sig) for sig in SIGNALS}
-    yield
-    for sig, handler in former.items():
-        signal.signal(sig, handler)
+def _isolated(isolated_logging: None) -> None:
+    """Configs change logging."""
 
 
 @pytest.fixture
