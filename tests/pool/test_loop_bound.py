@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import functools
 import importlib.util
-import logging
 import sys
 import types
 import unittest.mock
@@ -27,21 +26,6 @@ def loops() -> Iterator[list[asyncio.AbstractEventLoop]]:
     yield made
     for loop in made:
         loop.close()
-
-
-@pytest.fixture
-def log(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> pytest.LogCaptureFixture:
-    monkeypatch.setattr(logging.getLogger("uvicorn"), "propagate", True)
-    return caplog
-
-
-@pytest.fixture
-def project(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
-    """A module of the user's own; what is below counts as installed."""
-    module = types.ModuleType("project")
-    module.__file__ = str(tmp_path / "project.py")
-    monkeypatch.setitem(sys.modules, "project", module)
-    return module
 
 
 def installed(kind: Any) -> Any:

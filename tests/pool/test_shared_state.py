@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import datetime
 import logging
-import sys
 import types
 from collections.abc import Iterator
 from typing import Any
@@ -22,21 +21,6 @@ def loops() -> Iterator[list[asyncio.AbstractEventLoop]]:
     yield made
     for loop in made:
         loop.close()
-
-
-@pytest.fixture
-def log(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> pytest.LogCaptureFixture:
-    monkeypatch.setattr(logging.getLogger("uvicorn"), "propagate", True)
-    return caplog
-
-
-@pytest.fixture
-def project(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> types.ModuleType:
-    """A module of the user's own."""
-    module = types.ModuleType("project")
-    module.__file__ = str(tmp_path / "project.py")
-    monkeypatch.setitem(sys.modules, "project", module)
-    return module
 
 
 class Pool:

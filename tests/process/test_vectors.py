@@ -29,6 +29,7 @@ def test_verdicts_over_sockets(arguments: tuple[str, ...]) -> None:
         pytest.skip("no sockets are shared there")
     lines: list[str] = []
     with served("tests.process.http2_app:app", *arguments, "--no-access-log") as server:
+        server.connect().close()  # it listens
         request = remote.Request(*server.address, GROUPS, arguments[1], patience=20.0)
         assert remote.run(request, lines.append) == 0, lines
     assert lines[-1].endswith("in one piece and byte by byte: 0 verdicts are others")
