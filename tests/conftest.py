@@ -28,6 +28,13 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     return WorkStealingScheduling(config, log)
 
 
+def pytest_configure() -> None:
+    """A shell has what it starts in the background ignore SIGQUIT, and so would every server that the tests start."""
+    quit_signal = getattr(signal, "SIGQUIT", None)
+    if quit_signal is not None and signal.getsignal(quit_signal) is signal.SIG_IGN:
+        signal.signal(quit_signal, signal.SIG_DFL)
+
+
 def pytest_collection_finish() -> None:
     """Thousands of tests are no garbage: whoever collects, or counts objects, need not go through them each time."""
     gc.collect()

@@ -399,7 +399,14 @@ class Connection:
         for part in parts:
             self.transport.feed(part)
             await settle(3)
-        await settle()
+        await self.settle()
+
+    async def settle(self, turns: int = 12) -> None:
+        """Let every task run until it waits, and all have had their turns."""
+        quiet = 0
+        while quiet < 2:  # what an app has answered may have another turn behind it
+            await settle(turns)
+            quiet = 0 if self.state.input_turns.are_busy else quiet + 1
 
     def take(self) -> bytes:
         """What was written since the last call."""

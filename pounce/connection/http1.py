@@ -26,8 +26,8 @@ from pounce.exchange.scope import EARLY_HINT, TRAILERS, http_scope
 from pounce.exchange.server_responses import service_unavailable
 from pounce.wire.strictness import INVALID_REQUEST, Headers
 
-#: Pipelined requests that are answered in a row before other connections have their turn.
-_REQUESTS_PER_TURN = 64
+#: Pipelined requests that are answered in a row, for a share of lines that are parsed.
+_LINES_PER_REQUEST = 4
 
 # At hand: a member of an enum is looked up slowly (Python 3.11).
 _OPEN, _HALF_CLOSED, _ENDED = Input
@@ -187,23 +187,27 @@ class HTTP1Protocol(Http1Debts, Http1Input):
         writer = self.writer
         writer.in_step = True
         pipeline = self.pipeline
-        left = _REQUESTS_PER_TURN
+        left = 0
         while True:
             self.active = cycle = pipeline.popleft()
             self.start_app(cycle.run())
-            if not pipeline or not left or self.active is not None:
+            if not pipeline or self.active is not None:
                 break
-            left -= 1  # type: ignore[unreachable]  # the app may have run and answered meanwhile
+            # The app may have run and answered meanwhile.
+            left = (left or self.server_state.input_turns.share // _LINES_PER_REQUEST) - 1  # type: ignore[unreachable]
+            if not left:
+                break
         writer.in_step = False
         if writer.head:
             writer.flush()
         if self.active is None:
             if pipeline:  # type: ignore[unreachable]
-                self.loop.call_soon(self._go_on, context=self.context)
+                self.wait_for_turn()
             else:
                 self._on_drained()
 
-    def _go_on(self) -> None:
+    def go_on(self) -> None:
+        """See `InputInTurns.go_on`."""
         # In the turn between, the connection may have ended, or been handed over.
         if self.active is None and self in self.connections and not self.transport.is_closing():
             if self.pipeline:
@@ -268,14 +272,16 @@ class HTTP1Protocol(Http1Debts, Http1Input):
             if self.input is _HALF_CLOSED:
                 self.close()  # a further request that will never be complete
                 return
-            self.flow.held = False
+            if self.held:
+                self.wait_for_turn()
+            else:
+                self.flow.held = False
         if self.writer.in_step:
             return  # the loop there goes on with the next request
         if not self.pipeline:
             self._on_drained()
-        elif self.eager:
-            # Not in here: the next app must not run inside this one's `send`.
-            self.loop.call_soon(self._go_on, context=self.context)
+        elif self.holds_heads:
+            self.wait_for_turn()  # nor must the next app run inside this one's `send`
         else:
             self._advance()
 

@@ -1,4 +1,4 @@
-"""What comes in on an HTTP/1.1 connection: metered, parsed, held back, refused, or read and thrown away.
+"""What comes in on an HTTP/1.1 connection: metered, parsed in turns, held back, refused, or read and thrown away.
 
 Runs on the worker's loop, in front of the order of requests (`http1`). Small segments that end with a head are handed
 to the wire as they are: nothing in them can be above a limit but the number of fields. Everything else goes through a
@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections import deque
 from time import monotonic
 from typing import Any
 
 from pounce import names
-from pounce.connection.base import HttpConnection, Input, Phase
+from pounce.connection.base import Input, Phase
 from pounce.connection.flow import HIGH_WATER_LIMIT
 from pounce.connection.http1_files import Http1FileWriter
+from pounce.connection.http1_turns import InputInTurns
+from pounce.connection.input_turns import SMALL_READ
 from pounce.connection.lingering import linger
 from pounce.connection.state import ServerState
 from pounce.connection.upgrade import Upgrade, hand_over
@@ -42,24 +43,20 @@ _HEAD_END = b"\r\n\r\n"
 _SHORTEST_REQUEST = 18
 
 
-class Http1Input(HttpConnection):
+class Http1Input(InputInTurns):
     """The receiving half of an HTTP/1.1 connection. `HTTP1Protocol` is the whole."""
 
     __slots__ = (
         "_body_left",
-        "_held",
         "_linger_left",
         "_linger_timer",
         "_meter",
         "_plain_size",
         "_small_size",
-        "active",
         "behind",
-        "cycle",
         "input",
         "limit_body",
         "limits",
-        "pipeline",
         "unchecked_fields",
         "wire",
         "writer",
@@ -67,8 +64,6 @@ class Http1Input(HttpConnection):
 
     wire: Http1Wire
     writer: Http1FileWriter
-    #: Whether the wire parses a pipelined request only when the response before it is complete (`start_next`).
-    holds_requests_back = True
 
     def __init__(
         self,
@@ -86,11 +81,6 @@ class Http1Input(HttpConnection):
         #: What follows behind the requests in hand, and ends them.
         self.behind: Upgrade | BadRequest | None = None
 
-        # The requests: the latest one parsed, those not begun, and the one being answered
-        self.cycle: RequestResponseCycle | None = None
-        self.pipeline: deque[RequestResponseCycle] = deque()
-        self.active: RequestResponseCycle | None = None
-
         #: Bytes of a segment that cannot be above a limit if it begins a request; and the same, or 0 where the next one
         #: does not.
         self._small_size = self._plain_size = min(
@@ -104,7 +94,6 @@ class Http1Input(HttpConnection):
         self.unchecked_fields: int = -1 if limits.body else limits.fields
         self._meter: Meter | None = None  # made when there is something to count
         self._body_left = 0  # of what the body of the latest request may have
-        self._held = b""  # not parsed yet: the pipeline is full
         #: Bytes that may still be dropped of a request that was answered early; and when it must be over.
         self._linger_left: int | None = None
         self._linger_timer: asyncio.TimerHandle | None = None
@@ -145,18 +134,23 @@ class Http1Input(HttpConnection):
 
     def _feed(self, data: bytes) -> None:
         """A segment that is not one of the small ones that end with a head. Raises BadRequest."""
+        if self.held:
+            self.held += data
+            return
+        meter = self._meter
+        if meter is not None and meter.verdict is not None:
+            return
+        turns = self.server_state.input_turns
+        if len(data) > SMALL_READ and turns.are_awaited:
+            self.put_off(data)
+            return
         if self._linger_left is not None:
             self._linger_left -= len(data)
             if self._linger_left < 0:
                 self._reset()
                 return
-        meter = self._meter
-        if meter is not None and meter.verdict is not None:
-            return
-        if self._held:
-            self._held += data
-            return
-        if (meter is None or meter.is_between) and len(data) <= self._small_size and not self.pipeline:
+        is_plain = (meter is None or meter.is_between) and not turns.are_busy
+        if is_plain and len(data) <= self._small_size and not self.pipeline:
             self._plain_size = self._small_size
             if self.wire.feed(data) or data[-1] in _OF_METHODS:
                 self._follow(data)
@@ -164,7 +158,7 @@ class Http1Input(HttpConnection):
         if meter is None:
             meter = self._meter = Meter(self.limits)
         self._feed_metered(data, meter)
-        is_plain = meter.is_between and not self._held and self._linger_left is None
+        is_plain = meter.is_between and not turns.are_busy and not self.held and self._linger_left is None
         self._plain_size = self._small_size if is_plain else 0
 
     def _follow(self, data: bytes) -> None:
@@ -200,11 +194,17 @@ class Http1Input(HttpConnection):
 
     def _feed_metered(self, data: bytes, meter: Meter) -> None:
         at, end = 0, len(data)
+        meter.lines = self.share
         while at < end:
             requests = sys.maxsize if self.holds_requests_back else self.limits.pipeline - len(self.pipeline)
             if requests <= 0:
-                self._held = data[at:]
+                self.held = data[at:]
                 self.flow.hold()
+                return
+            if meter.lines <= 0:
+                if self._linger_left is not None:
+                    self._linger_left += end - at  # which will come by here again
+                self.put_off(data[at:])
                 return
             start, at = at, meter.take(data, at, requests)
             if meter.upgrades and self.holds_requests_back and self.active is not None:
@@ -229,22 +229,6 @@ class Http1Input(HttpConnection):
             latest = self.cycle
             if not self.pipeline or (latest is not None and latest.more_body):
                 self.on_bad_request(meter.verdict)
-
-    def read_on(self) -> None:
-        """Everything that was parsed is answered."""
-        if self._held:
-            self.loop.call_later(0, self._take_held)
-        else:
-            self.flow.release()
-
-    def _take_held(self) -> None:
-        """Go on with what was not parsed yet."""
-        if self._held and self.active is None and not self.pipeline and not self.transport.is_closing():
-            held, self._held = self._held, b""
-            self.flow.held = False
-            self.data_received(held)
-            if self.active is None and not self.pipeline and not self._held:
-                self.flow.resume_reading()
 
     def most_incomplete(self) -> int | None:
         """Bytes of a head or of what surrounds a chunk that h11 may keep; None: its own limit."""
@@ -292,7 +276,7 @@ class Http1Input(HttpConnection):
                     self._end_lingering()
                 if self.holds_heads:
                     # Answered early: the connection is idle only now, unless the next request is here already.
-                    self.loop.call_soon(self._go_on)
+                    self.loop.call_soon(self.go_on)
 
     def on_pause(self) -> None:
         """See `Http1Sink.on_pause`."""
@@ -303,10 +287,6 @@ class Http1Input(HttpConnection):
 
     def _advance(self) -> None:
         """Start the apps of parsed requests."""
-        raise NotImplementedError
-
-    def _go_on(self) -> None:
-        """The same, in a later turn of the loop."""
         raise NotImplementedError
 
     # What is thrown away
@@ -351,7 +331,7 @@ class Http1Input(HttpConnection):
         """Nothing that has come, or will, counts any more."""
         self.input = _ENDED
         self.pipeline.clear()
-        self._held = b""
+        self.held = b""
         if self._linger_timer is not None:
             self._end_lingering()
 

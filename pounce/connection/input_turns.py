@@ -56,6 +56,11 @@ class InputTurns:
         return _SMALL_SHARE if self._waiting else _SHARE
 
     @property
+    def are_busy(self) -> bool:
+        """Whether some wait, or have waited and go on."""
+        return self._is_turn or bool(self._waiting)
+
+    @property
     def are_awaited(self) -> bool:
         """Whether others wait: who has read much waits as well, and begins in its turn."""
         return bool(self._waiting) and not self._is_turn

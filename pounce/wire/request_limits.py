@@ -57,6 +57,7 @@ class Meter:
         "_line",
         "_size",
         "_where",
+        "lines",
         "upgrades",
         "verdict",
     )
@@ -67,6 +68,8 @@ class Meter:
         self.verdict: BadRequest | None = None
         #: The head that has just ended asks for an upgrade: whether HTTP goes on is for others to know.
         self.upgrades = False
+        #: How many lines `take` still lets pass: each has its price, however short it is.
+        self.lines = sys.maxsize
         self._where = _LINE
         self._line = bytearray()  # of a line that is not complete
         self._left = 0  # bytes of a body or chunk
@@ -86,7 +89,7 @@ class Meter:
 
     def take(self, data: bytes, at: int = 0, requests: int = sys.maxsize) -> int:
         """Count what comes from `at` on. Returns up to where it may be parsed: to its end; or to that of so many
-        `requests`, or of a head that `upgrades`; or to what is above a limit (`verdict`).
+        `requests`, or of `lines`, or of a head that `upgrades`; or to what is above a limit (`verdict`).
         """
         end = len(data)
         line = self._line
@@ -114,12 +117,13 @@ class Meter:
                     whole = bytes(line) + whole
                     line.clear()
                 at = newline + 1
+                self.lines -= 1
                 if not self._ends_request(whole):
-                    if self.verdict or self.upgrades:
+                    if self.verdict or self.upgrades or self.lines <= 0:
                         return at
                     continue
             requests -= 1
-            if not requests or self.upgrades:
+            if not requests or self.upgrades or self.lines <= 0:
                 return at
         return end
 

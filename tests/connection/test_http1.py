@@ -633,7 +633,7 @@ async def test_large_chunked_uploads_are_not_bounded() -> None:
                 for start in range(0, len(raw), step):
                     connection.transport.feed(raw[start : start + step])
                     await settle(2)
-                await settle(200)
+                await connection.settle(200)
                 assert bodies(connection) == [b"%d" % size]
                 await connection.feed(get())
                 assert bodies(connection) == [b"0"]

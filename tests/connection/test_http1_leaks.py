@@ -127,7 +127,7 @@ async def test_a_request_leaves_nothing(parser: str, loop: Any) -> None:
         before = living()
         for _ in range(500):
             connection.transport.feed(raw)
-            await settle(2)
+            await settle(6)
         await settle()
         left = living() - before
         assert not left, left

@@ -104,7 +104,7 @@ async def served(parser: str, parts: list[bytes], **settings: Any) -> tuple[list
         for part in parts:
             connection.transport.feed(part)
             await settle(2)
-        await settle()
+        await connection.settle()
         return [response.status for response in connection.responses()], paths, connection.closed
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from conformance.vectors.vector import SECOND, Seen, Vector
-from tests.fakes import Connection, answer, read_body, settle
+from tests.fakes import Connection, answer, read_body
 
 #: Where single bytes would take too long; and as much as a loop reads at once.
 _LONG, _PIECE, _READ = 4096, 1021, 256 * 1024
@@ -42,7 +42,7 @@ async def observe(parser: str, pieces: list[bytes], **settings: Any) -> tuple[li
         for piece in pieces:
             connection.transport.feed(piece)
             await asyncio.sleep(0)
-        await settle()
+        await connection.settle()
         heads = tuple(place for place, request in enumerate(seen) if request.method == "HEAD")
         statuses = [response.status for response in connection.responses(heads=heads)]
         return statuses, seen.copy(), connection.closed

@@ -1,0 +1,132 @@
+"""HTTP/1.1 clients that send heads and chunks without a pause: shares, turns, and what others wait meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from pounce.connection.input_turns import SMALL_READ
+from pounce.connection.state import ServerState
+from tests.fakes import Connection, answer, chunked, echo, get, settle
+
+pytestmark = pytest.mark.anyio
+
+#: What a client sends at once, of what costs it the least.
+MANY = 3000
+
+HEADS = get() * MANY
+CHUNKS = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n" + b"1\r\nx\r\n" * MANY
+
+
+class Slices:
+    """How much a wire was fed at once."""
+
+    def __init__(self, connection: Connection) -> None:
+        self.sizes: list[int] = []
+        self._feed: Callable[[bytes], bool] = connection.protocol.wire.feed  # type: ignore[union-attr]
+        connection.protocol.wire = self  # type: ignore[union-attr, assignment]
+        self._wire = self._feed.__self__  # type: ignore[attr-defined]
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._wire, name)
+
+    def feed(self, data: bytes) -> bool:
+        self.sizes.append(len(data))
+        return self._feed(data)
+
+
+@pytest.mark.parametrize("flood", [HEADS, CHUNKS], ids=["heads", "chunks"])
+async def test_a_read_is_parsed_in_shares(parser: str, flood: bytes) -> None:
+    """No part of it is long; none is lost, and reading is paused until all are parsed."""
+    async with Connection(parser, echo) as connection:
+        slices = Slices(connection)
+        connection.transport.feed(flood)
+        assert connection.transport.reading is False
+        await connection.settle()
+        if flood is CHUNKS:
+            await connection.feed(b"0\r\n\r\n")
+        expected = MANY if flood is HEADS else 1
+        count = 0
+        while count < expected:
+            count += len(connection.responses())
+            await settle()
+        assert max(slices.sizes) < len(flood) / 20
+        assert count == expected
+        assert connection.transport.reading is True
+
+
+@pytest.mark.parametrize("flood", [HEADS, CHUNKS], ids=["heads", "chunks"])
+async def test_who_comes_behind_a_crowd_is_answered_soon(parser: str, flood: bytes) -> None:
+    """Within a few turns of the loop, each of which is short."""
+    state = ServerState()
+    crowd = [Connection(parser, echo, state=state) for _ in range(20)]
+    for connection in crowd:
+        connection.transport.feed(flood)
+    await settle(3)
+    behind = Connection(parser, echo, state=state)
+    behind.transport.feed(get("/me"))
+    await settle(4)
+    assert b"/me" in behind.take()
+    assert all(connection.protocol.held for connection in crowd)  # type: ignore[union-attr]
+    await leave(behind, *crowd)
+
+
+async def leave(*connections: Connection) -> None:
+    """They share a state, and so the apps that are waited for."""
+    for connection in connections:
+        connection.transport.lose()
+    await connections[0].apps_done()
+
+
+@pytest.mark.parametrize("size", [SMALL_READ, 5000])
+async def test_a_large_read_begins_in_its_turn(parser: str, size: int) -> None:
+    """While others wait it is kept as it came; a small one is not."""
+    state = ServerState()
+    first, second = Connection(parser, echo, state=state), Connection(parser, echo, state=state)
+    first.transport.feed(CHUNKS)
+    assert state.input_turns.are_awaited
+    slices = Slices(second)
+    second.transport.feed(HEADS[:size])
+    assert slices.sizes == ([size] if size == SMALL_READ else [])
+    await settle(3)
+    assert slices.sizes
+    await leave(first, second)
+
+
+async def test_what_comes_behind_an_early_answer_is_counted_once(parser: str) -> None:
+    """Shares of it that wait are no further bytes of what may be dropped."""
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await answer(send)
+
+    async with Connection(parser, app) as connection:
+        whole = chunked(*[b"x"] * 100_000)
+        for start in range(0, len(whole), 200_000):
+            connection.transport.feed(whole[start : start + 200_000])
+            await connection.settle()
+        assert not connection.closed
+        await connection.feed(get())
+        assert [response.status for response in connection.responses()] == [200, 200]
+
+
+async def test_a_slow_app_holds_the_chunks_back(parser: str) -> None:
+    """Turns go by without it once so much waits for the app; when it takes that, they go on."""
+    taken = asyncio.Event()
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await taken.wait()
+        await echo(scope, receive, send)
+
+    async with Connection(parser, app) as connection:
+        for _ in range(3):
+            connection.transport.feed(chunked(*[b"x" * 100] * 2000)[:-5])
+            await connection.settle()
+            if not connection.transport.reading:
+                break
+        assert connection.transport.reading is False
+        taken.set()
+        await connection.settle()
+        assert connection.transport.reading is True
