@@ -82,6 +82,8 @@ class InputInTurns(HttpConnection):
             latest = self.cycle
             if self.active is not None and (latest is None or len(latest.body) <= HIGH_WATER_LIMIT):
                 self._read_more()
+        if self.active is not None:
+            self.server_state.input_turns.on_app()
 
     def read_on(self) -> None:
         """Everything that was parsed is answered."""

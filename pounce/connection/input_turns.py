@@ -17,6 +17,9 @@ from typing import Protocol
 #: Seconds of one turn of the loop for those that wait, and for the apps of one connection that run one after another.
 LONGEST_TURN = 0.001
 
+#: Seconds of it for each app that will run behind the turn.
+_APP = 0.0001
+
 #: What a connection deals with, in frames that cost the least (1 to 3 us): of what has just come; the same, while
 #: others wait; in a turn that it has waited for.
 _SHARE = 128
@@ -39,12 +42,13 @@ class TakesTurns(Protocol):
 class InputTurns:
     """The connections of one worker that wait for their turn."""
 
-    __slots__ = ("_context", "_is_due", "_is_turn", "_waiting")
+    __slots__ = ("_context", "_end", "_is_due", "_is_turn", "_waiting")
 
     def __init__(self) -> None:
         self._waiting: OrderedDict[TakesTurns, None] = OrderedDict()
         self._is_due = False  # a turn will come
         self._is_turn = False  # this is one
+        self._end = 0.0  # of it
         # Not that of whichever app had its connection wait: what is resumed here would keep it.
         self._context = contextvars.copy_context()
 
@@ -72,19 +76,23 @@ class InputTurns:
             self._is_due = True
             connection.loop.call_soon(self._run, connection.loop, context=self._context)
 
+    def on_app(self) -> None:
+        """Behind this turn an app will run, which was started or has got something in it."""
+        self._end -= _APP
+
     def leave(self, connection: TakesTurns) -> None:
         """It is gone, or has nothing left."""
         self._waiting.pop(connection, None)
 
     def _run(self, loop: asyncio.AbstractEventLoop) -> None:
         waiting = self._waiting
-        end = monotonic() + LONGEST_TURN
+        self._end = monotonic() + LONGEST_TURN
         self._is_turn = True
         try:
             while waiting:
                 connection, _ = waiting.popitem(last=False)
                 connection.take_turn()
-                if monotonic() >= end:
+                if monotonic() >= self._end:
                     break
         finally:
             self._is_turn = False

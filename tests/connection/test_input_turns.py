@@ -69,6 +69,25 @@ async def test_a_turn_is_over_behind_a_share_that_was_long(monkeypatch: pytest.M
         assert "".join(log) == expected
 
 
+async def test_apps_that_run_behind_a_turn_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They take their time in the same turn of the loop."""
+
+    class Starter(Client):
+        def take_turn(self) -> None:
+            super().take_turn()
+            self.turns.on_app()
+
+    Clock(monkeypatch, 0.0)
+    turns, log = InputTurns(), []
+    for number in range(25):
+        turns.wait(Starter(turns, str(number), 1, log))
+    counts = []
+    for _ in range(3):
+        await asyncio.sleep(0)
+        counts.append(len(log))
+    assert counts == [10, 20, 25]
+
+
 async def test_it_waits_once_and_may_leave() -> None:
     """Who waits already does not wait twice, and who is gone is not called."""
     turns, log = InputTurns(), []
