@@ -262,10 +262,8 @@ class CompressingWriter(HeldHead):
 
     async def send_later(self, cycle: RequestResponseCycle, message: Any, handler: Handler, more_body: bool) -> bool:
         """Compress a part of the body on a thread, and then do what its handler does."""
-        if self._busy is not None:  # another task of the app is at it
-            await asyncio.wait([self._busy])
-            await cycle.send(message)
-            return more_body
+        if self._busy is not None:
+            return await self.send_again(cycle, message)
         body = message["body"]
         if more_body:
             self.pass_head(body, False)
@@ -280,6 +278,13 @@ class CompressingWriter(HeldHead):
         if not cycle.disconnected:
             handler(cycle, message)
         return more_body
+
+    async def send_again(self, cycle: RequestResponseCycle, message: Any) -> bool:
+        """Send a message when the part that is with a thread, from another task of the app, has left."""
+        assert self._busy is not None
+        await asyncio.wait([self._busy])
+        await cycle.send(message)
+        return True
 
     async def _on_thread(self, cycle: RequestResponseCycle, work: Callable[..., Any], *arguments: Any) -> Any:
         self._busy = self._compressor.on_thread(cycle, work, *arguments)
@@ -299,6 +304,10 @@ class CompressingWriter(HeldHead):
 
     # Files
 
+    def forget_file(self) -> None:
+        """Another file follows than that of `path_for`, which could not be opened."""
+        self._file_coding = ""
+
     def path_for(self, path: Any) -> Any:
         """The path to open in place of this one: of the same content in a coding that the client takes, or the same."""
         if self.head is None or self._choice is None:
@@ -308,8 +317,6 @@ class CompressingWriter(HeldHead):
 
     async def send_file(self, file: int, offset: int, count: int, more_body: bool) -> None:
         """See `ExtendedWriter.send_file`."""
-        while self._busy is not None:
-            await asyncio.wait([self._busy])
         if self.head is not None:
             self._file_size = None if more_body else count
             self.pass_head(None, False)
@@ -352,10 +359,25 @@ def _by_size(messages: Messages) -> Messages:
     """The same table, in which parts of a body that take long to compress do not hold the loop up."""
     table = [dict(row) for row in messages]
     for state in (ResponseState.HEAD, ResponseState.HEAD_OF_TRAILERS):
-        if "http.response.body" in table[state]:
-            handler = table[state]["http.response.body"]
-            table[state]["http.response.body"] = _beside_loop(handler, state is ResponseState.HEAD_OF_TRAILERS)
+        for kind, handler in table[state].items():
+            if kind == "http.response.body":
+                table[state][kind] = _beside_loop(handler, state is ResponseState.HEAD_OF_TRAILERS)
+            else:
+                table[state][kind] = _behind_thread(handler)
     return table
+
+
+def _behind_thread(handler: Handler) -> Handler:
+    """What begins when no part of the body is with a thread: until then, what it may do is not decided."""
+
+    def on_message(cycle: RequestResponseCycle, message: Any) -> bool | Awaitable[Any]:
+        writer: CompressingWriter = cycle.writer  # type: ignore[assignment]
+        if writer.is_busy:
+            return writer.send_again(cycle, message)
+        writer.forget_file()
+        return handler(cycle, message)
+
+    return on_message
 
 
 def _beside_loop(handler: Handler, trailers_follow: bool) -> Handler:

@@ -36,7 +36,7 @@ SUFFIXES = {"zstd": ".zst", "br": ".br", "gzip": ".gz"}
 #: Accept-Encoding fields that are remembered, per worker; and bytes beyond which they are not read: no client has so
 #: much to say, and reading 64 KiB of commas takes as long as compressing a page.
 _MAX_KNOWN = 256
-_MAX_FIELD_SIZE = 1024
+MAX_FIELD_SIZE = 1024
 
 #: zstd contexts that wait for their next use, per worker and kind. One that has coded a large body has some 4 MiB.
 _MAX_IDLE = 4
@@ -134,11 +134,13 @@ class Brotli:
 
     def __init__(self, library: Any, level: int, use: Use) -> None:
         self._brotli = library.Compressor(quality=level, lgwin=16 if use else 22)
-        self.add = self._brotli.process
 
     def flush(self, data: bytes) -> bytes:
         """See `Coder`."""
         return self._brotli.process(data) + self._brotli.flush()  # type: ignore[no-any-return]
+
+    # brotlicffi has room for about as much as it was given just now: nothing of earlier parts may come with it.
+    add = flush
 
     def finish(self, data: bytes) -> bytes:
         """See `Coder`."""
@@ -206,7 +208,7 @@ class Codings:
 
     def choice(self, fields: list[bytes]) -> Choice:
         """What the client takes that has sent these Accept-Encoding fields; kept."""
-        if sum(map(len, fields)) > _MAX_FIELD_SIZE:
+        if sum(map(len, fields)) > MAX_FIELD_SIZE:
             fields = []
         key = fields[0] if len(fields) == 1 else tuple(fields)
         known = self._known.get(key)
@@ -301,6 +303,8 @@ def sibling_of(path: Any, codings: Iterable[str]) -> tuple[str, str] | None:
     try:
         original = os.stat(path)
     except (OSError, ValueError):
+        return None
+    if not stat.S_ISREG(original.st_mode):  # whoever opens it says so
         return None
     for name in codings:
         beside = os.fsdecode(path) + SUFFIXES[name]

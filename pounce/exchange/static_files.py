@@ -251,7 +251,7 @@ def media_type_of(name: str) -> bytes:
 
 def _suffixes_by_field(codings: tuple[str, ...]) -> Callable[[bytes], list[tuple[str, str]]]:
     """Which files beside another one a client takes, by its Accept-Encoding: nothing has to be installed for them."""
-    from pounce.exchange.content_codings import SUFFIXES, Choice
+    from pounce.exchange.content_codings import MAX_FIELD_SIZE, SUFFIXES, Choice
 
     names = tuple(SUFFIXES) if codings == ("auto",) else codings
 
@@ -259,7 +259,7 @@ def _suffixes_by_field(codings: tuple[str, ...]) -> Callable[[bytes], list[tuple
     def suffixes(accepted: bytes) -> list[tuple[str, str]]:
         return [(SUFFIXES[name], name) for name in Choice([accepted], names).codings]
 
-    return suffixes
+    return lambda accepted: suffixes(accepted if len(accepted) <= MAX_FIELD_SIZE else b"")
 
 
 def _asked(headers: Sequence[tuple[bytes, bytes]]) -> dict[bytes, bytes]:

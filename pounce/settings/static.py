@@ -29,7 +29,10 @@ class Mounts(ListOf):
         """See `ListOf`. A `Mount` was read before."""
         if isinstance(value, Mount):
             return value
-        prefix, equals, directory = value.partition("=") if isinstance(value, str) else (value[0], "=", value[1])
+        if isinstance(value, str):
+            prefix, equals, directory = value.partition("=")
+        else:
+            prefix, equals, directory = (value[0], "=", value[1]) if len(value) == 2 else ("", "", "")
         if not (prefix and equals and directory):
             raise wrong_value(f"{value!r} is not of the form PREFIX=DIR")
         if not prefix.startswith("/"):

@@ -524,3 +524,63 @@ async def test_starlettes_file_response_within_what_compresses(parser: str, tmp_
         assert dict(found.headers).get(b"content-encoding") == coding
         body = gzip.decompress(found.body) if coding else found.body
         assert body == content(100_000)
+
+
+async def coded(parser: str, app: Any, requests: int = 1) -> list[Any]:
+    """The responses that a client which takes gzip gets to that many pipelined requests."""
+    settings = Settings.of({"asgi": {"extensions": ("pathsend", "zerocopysend")}, "compression": ("gzip",)})
+    state = ServerState()
+    state.features = features_of(settings, logging.getLogger("test"))
+    async with Connection(parser, app, state=state, settings=settings) as connection:
+        await connection.feed(get("/", "Accept-Encoding: gzip") * requests)
+        await connection.apps_done()
+        await connection.settle()
+        return connection.responses()
+
+
+HEAD: dict[str, Any] = {"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/plain")]}
+
+
+async def test_a_coded_file_that_cannot_be_opened(parser: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the app sends in its place is not of that coding."""
+    path = made(tmp_path, 5000)
+    beside = Path(f"{path}.gz")
+    beside.write_bytes(gzip.compress(b"coded before"))
+    os.utime(path, ns=(1, 1))
+    opened = os.open
+
+    def refuse(name: Any, *arguments: Any, **named: Any) -> int:
+        if str(name) == str(beside):
+            raise OSError("gone")
+        return opened(name, *arguments, **named)
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send(HEAD)
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "open", refuse)
+            with pytest.raises(OSError, match="gone"):
+                await send({"type": "http.response.pathsend", "path": str(path)})
+        with path.open("rb") as file:
+            await send({"type": "http.response.zerocopysend", "file": file})
+
+    [found] = await coded(parser, app)
+    assert gzip.decompress(found.body) == content(5000)
+
+
+async def test_a_file_beside_a_part_that_is_with_a_thread(parser: str, tmp_path: Path) -> None:
+    """From another task of the app: that part is the last one, and the file has no place behind it."""
+    path, refused = made(tmp_path, 10), []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send(HEAD)
+
+        async def send_file() -> None:
+            with path.open("rb") as file, pytest.raises(RuntimeError) as caught:
+                await send({"type": "http.response.zerocopysend", "file": file, "count": 0})
+            refused.append(str(caught.value))
+
+        await asyncio.gather(send({"type": "http.response.body", "body": content(500_000)}), send_file())
+
+    found = await coded(parser, app, 3)
+    assert [gzip.decompress(each.body) for each in found] == [content(500_000)] * 3
+    assert ["response already completed" in words for words in refused] == [True] * 3

@@ -247,6 +247,17 @@ def test_zstd_windows_are_of_eight_mebibytes_at_most(level: int, size: int | Non
     assert library.ZstdDecompressor(options={library.DecompressionParameter.window_log_max: 17}).decompress(coded)
 
 
+@pytest.mark.skipif(content_codings._library("br") is None, reason="no brotli here")
+@pytest.mark.parametrize("level", [4, 5])
+def test_brotli_of_what_hardly_compresses(level: int) -> None:
+    """In pieces, as files are: the library has no room for what it held back of earlier ones."""
+    source = random.Random(level)
+    body = bytes(source.choices(b"abcdefghijklmnop", k=3_000_000))
+    coder = Codings(("br",), {"br": level}).coder("br", Use.BODY)
+    coded = b"".join(coder.add(body[at : at + 262_144]) for at in range(0, len(body), 262_144))
+    assert decode("br", coded + coder.finish(b"")) == body
+
+
 def without(monkeypatch: pytest.MonkeyPatch, *modules: str) -> None:
     """As if these were not installed."""
     for module in modules:
@@ -311,3 +322,11 @@ def test_files_beside_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert sibling_of(str(path), ("zstd", "gzip")) is None
     assert sibling_of(str(tmp_path / "nothing"), OFFERED) is None
     assert sibling_of("a\0b", OFFERED) is None
+
+
+def test_a_directory_has_no_sibling(tmp_path: Path) -> None:
+    """Whoever opens it is to hear that it is none."""
+    (tmp_path / "page").mkdir()
+    (tmp_path / "page.gz").write_bytes(b"x")
+    os.utime(tmp_path / "page", ns=(1, 1))
+    assert sibling_of(str(tmp_path / "page"), OFFERED) is None

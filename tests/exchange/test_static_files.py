@@ -780,6 +780,7 @@ def compressed(tree: Path) -> Path:
         (b"", None),
         (b"br", None),
         (b"identity", None),
+        (b"gzip" + b"," * 1021, None),  # more than is read
         (None, None),
     ],
 )

@@ -50,6 +50,8 @@ def test_a_copy_does_not_look_again(tmp_path: Path) -> None:
         ("/files=", "'/files=' is not of the form PREFIX=DIR"),
         ("=.", "'=.' is not of the form PREFIX=DIR"),
         ("", "'' is not of the form PREFIX=DIR"),
+        ([("/a",)], "('/a',) is not of the form PREFIX=DIR"),
+        ([("/a", ".", "b")], "('/a', '.', 'b') is not of the form PREFIX=DIR"),
         ("files=.", "The prefix 'files' does not begin with a slash"),
         ("/a//b=.", "The prefix '/a//b' is not a plain path"),
         ("/a/../b=.", "The prefix '/a/../b' is not a plain path"),
