@@ -76,8 +76,8 @@ class Http1Debts:
         """What its client owes of that for which there are limits."""
         owed = owed_output(self, limits)
         cycle = self.cycle
-        if self.transport.is_closing() or self.phase in (Phase.IDLE, Phase.NEWLY_IDLE):
-            pass
+        if self.transport.is_closing() or self.phase in (Phase.IDLE, Phase.NEWLY_IDLE) or self.held:
+            pass  # what is held is for this server to deal with first
         elif cycle is None or (cycle.state is ResponseState.ALL and not cycle.more_body):
             # It has nothing in hand: the client is at a head, or has not said anything yet.
             owed.append((HEAD, cycle, None, self.accepted_at if cycle is None else None))

@@ -54,7 +54,6 @@ class Http1Input(InputInTurns):
         "_plain_size",
         "_small_size",
         "behind",
-        "input",
         "limit_body",
         "limits",
         "unchecked_fields",
@@ -207,8 +206,6 @@ class Http1Input(InputInTurns):
                 self.put_off(data[at:])
                 return
             start, at = at, meter.take(data, at, requests)
-            if meter.upgrades and self.holds_requests_back and self.active is not None:
-                at = end  # whether it is taken only the wire will know, in its turn
             if at > start:  # nothing at all would be the end
                 self.wire.feed(data if at - start == end else data[start:at])
             if meter.verdict is not None:
@@ -221,6 +218,12 @@ class Http1Input(InputInTurns):
                 if isinstance(self.behind, Upgrade) and at < end:
                     self.behind.behind.append(data[at:])
                 return
+            if meter.upgrades and self.holds_requests_back and at < end:
+                latest = self.cycle
+                if latest is not None and not latest.more_body and latest.state is not _ALL:
+                    self.held = data[at:]  # whether it is taken only the wire will know, in its turn
+                    self.flow.hold()
+                    return
 
     def check_verdict(self) -> None:
         """A wire that holds requests back has gone on: has it come to what is above a limit?"""
@@ -355,7 +358,7 @@ class Http1Input(InputInTurns):
             self.refuse(bad_request)
         else:
             self.behind = bad_request
-            self.flow.pause_reading()
+            self.flow.hold()
 
     def refuse(self, bad_request: BadRequest) -> None:
         """Answer what is no request, or none that is taken, and end the connection."""

@@ -12,7 +12,7 @@ import sys
 from collections import deque
 from typing import Any
 
-from pounce.connection.base import HttpConnection
+from pounce.connection.base import HttpConnection, Input
 from pounce.connection.flow import HIGH_WATER_LIMIT
 from pounce.connection.state import ServerState
 from pounce.contracts import ConfigView
@@ -22,7 +22,9 @@ from pounce.exchange.http_cycle import RequestResponseCycle, ResponseState
 class InputInTurns(HttpConnection):
     """What a connection has of it."""
 
-    __slots__ = ("active", "cycle", "held", "pipeline")
+    __slots__ = ("active", "cycle", "held", "input", "pipeline")
+
+    input: Input
 
     #: Whether the wire parses a pipelined request only when the response before it is complete (`start_next`).
     holds_requests_back = True
@@ -105,5 +107,6 @@ class InputInTurns(HttpConnection):
             self._read_more()
 
     def _read_more(self) -> None:
-        if not self.pipeline and not self.held:
+        # Behind what ends the requests, reading is for who answers it.
+        if not self.pipeline and not self.held and self.input is Input.OPEN:
             self.flow.resume_reading()

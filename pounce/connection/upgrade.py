@@ -40,7 +40,8 @@ def hand_over(connection: Any, upgrade: Upgrade) -> None:
         config=connection.config, server_state=connection.server_state, app_state=connection.app_state
     )
     method, target, headers, behind = upgrade
-    rest = b"".join((connection.wire.trailing_data, *behind))
+    rest = b"".join((connection.wire.trailing_data, connection.held, *behind))
+    connection.held = b""
     # A class of the user's that overrides what asyncio calls expects to be called.
     kind = type(protocol)
     if (

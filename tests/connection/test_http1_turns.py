@@ -8,9 +8,11 @@ from typing import Any
 
 import pytest
 
+from pounce.connection.debts import Debt
 from pounce.connection.input_turns import SMALL_READ
 from pounce.connection.state import ServerState
-from tests.fakes import Connection, answer, chunked, echo, get, settle
+from pounce.settings import Settings
+from tests.fakes import Connection, answer, chunked, echo, get, read_body, settle
 
 pytestmark = pytest.mark.anyio
 
@@ -130,3 +132,78 @@ async def test_a_slow_app_holds_the_chunks_back(parser: str) -> None:
         taken.set()
         await connection.settle()
         assert connection.transport.reading is True
+
+
+@pytest.mark.parametrize("good", [get("/0") + get("/1") + get("/2"), chunked(*[b"x"] * 2000)], ids=["heads", "chunks"])
+async def test_a_broken_request_behind_others_whose_client_is_done(parser: str, good: bytes) -> None:
+    """Nothing more is read, so that its end, seen early, cannot take the answers with it."""
+    go = asyncio.Event()
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await go.wait()
+        await read_body(receive)
+        await answer(send)
+
+    async with Connection(parser, app) as connection:
+        connection.transport.feed(good + b"BAD\x00 / x\r\n\r\n")
+        await connection.settle()
+        assert not connection.transport.reading or connection.protocol.eof_received()
+        go.set()
+        await connection.settle()
+        expected = [200] * (3 if good.startswith(b"GET") else 1) + [400]
+        assert [response.status for response in connection.responses()] == expected
+
+
+async def test_an_upgrade_that_is_none_is_no_way_past_the_shares(parser: str) -> None:
+    """What is behind it waits, until the wire knows, and has its turns then."""
+    go = asyncio.Event()
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        if scope["path"] == "/slow":
+            await go.wait()
+        await echo(scope, receive, send)
+
+    async with Connection(parser, app) as connection:
+        await connection.feed(get("/slow"))
+        slices = Slices(connection)
+        connection.transport.feed(chunked(*[b"x"] * MANY, fields=("Upgrade: foo", "Connection: Upgrade")))
+        go.set()
+        while connection.protocol.held or connection.state.tasks:  # type: ignore[union-attr]
+            await settle()
+        await connection.feed(get("/last"))
+        assert max(slices.sizes) < 1000
+        assert [response.body for response in connection.responses()] == [b"/slow ", b"/ " + b"x" * MANY, b"/last "]
+
+
+async def test_frames_behind_a_handshake_go_with_it(parser: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those that were not looked at, too."""
+    handed: list[bytes] = []
+
+    class Recorder(asyncio.Protocol):
+        def __init__(self, **named: Any) -> None: ...
+
+        def data_received(self, data: bytes) -> None:
+            handed.append(data)
+
+    frames = b"a\nb\n" * 1000
+    upgrade = get("/ws", "Connection: Upgrade", "Upgrade: websocket")
+    settings = Settings.of({"parsing": {"rules": "uvicorn"}})
+    connection = Connection(parser, echo, ws_protocol_class=Recorder, settings=settings)
+    connection.transport.feed(get() * 38 + upgrade + frames)
+    while connection.protocol.held or connection.state.tasks:  # type: ignore[union-attr]
+        await settle()
+    assert b"".join(handed).endswith(frames)
+    assert connection.take().count(b" 200 ") == 38
+    connection.transport.lose()
+
+
+async def test_nobody_owes_what_has_come(parser: str) -> None:
+    """A client is not late with bytes that wait for their turn."""
+    state = ServerState()
+    first, second = Connection(parser, echo, state=state), Connection(parser, echo, state=state)
+    first.transport.feed(CHUNKS)
+    second.transport.feed(HEADS)
+    assert second.protocol.held  # type: ignore[union-attr]
+    limits = dict.fromkeys(Debt, 1.0)
+    assert list(second.protocol.owed(limits)) == []  # type: ignore[union-attr, arg-type]
+    await leave(first, second)
