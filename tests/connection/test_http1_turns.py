@@ -167,12 +167,14 @@ async def test_an_upgrade_that_is_none_is_no_way_past_the_shares(parser: str) ->
         await connection.feed(get("/slow"))
         slices = Slices(connection)
         connection.transport.feed(chunked(*[b"x"] * MANY, fields=("Upgrade: foo", "Connection: Upgrade")))
+        connection.transport.feed(get("/last"))
         go.set()
-        while connection.protocol.held or connection.state.tasks:  # type: ignore[union-attr]
+        bodies: list[bytes] = []
+        while len(bodies) < 3:
             await settle()
-        await connection.feed(get("/last"))
+            bodies += [response.body for response in connection.responses()]
         assert max(slices.sizes) < 1000
-        assert [response.body for response in connection.responses()] == [b"/slow ", b"/ " + b"x" * MANY, b"/last "]
+        assert bodies == [b"/slow ", b"/ " + b"x" * MANY, b"/last "]
 
 
 async def test_frames_behind_a_handshake_go_with_it(parser: str, monkeypatch: pytest.MonkeyPatch) -> None:
