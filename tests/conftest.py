@@ -6,6 +6,7 @@ Hypothesis has the same examples in every run, or, in a long one, others each ti
 from __future__ import annotations
 
 import gc
+import os
 import signal
 from collections.abc import Iterator
 from typing import Any
@@ -18,6 +19,12 @@ from pounce.supervisors.signals import SIGNALS
 settings.register_profile("every run", derandomize=True, database=None, max_examples=300)
 settings.register_profile("long", derandomize=False, database=None, max_examples=3_000)
 settings.load_profile("every run")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """Tests wait more than they compute: `-n auto` is twice as many processes as there are cores."""
+    return 2 * (os.cpu_count() or 1)
 
 
 @pytest.hookimpl(optionalhook=True)
