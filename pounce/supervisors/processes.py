@@ -13,7 +13,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from socket import socket
 
 from pounce.contracts import ConfigView
@@ -22,6 +22,7 @@ from pounce.logs import log_styled
 from pounce.names import LOGGER_ERROR
 from pounce.supervisors.generation import Generation
 from pounce.supervisors.retirement import ended_as_told
+from pounce.supervisors.server_process import Process
 from pounce.supervisors.signals import SIGNALS, SignalInbox
 from pounce.supervisors.succession import SIGNAL_ECHO, TIMEOUT_FORCED
 
@@ -77,10 +78,11 @@ class Multiprocess:
         try:
             self.init_processes()
             while not self.should_exit.is_set():
+                looked_at = self.generation.running()
                 self.handle_signals()
                 self.keep_subprocess_alive()
                 if not self.should_exit.is_set():
-                    self._sleep(self._until_something_is_due())
+                    self._sleep(self._until_something_is_due(looked_at))
             self._end()
         finally:
             for process in self.generation.running():
@@ -153,7 +155,9 @@ class Multiprocess:
         # One that was being replaced had its trouble before the stop.
         self._ended_as_told = all(ended_as_told(process.exitcode) for process in serving)
 
-    def _until_something_is_due(self) -> float:
+    def _until_something_is_due(self, looked_at: Iterable[Process]) -> float:
+        if any(process.exitcode is not None for process in looked_at):
+            return 0.0  # perhaps just behind the look at it, and `_sleep` waits only for those that run
         now = time.monotonic()
         due = [process.respawn_at - now for process in self.processes if process.respawn_at is not None]
         return max(0.0, min([TICK_STARTING if self.generation.is_starting() else TICK, *due]))

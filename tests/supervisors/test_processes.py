@@ -837,3 +837,26 @@ def test_old_callers_pass_a_target() -> None:
     """`Multiprocess(config, target=server.run, sockets=[...])`, as it was before uvicorn 0.30, still works."""
     supervisor = Multiprocess(Config(app, workers=2), target=print, sockets=[])
     assert supervisor.target is print
+
+
+def test_a_process_that_ends_just_behind_the_look_at_it(supervise: Supervise, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Is looked at again at once: only those that run would wake the sleeper."""
+    supervisor = supervise(workers=1)
+    sleeps: list[float] = []
+
+    def advance() -> None:
+        if len(sleeps) == 1:
+            FakeProcess.made[0].dies(-9)
+
+    def sleep(timeout: float) -> None:
+        sleeps.append(timeout)
+        if len(sleeps) == 3:
+            supervisor.should_exit.set()
+
+    monkeypatch.setattr(supervisor, "init_processes", lambda: None)  # they are there
+    monkeypatch.setattr(supervisor.generation, "advance", advance)
+    monkeypatch.setattr(supervisor, "_sleep", sleep)
+    monkeypatch.setattr(supervisor, "_end", lambda: None)
+    supervisor.run()
+    assert [timeout > 0 for timeout in sleeps] == [True, False, True]
+    assert len(FakeProcess.made) == 2
