@@ -26,6 +26,9 @@ from types import FrameType
 PATIENCE = 0.1
 _LOOK_INTERVAL = 0.01
 
+#: Seconds behind a signal that was handled here in which the same one has come before that: it is read only now.
+_BACKLOG = 0.05
+
 #: No signal has this number: the watch is over.
 _END = 0
 
@@ -53,6 +56,8 @@ class SignalWatch:
         #: When the main thread last handled each signal, and which it has yet to find handled.
         self._handled_at: dict[int, float] = {}
         self._in_its_place: set[int] = set()
+        #: When each was last handled here.
+        self._done_at: dict[int, float] = {}
 
     def start(self) -> None:
         """Watch from now on. On the main thread."""
@@ -111,6 +116,8 @@ class SignalWatch:
     def _see_to(self, number: int) -> None:
         """Wait until the main thread has handled it, or do so."""
         seen = time.monotonic()
+        if seen - self._done_at.get(number, -math.inf) < _BACKLOG:
+            return
         while not self._is_handled(number, seen - PATIENCE):  # it may have been quicker than this thread
             if time.monotonic() < seen + PATIENCE:
                 time.sleep(_LOOK_INTERVAL)
@@ -120,6 +127,7 @@ class SignalWatch:
                     return
                 self._in_its_place.add(number)
             self._handler(number, None)
+            self._done_at[number] = time.monotonic()
             return
 
     def _is_handled(self, number: int, since: float) -> bool:

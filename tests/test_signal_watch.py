@@ -103,6 +103,23 @@ def test_signals_that_come_together_count_once() -> None:
     )
 
 
+def test_a_signal_that_comes_while_the_first_waits_is_the_same() -> None:
+    """One wish by two ways is not two: the main thread, had it got to it, would have seen one."""
+    run(
+        """
+        watch.start()
+        def twice():
+            for _ in range(2):
+                time.sleep(0.05)
+                kill()
+        threading.Thread(target=twice, daemon=True).start()
+        wait_in_c(1.0)
+        time.sleep(0.3)
+        assert handled == [WATCH], handled
+        """
+    )
+
+
 @pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
 def test_a_loop_goes_on_waking_up_by_signals(loop: str) -> None:
     """It has its own descriptor, before the watch and after it; signals that a loop handles reach it all the same."""
