@@ -404,9 +404,10 @@ class Connection:
     async def settle(self, turns: int = 12) -> None:
         """Let every task run until it waits, and all have had their turns."""
         quiet = 0
-        while quiet < 2:  # what an app has answered may have another turn behind it
+        while quiet < 5:  # between two turns there is a moment without one, and behind an answer there may be more
             await settle(turns)
-            quiet = 0 if self.state.input_turns.are_busy else quiet + 1
+            is_delivering = self.transport.reading and self.transport.undelivered and not self.closed
+            quiet = 0 if self.state.input_turns.are_busy or is_delivering else quiet + 1
 
     def take(self) -> bytes:
         """What was written since the last call."""

@@ -153,12 +153,16 @@ def test_memory_returns_to_where_it_was(name: str) -> None:
     gc.collect()
     tracemalloc.start()
     try:
-        before = tracemalloc.get_traced_memory()[0]
-        for _ in range(100):
-            attack()
-        for _ in range(3):  # without the GIL memory is freed with a delay
-            gc.collect()
-        assert tracemalloc.get_traced_memory()[0] - before < 50_000
+        for _ in range(3):  # a table of the interpreter may grow in one of them; what is left of attacks is so in each
+            before = tracemalloc.get_traced_memory()[0]
+            for _ in range(100):
+                attack()
+            for _ in range(3):  # without the GIL memory is freed with a delay
+                gc.collect()
+            left = tracemalloc.get_traced_memory()[0] - before
+            if left < 50_000:
+                break
+        assert left < 50_000
     finally:
         tracemalloc.stop()
 
