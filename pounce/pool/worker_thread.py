@@ -74,6 +74,9 @@ class WorkerThread(threading.Thread):
         self._handed_over = 0  # written by the acceptor's thread alone, as `Worker.adopted` is by this one
         self._inbox: deque[Accepted] = deque()
         self._is_called = False
+        # While another thread calls, the loop is not closed: uvloop's crashes the process then.
+        self._calling = threading.Lock()
+        self._is_closing = False
 
     # Asked by the pool and the acceptor, on the pool's thread
 
@@ -121,14 +124,14 @@ class WorkerThread(threading.Thread):
         return time.monotonic() - worker.heartbeat
 
     def _call(self, function: Callable[[], object]) -> bool:
-        loop = self.loop
-        if loop is None:
-            return False
-        try:
-            loop.call_soon_threadsafe(function)
-        except RuntimeError:  # the loop is closed
-            return False
-        return True
+        with self._calling:
+            if self.loop is None or self._is_closing:
+                return False
+            try:
+                self.loop.call_soon_threadsafe(function)
+            except RuntimeError:  # the loop is closed
+                return False
+            return True
 
     # On the worker's own thread
 
@@ -154,13 +157,20 @@ class WorkerThread(threading.Thread):
 
     async def _serve(self, config: ConfigView) -> None:
         self.loop = asyncio.get_running_loop()
+        try:
+            await self._serve_on(self.loop, config)
+        finally:
+            with self._calling:
+                self._is_closing = True
+
+    async def _serve_on(self, loop: asyncio.AbstractEventLoop, config: ConfigView) -> None:
         self.state = ServerState()
         worker = self.worker = Worker(config, self.name, self.state)
         await worker.lifespan.startup()
         if worker.lifespan.should_exit:
             return
         worker.tick()
-        ticking = self.loop.create_task(self._tick_on(worker))
+        ticking = loop.create_task(self._tick_on(worker))
         try:
             self._reach(Phase.SERVING)
             await self._retire.wait()

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from pounce import Config
+from pounce.connection import http2_turns
 from pounce.connection.state import ServerState
 from pounce.connection.websocket_websockets import WebSocketsSansIOProtocol
 from pounce.connection.websocket_wsproto import WSProtocol
@@ -293,8 +294,9 @@ def test_an_app_that_fails_ends_its_turn(version: str, raises: type[BaseExceptio
     hurry(main())
 
 
-def test_an_app_that_blocks_leaves_others_their_places(version: str) -> None:
+def test_an_app_that_blocks_leaves_others_their_places(version: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """What came while it blocked is read before the next one runs: they queue here, not in the kernel."""
+    monkeypatch.setattr(http2_turns, "LONGEST_TURN", 60.0)  # all of one read are begun in one turn
     blocked: list[str] = []
 
     async def app(scope: Any, receive: Any, send: Any) -> None:

@@ -20,6 +20,7 @@ import trustme
 
 from pounce.config import Config
 from pounce.errors import explain
+from pounce.pool.worker_thread import WorkerThread
 from pounce.server import Server
 from tests.threads.embedding import Application, Embedded, request, serving, wait_until
 
@@ -528,3 +529,21 @@ def test_a_worker_that_does_not_end_is_named_and_left_behind(
     finally:
         app.may_go.set()
         wait_until(lambda: not [thread for thread in threading.enumerate() if thread.name.startswith("pounce-worker")])
+
+
+def test_nobody_calls_a_loop_that_is_about_to_close() -> None:
+    """uvloop's `call_soon_threadsafe` is no match for a `close` on another thread."""
+    worker = WorkerThread(Config(Stuck(), port=0, log_config=None), 1, lambda: None)
+    calls: list[Any] = []
+
+    async def main() -> None:
+        async def serve_on(loop: Any, config: Any) -> None:
+            assert worker._call(lambda: calls.append(1))
+
+        worker._serve_on = serve_on  # type: ignore[method-assign]
+        await worker._serve(worker._config)
+        assert worker._call(lambda: calls.append(2)) is False
+        await asyncio.sleep(0)
+
+    asyncio.run(main())
+    assert calls == [1]
