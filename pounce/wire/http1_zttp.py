@@ -1,7 +1,7 @@
 """HTTP/1.1 parsed and written by zttp (an optional native parser that uvicorn offers too).
 
 zttp is pulled in a loop and holds a pipelined request back until the cycle before it is over. Implements RFC 9112;
-responses are framed as uvicorn frames them on zttp.
+responses are framed as uvicorn frames them on zttp, but that HTTP/1.0 gets no chunks.
 """
 
 from __future__ import annotations
@@ -29,6 +29,8 @@ class ZttpWire(LibraryWire):
         super().__init__(sink, zttp.Connection(zttp.SERVER), rules)
         self._request_open = False
         self._response_open = False
+        self._is_http10 = False  # the request
+        self._until_close = False  # the response's body ends with the connection
         self._heads = 0
         #: What was fed since the last request head, that head's own segment included (see `trailing_data`).
         self._recent = bytearray()
@@ -61,6 +63,7 @@ class ZttpWire(LibraryWire):
                 upgrade = self.conn.upgrade()
                 method = event.method.decode("ascii")
                 http_version = event.http_version.decode("ascii")
+                self._is_http10 = http_version == "1.0"
                 headers = event.headers.to_list(lowercase_names=True)  # type: ignore[union-attr]
                 self.rules.check(method, event.target, http_version, headers)
                 taken = sink.on_request(
@@ -118,9 +121,13 @@ class ZttpWire(LibraryWire):
         """See `Http1Encoder.head`."""
         status = checked_status(status)
         fields, length, is_chunked = checked_head(status, [*defaults, *headers])
-        if length is None and not (is_chunked or is_head or status in BODILESS):
+        has_body = not is_head and status not in BODILESS
+        self._until_close = self._is_http10 and has_body and length is None
+        if is_chunked and self._is_http10:  # RFC 9112 section 6.1
+            fields = [field for field in fields if field[0].lower() != b"transfer-encoding"]
+        elif has_body and length is None and not (is_chunked or self._is_http10):
             fields.append((b"transfer-encoding", b"chunked"))
-        if not keep_alive and b"connection" not in [name.lower() for name, _ in fields]:
+        if (self._until_close or not keep_alive) and b"connection" not in [name.lower() for name, _ in fields]:
             fields.append((b"connection", b"close"))
         try:
             self.conn.send_response(status, fields)
@@ -133,7 +140,7 @@ class ZttpWire(LibraryWire):
         """See `Http1Encoder.body`."""
         data = self.counter.take(data, more_body)
         try:
-            if data:
+            if data and not self._until_close:  # zttp knows no such body
                 self.conn.send_data(data)
             if not more_body:
                 if not self.counter.is_short:  # zttp would refuse to end it
@@ -141,12 +148,14 @@ class ZttpWire(LibraryWire):
                 self._response_open = False
         except zttp.ProtocolError as exc:
             raise MisusedByApp(str(exc)) from exc
+        if self._until_close:
+            return bytes(self.conn.data_to_send()) + data
         return bytes(self.conn.data_to_send())
 
     @property
     def close_after_response(self) -> bool:
         """See `Http1Encoder.close_after_response`."""
-        return self.counter.is_short or bool(self.conn.should_close())
+        return self.counter.is_short or self._until_close or bool(self.conn.should_close())
 
     def continue_100(self) -> bytes:
         """See `Http1Encoder.continue_100`."""

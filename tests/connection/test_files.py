@@ -108,8 +108,6 @@ async def test_a_path_is_sent(parser: str, loop_kind: str, tmp_path: Path, size:
 @on_real_loops
 async def test_http_1_0_until_close(parser: str, loop_kind: str, tmp_path: Path) -> None:
     """HTTP/1.0 knows no chunks: the connection's end is the file's."""
-    if parser == "zttp":
-        pytest.skip("zttp frames without a length in chunks only")
     path = made(tmp_path, 300_000)
     async with serving(parser, pathsend(path)) as server:
         takes_files(server)

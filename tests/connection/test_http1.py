@@ -142,7 +142,7 @@ async def test_http_1_0_is_closed(parser: str, loop: Any) -> None:
         assert connection.closed
 
 
-async def test_http_1_0_without_a_length() -> None:
+async def test_http_1_0_without_a_length(parser: str) -> None:
     """A response without a length to HTTP/1.0 is not chunked, and is complete when the connection ends."""
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
@@ -150,13 +150,12 @@ async def test_http_1_0_without_a_length() -> None:
         await send({"type": "http.response.body", "body": b"a", "more_body": True})
         await send({"type": "http.response.body", "body": b"b"})
 
-    for parser in ("h11", "httptools"):
-        async with Connection(parser, app) as connection:
-            await connection.feed(get(version="1.0"))
-            (response,) = connection.responses()
-            assert response.body == b"ab"
-            assert b"transfer-encoding" not in response.headers
-            assert connection.closed
+    async with Connection(parser, app) as connection:
+        await connection.feed(get(version="1.0"))
+        (response,) = connection.responses()
+        assert response.body == b"ab"
+        assert b"transfer-encoding" not in response.headers
+        assert connection.closed
 
 
 # Bodies
