@@ -186,6 +186,17 @@ class AccessFormatter(ColourizedFormatter):
         return self._format_copy(record)
 
 
+class VisibleDebug(logging.LoggerAdapter[logging.Logger]):
+    """For a library that logs what a client wrote as it is: characters that cannot be seen are escaped."""
+
+    def debug(self, msg: object, *args: Any, **kwargs: Any) -> None:
+        """Log at DEBUG."""
+        text = str(msg) % args if args else str(msg)
+        if not text.isprintable():
+            text = text.encode("unicode_escape").decode("ascii")
+        super().debug("%s", text, **kwargs)
+
+
 class Refusals:
     """Says that something is refused, and why: at once, but no more than one line a second, which counts the others."""
 

@@ -223,7 +223,7 @@ class HttpStream(Http2Stream):
     def send_trailers(self, fields: list[tuple[bytes, bytes]]) -> None:
         """See `ExtendedWriter.send_trailers`."""
         is_short = bool(self._body.left)
-        if not self.takes_trailers:
+        if not self.takes_trailers or self._body.has_none:
             fields = []
         if self.local_open:
             self.connection.wire.send_data(self, b"", True, fields, breaks_off=is_short)

@@ -19,6 +19,7 @@ from pounce.exchange.ws_cycle import OPEN, Header, WebSocketCycle, WebSocketStat
 from pounce.wire.http2_frames import CANCEL
 from pounce.wire.http2_requests import RequestHead
 from pounce.wire.http2_scheduler import Http2Stream
+from pounce.wire.response_fields import body_bytes
 from pounce.wire.ws import WebSocketWire
 
 _LOW_WATER = HIGH_WATER_LIMIT // 4
@@ -149,10 +150,14 @@ class WebSocketStream(Http2Stream):
 
     def close(self) -> None:
         """End the stream once everything is sent."""
+        self.end(breaks_off=False)
+
+    def end(self, breaks_off: bool) -> None:
+        """The same; with `breaks_off` by a reset, as there should have been more."""
         if not self._closing:
             self._closing = True
             if self.local_open:
-                self.connection.wire.send_data(self, b"", True)
+                self.connection.wire.send_data(self, b"", True, breaks_off=breaks_off)
                 self.connection.write_soon()
             self.connection.loop.call_soon(self._lose, None)
 
@@ -208,16 +213,19 @@ class Http2WebSocket(WebSocketProtocol):
         self.transport.close()
 
     def start_response(self, status: int, headers: Iterable[Header]) -> None:
-        self._stream.send_head(status, headers)
+        self._stream.send_head(*self.wire.begin_refusal(status, headers))
         self.state = WebSocketState.DENYING
         self.wire.head_sent = True
 
     def send_body(self, body: bytes, more: bool) -> None:
+        counter = self.wire.refusal_body
+        assert counter is not None
+        body = counter.take(body_bytes(body), more)
         if body:
             self.transport.write(body)
         if not more:
             self.finish()
-            self.transport.close()
+            self._stream.end(breaks_off=counter.is_short)
 
     def break_off_response(self) -> None:
         self.transport.abort()

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import logging
 from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar
 
@@ -25,6 +26,7 @@ from pounce.contracts import ConfigView
 from pounce.errors import BadRequest
 from pounce.exchange.scope import http_scope
 from pounce.exchange.ws_cycle import OPEN, UNANSWERED, Header, WebSocketCycle, WebSocketState
+from pounce.logs import VisibleDebug
 from pounce.wire.http1_h11 import H11Wire
 from pounce.wire.response_fields import Headers
 from pounce.wire.ws import WebSocketWire
@@ -58,7 +60,8 @@ class WebSocketProtocol(WebSocketDebts, FramesInTurns, Keepalive, Connection):
         self.state = WebSocketState.CONNECTING
         self.handshake_complete = False
         self.disconnected = False
-        self.wire = self.wire_class(self, config.ws_max_size, config.ws_per_message_deflate, self.logger)
+        library_log = VisibleDebug(self.logger, {}) if self.logger.isEnabledFor(logging.DEBUG) else self.logger
+        self.wire = self.wire_class(self, config.ws_max_size, config.ws_per_message_deflate, library_log)
         self.cycle: WebSocketCycle = None  # type: ignore[assignment]  # made when there is a valid handshake
         self.close_timer: asyncio.TimerHandle | None = None
         #: Seconds that the peer has to answer our close frame.

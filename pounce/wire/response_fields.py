@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import http
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any
 
 from pounce.errors import MisusedByApp
@@ -193,10 +193,10 @@ def checked_head(
     return checked, length, is_chunked
 
 
-def checked_accept(subprotocol: str | None, fields: Iterable[tuple[Any, Any]]) -> Headers:
-    """What the app adds to the 101 that accepts a WebSocket, beside its subprotocol."""
+def checked_accept(subprotocol: str | None, fields: Iterable[tuple[Any, Any]], offered: Collection[str]) -> Headers:
+    """What the app adds to the 101 that accepts a WebSocket, beside its subprotocol: one of those that are offered."""
     checked: Headers = []
-    has_subprotocol = bool(subprotocol)
+    chosen = [subprotocol] if subprotocol else []
     for name, value in checked_fields(fields):
         lower = name.lower()
         if lower in _OF_THE_HANDSHAKE:
@@ -204,23 +204,26 @@ def checked_accept(subprotocol: str | None, fields: Iterable[tuple[Any, Any]]) -
         if lower in _SERVERS_OWN:
             raise MisusedByApp(f"The header {lower.decode()!r} of a WebSocket handshake is the server's.")
         if lower == b"sec-websocket-protocol":
-            if has_subprotocol:
-                raise MisusedByApp("Two subprotocols for one WebSocket.")
-            has_subprotocol = True
+            chosen.append(value.decode("latin-1"))
         checked.append((name, value))
+    if len(chosen) > 1:
+        raise MisusedByApp("Two subprotocols for one WebSocket.")
+    if chosen and chosen[0] not in offered:
+        raise MisusedByApp(f"unexpected subprotocol {chosen[0]}")
     return checked
 
 
 class ResponseBody:
     """Counts what an app sends as the body of a response against what its head declares."""
 
-    __slots__ = ("_has_none", "_is_head", "dropped", "is_short", "left")
+    __slots__ = ("_is_head", "dropped", "has_none", "is_short", "left")
 
     def __init__(self, status: int = 200, is_head: bool = False, length: int | None = None) -> None:
         self._is_head = is_head
-        self._has_none = is_head or status in BODILESS
+        #: There is no body, and so no trailers either (RFC 9110 sections 9.3.2, 15.3.5 and 15.4.5).
+        self.has_none = is_head or status in BODILESS
         #: Bytes that are still to come; None: their number was not declared.
-        self.left = None if self._has_none else length
+        self.left = None if self.has_none else length
         #: The body ended before that.
         self.is_short = False
         #: Bytes were sent as the body of a 204 or 304. Whoever reports it sets it back.
@@ -228,7 +231,7 @@ class ResponseBody:
 
     def take(self, data: bytes, more_body: bool) -> bytes:
         """What of a part is to be sent. Raises MisusedByApp, and counts nothing, where it is more than was declared."""
-        if self._has_none:
+        if self.has_none:
             if data and not self._is_head:
                 self.dropped = True
             return b""
@@ -243,7 +246,7 @@ class ResponseBody:
 
     def takes(self, size: int) -> bool:
         """Whether a part of so many bytes, at least one, is to be sent, which is not counted yet. Raises as `take`."""
-        if self._has_none:
+        if self.has_none:
             if not self._is_head:
                 self.dropped = True
             return False
@@ -259,4 +262,4 @@ class ResponseBody:
     @property
     def is_open_ended(self) -> bool:
         """Whether there is a body and its length was not declared: such a one is chunked, in HTTP/1.1."""
-        return self.left is None and not self._has_none
+        return self.left is None and not self.has_none

@@ -23,9 +23,8 @@ try:
 except ImportError:  # a build without its C extension
     from websockets.utils import apply_mask
 
-from pounce.errors import MisusedByApp
 from pounce.wire import response_fields
-from pounce.wire.response_fields import BODILESS, STATUS_PHRASES, body_bytes, checked_accept, checked_value
+from pounce.wire.response_fields import BODILESS, STATUS_PHRASES, body_bytes, checked_accept
 from pounce.wire.ws import Header, WebSocketWire, listed
 from pounce.wire.ws_frames import ABNORMAL_CLOSURE, BINARY, CLOSE, CONTINUATION, PROTOCOL_ERROR
 from pounce.wire.ws_reader import WebSocketSink
@@ -94,14 +93,11 @@ class WebsocketsWire(WebSocketWire):
             raise ValueError(str(exc)) from exc
 
     def agree(self, subprotocol: str | None, headers: Iterable[Header]) -> response_fields.Headers:
-        fields = [(name.lower(), value) for name, value in checked_accept(subprotocol, headers)]
+        fields = [(name.lower(), value) for name, value in checked_accept(subprotocol, headers, self.subprotocols)]
         if self._extensions:
             fields.insert(0, (b"Sec-WebSocket-Extensions", self._extensions.encode()))
         if subprotocol:
-            try:
-                fields.append((b"Sec-WebSocket-Protocol", checked_value(subprotocol.encode("latin-1"))))
-            except UnicodeEncodeError as exc:
-                raise MisusedByApp(str(exc)) from exc
+            fields.append((b"Sec-WebSocket-Protocol", subprotocol.encode("ascii")))
         self._respond(Response(101, "", Headers()))  # it logs that, and is open from here on
         self.parsing, self.plain = True, not self.conn.extensions and not self.conn.debug
         if self.conn.extensions and not self.conn.debug:

@@ -14,7 +14,6 @@ from wsproto.extensions import PerMessageDeflate
 from wsproto.frame_protocol import FrameProtocol, ParseFailed, RsvBits, XorMaskerSimple
 from wsproto.handshake import server_extensions_handshake
 
-from pounce.errors import MisusedByApp
 from pounce.wire.response_fields import BODILESS, Headers, body_bytes, checked_accept
 from pounce.wire.ws import (
     Header,
@@ -116,10 +115,8 @@ class WsprotoWire(WebSocketWire):
 
     def agree(self, subprotocol: str | None, headers: Iterable[Header]) -> Headers:
         fields: Headers = []
-        added = checked_accept(subprotocol, headers)
+        added = checked_accept(subprotocol, headers, self.subprotocols)
         if subprotocol:
-            if subprotocol not in self.subprotocols:
-                raise MisusedByApp(f"unexpected subprotocol {subprotocol}")
             fields.append((b"Sec-WebSocket-Protocol", subprotocol.encode("ascii")))
         deflate = Deflate()
         agreed = server_extensions_handshake(self._offers, [deflate] if self.per_message_deflate else [])
