@@ -4,7 +4,7 @@ or `vectors HOST:PORT [--group NAME] [--except-of PARSER]`.
 
 Exit code 0: every test that uvicorn passes passes with pounce, or is known; 1: not so; 2: it could not be run. `names`
 compares the table of uvicorn's names, which tests/compat hold pounce to, with uvicorn itself; a replay does so, too.
-`vectors` sends what conformance/vectors has to any server: it passes where each verdict is the one that stands there.
+`vectors` sends the requests of conformance/vectors to any server: it passes where each verdict is the one there.
 """
 
 from __future__ import annotations

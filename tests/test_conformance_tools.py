@@ -32,6 +32,8 @@ from conformance.replay import (
 from conformance.surface import differences, surface
 from conformance.upstream import check, unpack
 from conformance.vectors import remote
+from conformance.vectors.log_line import faults, read_logs
+from conformance.vectors.response import read_responses
 from conformance.vectors.vector import VectorError, read_group
 
 PASSED, FAILED, SKIPPED = ("passed", ""), ("failed", "boom"), ("skipped", "not here")
@@ -370,6 +372,77 @@ def test_vectors_that_are_malformed(text: str, tmp_path: Path) -> None:
     path.write_text(text)
     with pytest.raises(VectorError):
         read_group(path)
+
+
+PLACED = """
+vectors = [{ name = "a", put = '\\n', refused = true, rfc = "3" }, { name = "b", put = 'c', sent = 'c', rfc = "1" }]
+[places.head]
+sends = [{ type = "http.response.start", status = 200, headers = [['x', '@']] }]
+sent = { status = 200, fields = [['x', '@']] }
+refused = { status = 0, told = true }
+"""
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "more = 1\n" + PLACED,
+        PLACED.replace("refused = true", "refused = true, more = 1"),
+        PLACED.replace("refused = true", "refused = true, sent = 'a'"),
+        PLACED.replace(", refused = true", ""),
+        PLACED.replace("refused = true", "refused = true, in = 'body'"),
+        PLACED.replace(', rfc = "1"', ""),
+        PLACED.replace('name = "b"', 'name = "a"'),
+        PLACED.replace("told = true", "tolt = true"),
+        PLACED + "[places.more]\nsends = []\n",
+        PLACED + "[except.c]\nwsproto = { status = 500, reason = 'none' }\n",
+        PLACED + "[except.a]\nwsproto = { status = 500 }\n",
+        PLACED + "[except.a]\nh11 = { status = 500, reason = 'none' }\n",
+        PLACED + "[except.a]\nwsproto = { status = 0, told = true, reason = 'none' }\n",
+    ],
+)
+def test_vectors_of_responses_that_are_malformed(text: str, tmp_path: Path) -> None:
+    """As those of requests; a hole of a place is filled in what is sent and in what is seen."""
+    path = tmp_path / "group.toml"
+    path.write_text(PLACED)
+    refused, sent = read_responses(path)
+    assert (refused.messages[0]["headers"], refused.verdict.told) == (((b"x", b"\n"),), True)
+    assert (sent.messages[0]["headers"], sent.verdict.fields) == (((b"x", b"c"),), ((b"x", b"c"),))
+    path.write_text(text)
+    with pytest.raises(VectorError):
+        read_responses(path)
+
+
+LOGGED = "vectors = [{ name = \"a\", target = '/%0a', logged = '/%0A', rfc = \"3986 2.1\" }]\n"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "more = 1\n" + LOGGED,
+        LOGGED.replace(" }]", ", more = 1 }]"),
+        LOGGED.replace(" }]", ", refused = true }]"),
+        LOGGED.replace(", logged = '/%0A'", ""),
+        LOGGED.replace(', rfc = "3986 2.1"', ""),
+        LOGGED.replace(" }]", ' }, { name = "a", refused = true, rfc = "1" }]'),
+        LOGGED + "[uvicorn.b]\nh11 = { refused = true }\n",
+        LOGGED + "[uvicorn.a]\nh12 = { refused = true }\n",
+        LOGGED + "[uvicorn.a]\nh11 = { logged = '/%0A' }\n",
+    ],
+)
+def test_vectors_of_the_log_that_are_malformed(text: str, tmp_path: Path) -> None:
+    """As those of requests."""
+    path = tmp_path / "group.toml"
+    path.write_text(LOGGED)
+    [vector] = read_logs(path)
+    assert vector.verdict.lines("http1") == ['127.0.0.2:9000 - "GET /%0A HTTP/1.1" 200 OK']
+    assert not faults(["as it should be"], None)
+    assert faults(["two\nlines"], None)
+    path.write_text(text)
+    with pytest.raises(VectorError):
+        read_logs(path)
 
 
 def test_statuses_of_an_answer() -> None:

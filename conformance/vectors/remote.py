@@ -1,7 +1,10 @@
-"""`python -m conformance vectors HOST:PORT`: every vector against a server that runs somewhere, whichever it is.
+"""`python -m conformance vectors HOST:PORT`: every request of `http1` against any server that runs somewhere.
 
 What is looked at is what a client sees: the statuses, whether the server ends the connection, and whether it answers
 what comes behind the vector. Any app will do that answers GET and POST of any path without an error.
+
+Only the requests: `responses` are about what an app sends, which a server that is met somewhere does not let us choose,
+and `logs` about what only its owner can read.
 """
 
 from __future__ import annotations

@@ -145,18 +145,6 @@ async def test_accept_with_subprotocol_and_headers(protocol_class: ProtocolClass
         assert response.index(b"server: pounce\r\n") < response.index(b"x-app: 1\r\n")
 
 
-async def test_illegal_header_is_a_500(protocol_class: ProtocolClass, caplog: pytest.LogCaptureFixture) -> None:
-    """An accept whose headers cannot be sent is the app's exception, and the client is told."""
-
-    async def app(scope: Any, receive: Any, send: Any) -> None:
-        await send({"type": "websocket.accept", "headers": [(b"x", b"a\r\nb: c")]})
-
-    async with Connection(protocol_class, app) as connection:
-        assert (await connection.open()).startswith(b"HTTP/1.1 500 ")
-        assert connection.transport.closed
-    assert "Exception in ASGI application\n" in caplog.messages
-
-
 async def test_refusal_of_a_bad_handshake(protocol_class: ProtocolClass) -> None:
     """A broken handshake is answered and closed without the app."""
     app = Script()
