@@ -180,7 +180,7 @@ class ConfigView:
     ssl: ssl.SSLContext | None
     encoded_headers: list[tuple[bytes, bytes]]
 
-    @property
+    @functools.cached_property
     def asgi_version(self) -> Literal["2.0", "3.0"]:
         """The ASGI version that scopes carry. Only once the interface is known: after `load`, unless it was given."""
         return "2.0" if self.interface == "asgi2" else "3.0"

@@ -17,7 +17,7 @@ from pounce.connection.debts import Http1Debts
 from pounce.connection.http1_files import Http1FileWriter
 from pounce.connection.http1_input import Http1Input
 from pounce.connection.state import ServerState
-from pounce.connection.upgrade import Upgrade, hand_over, upgrade_to_websocket, warn_unsupported
+from pounce.connection.upgrade import Upgrade, hand_over, warn_unsupported
 from pounce.contracts import ConfigView
 from pounce.errors import BadRequest
 from pounce.exchange.extensions import with_extensions
@@ -28,6 +28,9 @@ from pounce.wire.strictness import INVALID_REQUEST, Headers
 
 #: Pipelined requests that are answered in a row, for a share of lines that are parsed.
 _LINES_PER_REQUEST = 4
+
+#: Seconds until a connection that is to end is looked at again, where what it has read was not parsed.
+_NEXT_LOOK = 0.01
 
 # At hand: a member of an enum is looked up slowly (Python 3.11).
 _OPEN, _HALF_CLOSED, _ENDED = Input
@@ -132,7 +135,8 @@ class HTTP1Protocol(Http1Debts, Http1Input):
             target = self.wire.origin_form(method, target, headers)
         if upgrade is not None:
             if upgrade == b"websocket" and self.ws_protocol_class is not None:
-                self.behind = upgrade_to_websocket(self, method, target, http_version, headers)
+                self.wire.rules.check_handshake(http_version, headers)
+                self.behind = Upgrade(method, target, headers, [])
                 if self.input is _OPEN:
                     self.input = _ENDED
                 return True
@@ -300,7 +304,10 @@ class HTTP1Protocol(Http1Debts, Http1Input):
         """Asked by the server: end the connection after the request in hand, or now."""
         self.shutdown_when_idle()
         if self.cycle is None or self.cycle.state is _ALL:
-            self.close()
+            if self.held and not self.transport.is_closing():  # which may be a request
+                self.loop.call_later(_NEXT_LOOK, self.shutdown)
+            else:
+                self.close()
 
     def shutdown_when_idle(self) -> None:
         """Asked by a worker that is replaced: end with the next response, for which an idle client gets some time."""

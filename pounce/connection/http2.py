@@ -141,7 +141,10 @@ class HTTP2Protocol(RequestsInTurns, HttpConnection):
             return
         if self.fresh:
             self.start_fresh()
-        self._finish_step()
+        if wire.out or wire.queued_size or not wire.streams:
+            self._finish_step()
+        else:  # until an app has something to say
+            self.write_is_due = False
         if has_more or self.has_more:
             self.on_more(has_more)
 
@@ -263,8 +266,8 @@ class HTTP2Protocol(RequestsInTurns, HttpConnection):
 
     def _write(self) -> None:
         wire = self.wire
-        has_large = wire.has_large
-        out = wire.take_out()
+        out, has_large = wire.out, wire.has_large
+        wire.out, wire.out_size, wire.has_large = [], 0, False
         transport = self.transport
         if transport.is_closing():
             return

@@ -16,9 +16,9 @@ from typing import Any
 from pounce.connection.flow import FlowControl
 from pounce.connection.http2_stream import HttpStream
 from pounce.connection.http2_websocket import WebSocketStream
-from pounce.connection.input_turns import LONGEST_TURN
 from pounce.connection.state import ServerState
 from pounce.exchange.http_cycle import RequestResponseCycle
+from pounce.exchange.turns import LONGEST_TURN
 from pounce.exchange.ws_cycle import WebSocketCycle
 from pounce.settings import Http2
 from pounce.wire.http2 import Http2Wire
@@ -81,7 +81,8 @@ class RequestsInTurns:
         """Run the apps of new requests, one after the other, while there is time and not too much waits already."""
         fresh = self.fresh
         end, left = 0.0, -1 if self.eager else _TASKS_PER_TURN
-        while fresh and not self.is_crowded:
+        wire = self.wire
+        while fresh and not (wire.queued_size and self.is_crowded):
             stream, exchange = fresh.popleft()
             if stream.local_open:  # and not reset meanwhile
                 stream.task = self.start_app(exchange.run())

@@ -14,8 +14,7 @@ from collections import OrderedDict
 from time import monotonic
 from typing import Protocol
 
-#: Seconds of one turn of the loop for those that wait, and for the apps of one connection that run one after another.
-LONGEST_TURN = 0.001
+from pounce.exchange.turns import LONGEST_TURN
 
 #: Seconds of it for each app that will run behind the turn.
 _APP = 0.0001

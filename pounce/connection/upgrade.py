@@ -19,12 +19,6 @@ class Upgrade(NamedTuple):
     behind: list[bytes]
 
 
-def upgrade_to_websocket(connection: Any, method: str, target: bytes, http_version: str, headers: Headers) -> Upgrade:
-    """What a request asks for that wants to be a WebSocket. Raises BadRequest where the rules do not allow it."""
-    connection.server_state.rules(connection.config).check_handshake(http_version, headers)
-    return Upgrade(method, target, headers, [])
-
-
 def hand_over(connection: Any, upgrade: Upgrade) -> None:
     """Give a connection to the WebSocket class: ours gets the request, any other of uvicorn's kind its bytes."""
     if connection.timeout_keep_alive_task is not None:

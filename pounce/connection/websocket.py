@@ -68,6 +68,7 @@ class WebSocketProtocol(WebSocketDebts, FramesInTurns, Keepalive, Connection):
         self.close_timeout = 10.0
         self._head: H11Wire | None = None  # reads the request where it comes as bytes
         self.extensions["websocket.http.response"] = {}
+        self.pongs = bytearray()
         self._held = bytearray()  # what came before the handshake was answered
 
     def __repr__(self) -> str:
@@ -184,7 +185,7 @@ class WebSocketProtocol(WebSocketDebts, FramesInTurns, Keepalive, Connection):
         scope = http_scope(self, "", raw_path, query, http_version, headers)
         del scope["method"]
         scope["type"], scope["asgi"]["spec_version"] = "websocket", "2.4"
-        scope["subprotocols"] = self.wire.subprotocols
+        scope["subprotocols"] = list(self.wire.subprotocols)
         if self.scheme == "wss":
             known = self.extensions if http is None else http.extensions
             if "tls" in known:

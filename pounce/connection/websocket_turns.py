@@ -23,11 +23,8 @@ class FramesInTurns:
     wire: WebSocketWire
     cycle: WebSocketCycle
     state: WebSocketState
-
-    def __init__(self, *arguments: Any) -> None:
-        super().__init__(*arguments)
-        #: Answers to the pings of this read.
-        self.pongs = bytearray()
+    #: Answers to the pings of this read.
+    pongs: bytearray
 
     def share(self) -> int:
         """See `WebSocketSink.share`."""

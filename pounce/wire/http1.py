@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Protocol
 
-from pounce.wire.strictness import Headers
+from pounce.wire.strictness import Headers, Rules
 
 
 def error_fields(defaults: Iterable[tuple[bytes, bytes]] = (), length: int | None = None) -> Headers:
@@ -104,6 +104,8 @@ class Http1Wire(Protocol):
 
     #: Writes what answers them.
     encoder: Http1Encoder
+    #: What requests may say.
+    rules: Rules
 
     def feed(self, data: bytes) -> object:
         """Take bytes from the peer, one or more. True, or like it: they may end in the middle of a request.

@@ -39,11 +39,9 @@ class HttpToolsWire:
         "_doubtful",
         "_end_is_due",
         "_expect_continue",
-        "_good_host",
         "_has_body",
         "_ignored_upgrade",
         "_late_host",
-        "_rules",
         "_sink",
         "_skips_head",
         "_taken",
@@ -53,6 +51,7 @@ class HttpToolsWire:
         "encoder",
         "headers",
         "parser",
+        "rules",
         "trailing_data",
     )
 
@@ -62,8 +61,7 @@ class HttpToolsWire:
         """`max_incomplete_size` is h11's limit and unused here."""
         self.encoder = ResponseEncoder(header_cache)
         self._sink = sink
-        self._rules = rules
-        self._good_host = b""  # the latest Host that is known to be valid
+        self.rules = rules
         self._target = b""  # not empty while a head is incomplete
         self.headers: Headers = []
         self._expect_continue = False
@@ -129,7 +127,7 @@ class HttpToolsWire:
         headers = self.headers
         if name in _NOTED:
             if name == b"host":
-                if headers or value != self._good_host:
+                if headers or value not in self.rules.hosts:
                     self._note_host(headers, value)
             elif name == b"content-length":
                 self._has_body = value != b"0"
@@ -145,20 +143,18 @@ class HttpToolsWire:
         headers.append((name, value))
 
     def _note_host(self, headers: Headers, value: bytes) -> None:
-        """It is not the first field, or not the same as before."""
+        """It is not the first field, or not known to be valid."""
         if headers:
             if self._late_host is headers or headers[0][0] == b"host":
                 self._doubtful = True
             self._late_host = headers
-        if value in self._rules.hosts:
-            self._good_host = value
-        else:
+        if value not in self.rules.hosts:
             self._doubtful = True
 
     def on_chunk_complete(self) -> None:
         # Fields behind the last chunk are trailers: dropped (RFC 9112 section 7.1.2), and no part of the next request.
         if self.headers:
-            self._rules.check_trailers(self.headers)
+            self.rules.check_trailers(self.headers)
             self._trailers = len(self.headers)
             self.headers = []
         self._doubtful = self._expect_continue = False
@@ -198,7 +194,7 @@ class HttpToolsWire:
             if not parser.should_upgrade():
                 upgrade = None
         self._taken = self._sink.on_request(
-            _METHODS.get(method) or self._rules.method(method.decode("ascii")),
+            _METHODS.get(method) or self.rules.method(method.decode("ascii")),
             target,
             version,
             headers,
@@ -215,7 +211,7 @@ class HttpToolsWire:
         self._doubtful = False
         if version == "1.0":
             self._expect_continue = False  # RFC 9110 section 10.1.1: such a client would not understand the answer
-        self._rules.check(method.decode("ascii"), target, version, headers)
+        self.rules.check(method.decode("ascii"), target, version, headers)
         if version == "1.0":
             self.encoder.until_close = True
 
@@ -250,7 +246,7 @@ class HttpToolsWire:
 
     def origin_form(self, method: str, target: bytes, headers: Headers) -> bytes:
         """See `Http1Wire.origin_form`. uvicorn: the host is not looked at, and a fragment is left out."""
-        path = self._rules.origin_form(method, target, headers)
+        path = self.rules.origin_form(method, target, headers)
         if path is not None:
             return path
         try:

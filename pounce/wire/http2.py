@@ -72,11 +72,12 @@ class Http2Wire(ABC):
         self.limits = limits
         self.common = common or Limits()
         self.allows_connect_protocol = allows_connect_protocol
-        #: What is to be written, in pieces; `has_large` says that joining them would copy much.
+        #: What is to be written, in pieces; `has_large` says that joining them would copy much, and `out_size` how many
+        #: bytes of bodies there are. Whoever writes them puts an empty list there, and sets the others back.
         self.out: list[Any] = []
         self.has_large = False
-        #: Bytes of bodies in `out`. `paused`: the transport takes no more, so bodies are queued. Set by the connection.
         self.out_size = 0
+        #: The transport takes no more, so bodies are queued. Set by the connection.
         self.paused = False
         #: The streams that are open, or half closed. While a request is told, the connection may put another object in
         #: the place of its stream.
@@ -157,14 +158,6 @@ class Http2Wire(ABC):
         self.streams.clear()
         self.rest.clear()
         self.queued_size = 0  # an output step may still be due
-
-    def take_out(self) -> list[Any]:
-        """The pieces to write, which are then no longer in `out`."""
-        out = self.out
-        self.out = []
-        self.out_size = 0
-        self.has_large = False
-        return out
 
     @abstractmethod
     def consumed(self, stream: Http2Stream, size: int) -> None:

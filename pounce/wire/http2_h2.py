@@ -30,6 +30,7 @@ from pounce.wire.http2_frames import (
 from pounce.wire.http2_h2_output import H2Output
 from pounce.wire.http2_headers import MAX_TABLE_SIZE, merge_table_changes
 from pounce.wire.http2_requests import check_trailers, read_request
+from pounce.wire.request_limits import plain_size
 
 #: A client's settings that h2 is shown, and the largest value of each that is made use of. It would keep any other one.
 _SETTINGS = {
@@ -185,7 +186,9 @@ class H2Wire(H2Output):
         try:
             if stream_id > self.ignore_above:
                 raise StreamFault(REFUSED_STREAM, "a stream after the last one")
-            head = read_request(event.headers, self.limits, self.allows_connect_protocol, self.common)
+            head = read_request(
+                event.headers, self.limits, self.allows_connect_protocol, self.common, plain_size(self.common)
+            )
             window = self.h2.remote_settings.initial_window_size
             self.open_stream(stream_id, head, event.stream_ended is not None, window)
         except StreamFault as fault:

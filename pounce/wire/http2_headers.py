@@ -16,6 +16,7 @@ from hpack.exceptions import OversizedHeaderListError
 from pounce.settings import Http2, Limits
 from pounce.wire.http2_frames import COMPRESSION_ERROR, ENHANCE_YOUR_CALM, ConnectionFault
 from pounce.wire.http2_requests import CONNECTION_FIELDS, RequestHead, read_request
+from pounce.wire.request_limits import plain_size
 from pounce.wire.response_fields import Headers, checked_fields, checked_head, checked_status
 
 #: The most that is used of the header table a client offers: the usual size (RFC 9113 section 6.5.2).
@@ -62,6 +63,7 @@ class HeaderReader(BlockDecoder):
         super().__init__(limits)
         self._limits = limits
         self._common = common
+        self._plain = plain_size(common)
         self._allows_connect_protocol = allows_connect_protocol
         self._requests: dict[bytes, RequestHead] = {}
 
@@ -73,7 +75,7 @@ class HeaderReader(BlockDecoder):
         fields = self.decode(block)
         if not self.was_pure:
             self._requests.clear()
-        head = read_request(fields, self._limits, self._allows_connect_protocol, self._common)
+        head = read_request(fields, self._limits, self._allows_connect_protocol, self._common, self._plain)
         if self.was_pure and len(block) <= _MAX_BLOCK_SIZE:
             if len(self._requests) >= _MAX_BLOCKS:
                 self._requests.clear()

@@ -55,9 +55,12 @@ class RequestHead(NamedTuple):
 
 
 def read_request(
-    fields: Iterable[tuple[bytes, bytes]], limits: Http2, allows_connect_protocol: bool, common: Limits
+    fields: Iterable[tuple[bytes, bytes]], limits: Http2, allows_connect_protocol: bool, common: Limits, plain: int
 ) -> RequestHead:
-    """The request that these fields are. `common`: the limits of requests of any version. Raises StreamFault."""
+    """The request that these fields are. Raises StreamFault.
+
+    `common`: the limits of requests of any version; `plain` is their `plain_size`.
+    """
     headers: Headers = []
     pseudo: dict[bytes, bytes] = {}
     host: bytes | None = None
@@ -123,7 +126,9 @@ def read_request(
     protocol = pseudo.get(b":protocol")
     if protocol is not None and (not allows_connect_protocol or method != b"CONNECT" or not authority):
         raise StreamFault(PROTOCOL_ERROR, ":protocol has no place here")
-    refusal = refusal_of(method, path or b"", headers, size, content_length, common)
+    refusal = 0
+    if size > plain or count > common.fields or content_length:
+        refusal = refusal_of(method, path or b"", headers, size, content_length, common)
     if size > limits.header_list_size or count > limits.header_count:
         refusal = refusal or 431
     if method == b"CONNECT" and protocol is None:

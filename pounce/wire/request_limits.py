@@ -222,14 +222,19 @@ class Meter:
             self._size = self._fields = 0
 
 
+def plain_size(limits: Limits) -> int:
+    """Fields of a request of HTTP/2 that are no larger than this, as HTTP/2 counts it, need not be measured."""
+    return min(limits.request_line, limits.field_size, limits.head_size)
+
+
 def refusal_of(
     method: bytes, target: bytes, fields: Headers, size: int, content_length: int | None, limits: Limits
 ) -> int:
     """The status that a request of HTTP/2 is refused with, measured as HTTP/1.1 would have it; 0: it is not.
 
-    `size`: of the fields, as HTTP/2 counts it. Where that is small they need not be measured.
+    `size`: of the fields, as HTTP/2 counts it.
     """
-    if size > limits.request_line or size > limits.field_size or size > limits.head_size:
+    if size > plain_size(limits):
         line = len(method) + len(target) + len("  HTTP/1.1")
         if line > limits.request_line:
             return 414

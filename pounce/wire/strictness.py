@@ -36,18 +36,16 @@ _has_control_character = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]").search
 # RFC 9112 section 3.2, RFC 3986 section 3.2 without user information and without the comma, which would be two hosts.
 _HOST = (
     rb"(?:(?:[A-Za-z0-9\-._~!$&'()*+;=]|%[0-9A-Fa-f]{2})*"
-    rb"|\[[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*(?:%25[A-Za-z0-9\-._~]+)?\])(?::([0-9]{0,5}))?"
+    rb"|\[[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*(?:%25[A-Za-z0-9\-._~]+)?\])"
 )
-_host = re.compile(_HOST).fullmatch
+_PORT = rb"(?::(?:[0-9]{0,4}|[0-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5]))?"
+
+#: Whether bytes are a host as `Host` and `:authority` have it, perhaps with a port. Empty ones are.
+is_host = re.compile(_HOST + _PORT).fullmatch
+
 _absolute_form = re.compile(rb"(?i:https?)://([^/?#]+)([^#]*)").fullmatch
 _is_handshake_key = re.compile(rb"[A-Za-z0-9+/]{22}==").fullmatch  # 16 bytes in base64
 _codings_before_chunked = re.compile(rb"(?:[!#$%&'*+\-.^_`|~0-9a-z]+(?:[ \t]*;[^,]*)?[ \t]*,[ \t]*)+chunked").fullmatch
-
-
-def is_host(value: bytes) -> bool:
-    """Whether it is a host as `Host` and `:authority` have it, perhaps with a port. An empty one is."""
-    found = _host(value)
-    return found is not None and int(found[1] or 0) < 65536
 
 
 def body_framing(http_version: str, lengths: list[bytes], codings: list[bytes]) -> int:
@@ -164,8 +162,13 @@ class Rules:
 
     def check_handshake(self, http_version: str, headers: Headers) -> None:
         """Raise BadRequest for a request for a WebSocket that a library might let pass (RFC 6455 section 4.2.1)."""
-        keys = [value for name, value in headers if name == b"sec-websocket-key"]
-        if http_version == "1.0" or len(keys) > 1 or (keys and not _is_handshake_key(keys[0])):
+        has_key = False
+        for name, value in headers:
+            if name == b"sec-websocket-key":
+                if has_key or not _is_handshake_key(value):
+                    raise BadRequest(INVALID_REQUEST)
+                has_key = True
+        if http_version == "1.0":
             raise BadRequest(INVALID_REQUEST)
 
     def refusal_of(self, data: bytes) -> BadRequest:

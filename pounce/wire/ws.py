@@ -8,7 +8,7 @@ transport, no clock and no app; exceptions of the parser's library end in it. Im
 from __future__ import annotations
 
 from base64 import b64encode
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from hashlib import sha1
 from typing import Any, ClassVar
 
@@ -23,7 +23,7 @@ from pounce.wire.ws_frames import (
     frame_head,
     whole_frame,
 )
-from pounce.wire.ws_reader import FrameReader, WebSocketSink
+from pounce.wire.ws_reader import FrameReader
 
 Header = tuple[bytes, bytes]
 
@@ -47,20 +47,17 @@ class WebSocketWire(FrameReader):
     #: Close codes that only stand for something, and what is sent in their place. Others are refused.
     replaced_codes: ClassVar[dict[int, int | None]] = {}
 
-    def __init__(self, sink: WebSocketSink, max_size: int | None, per_message_deflate: bool, logger: Any) -> None:
-        super().__init__(sink, max_size)
-        self.per_message_deflate = per_message_deflate
-        #: The library's own connection object, for those who look.
-        self.conn: Any = None
-        #: What the client offers.
-        self.subprotocols: list[str] = []
-        self.key = b""
-        #: What the app is told of the fields of a handshake over HTTP/1.1.
-        self.scope_headers: Headers = []
-        #: Of the app's own refusal: whether its body was shorter than declared, or dropped.
-        self.refusal_body: ResponseBody | None = None
-        #: A response's head has left.
-        self.head_sent = False
+    #: The library's own connection object, for those who look.
+    conn: Any = None
+    #: What the client offers.
+    subprotocols: Sequence[str] = ()
+    key = b""
+    #: What the app is told of the fields of a handshake over HTTP/1.1, once it is read.
+    scope_headers: Headers
+    #: Of the app's own refusal: whether its body was shorter than declared, or dropped.
+    refusal_body: ResponseBody | None = None
+    #: A response's head has left.
+    head_sent = False
 
     # The handshake
 

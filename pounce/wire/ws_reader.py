@@ -78,10 +78,11 @@ class FrameReader:
     #: How a message ends that cannot be inflated.
     bad_deflate: ClassVar[tuple[int, str]]
 
-    def __init__(self, sink: WebSocketSink, max_size: int | None) -> None:
-        """`max_size`: bytes of a message; None: no limit."""
+    def __init__(self, sink: WebSocketSink, max_size: int | None, per_message_deflate: bool, logger: Any) -> None:
+        """`max_size`: bytes of a message; None: no limit. `logger` is for a library that logs what it reads."""
         self.sink = sink
         self.max_size = max_size
+        self.per_message_deflate = per_message_deflate
         self.parsing = False  # frames are expected: after the handshake, before a close frame or an error
         self.plain = False  # no extensions: messages may be framed here
         self.in_message = False  # the library has read some fragments of a message, not the last one

@@ -98,6 +98,24 @@ async def test_a_large_read_begins_in_its_turn(parser: str, size: int) -> None:
     await leave(first, second)
 
 
+@pytest.mark.parametrize("is_whole", [True, False], ids=["a request", "half a head"])
+async def test_a_server_that_stops_looks_at_what_waits(parser: str, is_whole: bool) -> None:
+    """What was read and not parsed may be a request: it is answered, as the last one; anything else ends."""
+    state = ServerState()
+    first, second = Connection(parser, echo, state=state), Connection(parser, echo, state=state)
+    first.transport.feed(CHUNKS)
+    head = get("/late", "x: " + "y" * 5000)
+    second.transport.feed(head if is_whole else head[:-1])
+    assert second.protocol.held  # type: ignore[union-attr]
+    second.protocol.shutdown()
+    assert not second.closed
+    async with asyncio.timeout(10):
+        while not second.closed:
+            await asyncio.sleep(0)
+    assert (b"/late" in second.take()) == is_whole
+    await leave(first, second)
+
+
 async def test_what_comes_behind_an_early_answer_is_counted_once(parser: str) -> None:
     """Shares of it that wait are no further bytes of what may be dropped."""
 

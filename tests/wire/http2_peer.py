@@ -236,10 +236,16 @@ class Peer:
             self.over = True
             self.wire.end(fault.code, fault.reason)
 
+    def take_out(self) -> list[Any]:
+        """What is to be written, as the connection takes it."""
+        wire = self.wire
+        out, wire.out, wire.out_size, wire.has_large = wire.out, [], 0, False
+        return out
+
     def take(self) -> list[str]:
         """What the server has said since the last call, in words."""
         self.wire.pump(2**31)
-        self.payloads = split(b"".join(self.wire.take_out()))
+        self.payloads = split(b"".join(self.take_out()))
         return [describe(*one) for one in self.payloads]
 
     def answer(self, stream_id: int, body: bytes = b"", status: int = 200, fields: Any = (), end: bool = True) -> None:

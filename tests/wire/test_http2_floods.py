@@ -115,7 +115,7 @@ def test_a_flood_is_over_soon(name: str, http2_wire: str) -> None:
             peer.events.clear()
             for known in (peer.streams, peer.heads, peer.bodies):
                 known.clear()
-            for part in peer.wire.take_out():
+            for part in peer.take_out():
                 output += len(part)
                 last = bytes(part)
             if peer.over or sent > ENOUGH or time.process_time() - began > 10 * SECONDS:

@@ -103,7 +103,7 @@ def test_a_random_client(seed: int) -> None:
         if rng.random() < 0.5:
             peer.wire.pump(rng.choice((1, 20000, 1 << 30)))
             balance(peer)
-            peer.wire.take_out()
+            peer.take_out()
     peer.take()
 
 
@@ -117,4 +117,4 @@ def test_random_bytes(seed: int) -> None:
         peer.feed(PREFACE + settings())
     for _ in range(30):
         peer.feed(rng.randbytes(rng.randrange(1, 100)))
-    peer.wire.take_out()
+    peer.take_out()
