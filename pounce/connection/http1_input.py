@@ -26,6 +26,7 @@ from pounce.errors import BadRequest
 from pounce.exchange.http_cycle import RequestResponseCycle, ResponseState
 from pounce.wire.http1 import Http1Wire
 from pounce.wire.request_limits import Meter, content_too_large, fields_too_large
+from pounce.wire.small_chunks import run_of
 from pounce.wire.strictness import Headers
 
 # At hand: a member of an enum is looked up slowly (Python 3.11).
@@ -38,6 +39,9 @@ _OF_METHODS = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZ- ")
 
 _LF = 10
 _HEAD_END = b"\r\n\r\n"
+
+#: Small chunks that are joined, for a line that is parsed.
+_SMALL_CHUNKS_PER_LINE = 8
 
 #: Bytes of the shortest request there is.
 _SHORTEST_REQUEST = 18
@@ -205,9 +209,16 @@ class Http1Input(InputInTurns):
                     self._linger_left += end - at  # which will come by here again
                 self.put_off(data[at:])
                 return
-            start, at = at, meter.take(data, at, requests)
-            if at > start:  # nothing at all would be the end
-                self.wire.feed(data if at - start == end else data[start:at])
+            start = at
+            small = run_of(data, at, meter.lines * _SMALL_CHUNKS_PER_LINE) if meter.is_at_chunk else None
+            if small is not None and small.count:
+                at = small.end
+                meter.lines -= small.count // _SMALL_CHUNKS_PER_LINE + 1
+                self.wire.feed(small.as_chunk())
+            else:
+                at = meter.take(data, at, requests)
+                if at > start:  # nothing at all would be the end
+                    self.wire.feed(data if at - start == end else data[start:at])
             if meter.verdict is not None:
                 latest = self.cycle
                 if not self.holds_requests_back or latest is None or latest.more_body or latest.state is _ALL:

@@ -82,6 +82,11 @@ class Meter:
         """Whether the next byte begins a request."""
         return self._where == _LINE and not self._line
 
+    @property
+    def is_at_chunk(self) -> bool:
+        """Whether the next byte begins a chunk."""
+        return self._where == _SIZE and not self._line
+
     def expect(self, length: int) -> None:
         """Behind a head that others have read: so many bytes of its body are still to come."""
         self._where = _BODY

@@ -98,6 +98,28 @@ async def test_a_large_read_begins_in_its_turn(parser: str, size: int) -> None:
     await leave(first, second)
 
 
+@pytest.mark.parametrize("cut", [0, 1, 2, 3, 7])
+async def test_small_chunks_come_as_they_were_sent(parser: str, cut: int) -> None:
+    """Of any size, among larger ones, and wherever the reads end; the next request is behind them."""
+    parts = [bytes([65 + size % 26]) * (size % 19 or 300) for size in range(1, 400)]
+    sent = chunked(*parts) + get("/next")
+    async with Connection(parser, echo) as connection:
+        step = cut * 97 or len(sent)
+        for start in range(0, len(sent), step):
+            await connection.feed(sent[start : start + step])
+        first, second = connection.responses()
+        assert first.body == b"/ " + b"".join(parts)
+        assert second.body == b"/next "
+
+
+async def test_a_chunk_that_is_none_behind_small_ones(parser: str) -> None:
+    """It is refused, as if it were the first."""
+    async with Connection(parser, read_body) as connection:
+        await connection.feed(CHUNKS[: -6 * MANY + 600] + b"1\r\nxy\r\n" + get("/next"))
+        assert connection.take().startswith(b"HTTP/1.1 400 ")
+        assert connection.closed
+
+
 @pytest.mark.parametrize("is_whole", [True, False], ids=["a request", "half a head"])
 async def test_a_server_that_stops_looks_at_what_waits(parser: str, is_whole: bool) -> None:
     """What was read and not parsed may be a request: it is answered, as the last one; anything else ends."""
