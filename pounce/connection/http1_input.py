@@ -211,9 +211,9 @@ class Http1Input(InputInTurns):
                 return
             start = at
             small = run_of(data, at, meter.lines * _SMALL_CHUNKS_PER_LINE) if meter.is_at_chunk else None
-            if small is not None and small.count:
+            if small is not None and small.chunks:
                 at = small.end
-                meter.lines -= small.count // _SMALL_CHUNKS_PER_LINE + 1
+                meter.lines -= small.chunks // _SMALL_CHUNKS_PER_LINE + 1
                 self.wire.feed(small.as_chunk())
             else:
                 at = meter.take(data, at, requests)

@@ -17,7 +17,7 @@ class Run(NamedTuple):
     """Small chunks in a row."""
 
     content: bytes
-    count: int
+    chunks: int
     #: Where what is behind them begins.
     end: int
 

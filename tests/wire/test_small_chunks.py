@@ -34,7 +34,7 @@ GOOD = b"1\r\nx\r\n"
 def test_only_what_is_whole_and_plain_is_joined(data: bytes, content: bytes | None, count: int) -> None:
     """Everything else is the parser's, from its first byte on."""
     run = run_of(b"??" + data, 2, 100)
-    assert run.count == count
+    assert run.chunks == count
     if content is None:
         content = b"xab" + b"c" * 15 + b"d" * 15
     assert run.content == content
