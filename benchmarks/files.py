@@ -1,8 +1,9 @@
 """What a file of 100 MiB costs: `python -m benchmarks.files`, processor time of the server, by pathsend and without.
 
 One app answers with the file in three ways: it reads and sends parts of 64 KiB (`bare`), Starlette's `FileResponse`
-does that (`starlette`), the server sends it (`pathsend`). curl reads, or what --reads
-says, each way in turns; printed are medians in milliseconds.
+does that (`starlette`), the server sends it (`pathsend`). Without TLS a bare socket without any server does it, too, by
+`sendfile`, and by reading and sending the same parts (`sendall`): what the kernel takes at least. curl reads, or what
+--reads says, each way in turns; printed are medians in milliseconds.
 """
 
 from __future__ import annotations
@@ -19,11 +20,14 @@ from typing import Any
 
 from benchmarks.environments import CHECKOUT
 from benchmarks.load.outcome import LoadError
-from benchmarks.process import ServerProcess, free_port, leave_politely
+from benchmarks.measure import Cores
+from benchmarks.process import ServerProcess, free_port, leave_politely, on_cores
 
 SIZE = 100 * 1024 * 1024
 PART = 64 * 1024
 WAYS = ("bare", "starlette", "pathsend")
+#: Those of no server.
+FLOORS = ("sendall", "sendfile")
 
 
 async def app(scope: Any, receive: Any, send: Any) -> None:
@@ -46,6 +50,23 @@ async def app(scope: Any, receive: Any, send: Any) -> None:
         while part := file.read(PART):
             await send({"type": "http.response.body", "body": part, "more_body": True})
     await send({"type": "http.response.body"})
+
+
+def serve(path: str, port: int) -> None:
+    """Be no server: answer whatever asks, one after the other, from a blocking socket."""
+    with socket.create_server(("127.0.0.1", port)) as listener:
+        while True:
+            sock, _ = listener.accept()
+            with sock, open(path, "rb") as file:
+                way = sock.recv(4096).split(b" ")[1:2]
+                sock.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\nConnection: close\r\n\r\n" % SIZE)
+                if way == [b"/sendfile"]:
+                    sent = 0
+                    while sent < SIZE:
+                        sent += os.sendfile(sock.fileno(), file.fileno(), sent, SIZE - sent)
+                    continue
+                while part := file.read(PART):
+                    sock.sendall(part)
 
 
 def parse_schedstat(text: str) -> int:
@@ -83,12 +104,15 @@ def measure(loop: str, tls: tuple[str, str] | None, rounds: int, folder: Path, r
         command += ["--ssl-certfile", tls[0], "--ssl-keyfile", tls[1]]
     address = f"{'https' if tls else 'http'}://127.0.0.1:{port}"
 
+    floor_port = free_port()
+
     def fetch(way: str) -> None:
         if reads and not tls:
-            read(port, f"/{way}", reads)
+            read(floor_port if way in FLOORS else port, f"/{way}", reads)
             return
+        whom = f"http://127.0.0.1:{floor_port}" if way in FLOORS else address
         got = subprocess.run(
-            ["curl", "-sk", "-o", os.devnull, "-w", "%{size_download}", f"{address}/{way}"],
+            ["curl", "-sk", "-o", os.devnull, "-w", "%{size_download}", f"{whom}/{way}"],
             capture_output=True, text=True,
         )  # fmt: skip
         if got.returncode == 7:
@@ -97,16 +121,26 @@ def measure(loop: str, tls: tuple[str, str] | None, rounds: int, folder: Path, r
             raise LoadError(f"{way}: {got.stdout} bytes instead of {SIZE}")
 
     environ = {**os.environ, "BENCHMARK_FILE": str(path), "PYTHONPATH": str(CHECKOUT)}
-    taken: dict[str, list[int]] = {way: [] for way in WAYS}
-    with ServerProcess(command, environ, folder, os.sched_getaffinity(0)) as server:
+    ways = WAYS if tls else WAYS + FLOORS
+    taken: dict[str, list[int]] = {way: [] for way in ways}
+    none = [sys.executable, "-m", "benchmarks.files", "--no-server", str(path), str(floor_port)]
+    cores = Cores.available()
+    with (
+        ServerProcess(command, environ, folder, set(cores.server)) as server,
+        ServerProcess(none, environ, folder, set(cores.server)) as floor,
+        on_cores(set(cores.load)),
+    ):
         server.await_ready(lambda: fetch("bare"))
-        for way in WAYS:
+        if not tls:
+            floor.await_ready(lambda: fetch("sendall"))
+        for way in ways:
             fetch(way)
         for _ in range(rounds):
-            for way in WAYS:
-                before = used(server.pid)
+            for way in ways:
+                pid = floor.pid if way in FLOORS else server.pid
+                before = used(pid)
                 fetch(way)
-                taken[way].append(used(server.pid) - before)
+                taken[way].append(used(pid) - before)
     return {way: median(times) / 1e6 for way, times in taken.items()}
 
 
@@ -118,14 +152,18 @@ def main() -> int:
     parser.add_argument(
         "--reads", type=int, default=0, help="not curl, but a client that reads up to so many bytes at once"
     )
+    parser.add_argument("--no-server", nargs=2, help=argparse.SUPPRESS)
     given = parser.parse_args()
     leave_politely()
+    if given.no_server:
+        serve(given.no_server[0], int(given.no_server[1]))
     for loop in given.loop or ("asyncio", "uvloop"):
         with tempfile.TemporaryDirectory() as folder:
             found = measure(loop, given.tls, given.rounds, Path(folder), given.reads)
-        row = "  ".join(f"{way} {found[way]:.1f} ms" for way in WAYS)
-        ratios = ", ".join(f"{found['pathsend'] / found[way]:.2f} of {way}" for way in WAYS[:2])
-        print(f"{loop}{' TLS' if given.tls else ''}: {row} (pathsend: {ratios})", flush=True)
+        row = "  ".join(f"{way} {taken:.1f} ms" for way, taken in found.items())
+        ratios = ", ".join(f"{found['pathsend'] / found[way]:.2f} of {way}" for way in found if way != "pathsend")
+        floor = "" if given.tls else f"; without a server {found['sendfile'] / found['sendall']:.2f}"
+        print(f"{loop}{' TLS' if given.tls else ''}: {row} (pathsend: {ratios}{floor})", flush=True)
     return 0
 
 
