@@ -311,9 +311,9 @@ class HurryingLoop(asyncio.SelectorEventLoop):
         return self._now
 
     def _run_once(self) -> None:
-        timers = self._scheduled  # type: ignore[attr-defined]
-        if timers and not self._ready:  # type: ignore[has-type]
-            self._now = max(self._now, timers[0]._when)
+        if not self._ready:  # type: ignore[has-type]
+            timers = [timer.when() for timer in self._scheduled if not timer.cancelled()]  # type: ignore[attr-defined]
+            self._now = max(self._now, min(timers, default=self._now))
         super()._run_once()  # type: ignore[misc]
 
 

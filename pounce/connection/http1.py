@@ -242,8 +242,11 @@ class HTTP1Protocol(Http1Debts, Http1Input):
     # Told by the cycle, besides what is sent (`Http1Writer`)
 
     def abandon(self, cycle: RequestResponseCycle) -> None:
-        """See `HttpChannel.abandon`. What a child task of the app may still send is dropped."""
+        """See `HttpChannel.abandon`. What a child task of the app may still send is dropped, and so is what the next
+        request's app sends, where the response was complete."""
         cycle.on_disconnect()
+        if self.active is not None:
+            self.active.on_disconnect()
         self.close()
 
     def on_response_complete(self, cycle: RequestResponseCycle) -> None:

@@ -50,7 +50,17 @@ class WebSocketConnection(StreamConnection, Protocol):
 class WebSocketStream(Http2Stream):
     """The stream, and to the WebSocket protocol its transport."""
 
-    __slots__ = ("_closing", "_ended", "_lost", "_write_paused", "connection", "protocol", "read_paused", "task")
+    __slots__ = (
+        "_answered",
+        "_closing",
+        "_ended",
+        "_lost",
+        "_write_paused",
+        "connection",
+        "protocol",
+        "read_paused",
+        "task",
+    )
 
     def __init__(self, connection: WebSocketConnection, stream: Http2Stream) -> None:
         """Takes the place of `stream`, on which nothing has happened yet."""
@@ -60,6 +70,7 @@ class WebSocketStream(Http2Stream):
         self.task: asyncio.Task[None] | None = None
         self.read_paused = False
         self._write_paused = False
+        self._answered = False  # the handshake: its head is sent
         self._closing = False
         self._ended = False  # by the client, behind what is not parsed yet
         self._lost = False
@@ -133,6 +144,7 @@ class WebSocketStream(Http2Stream):
         """The answer to the extended CONNECT. Raises MisusedByApp."""
         if self.local_open:
             self.connection.wire.send_head(self, status, headers, self.connection.server_state.default_headers)
+            self._answered = True
             self.connection.write_soon()
 
     def pause_reading(self) -> None:
@@ -153,11 +165,15 @@ class WebSocketStream(Http2Stream):
         self.end(breaks_off=False)
 
     def end(self, breaks_off: bool) -> None:
-        """The same; with `breaks_off` by a reset, as there should have been more."""
+        """The same; with `breaks_off` by a reset, as there should have been more. Without an answer there is nothing to
+        end, and it is reset as well (RFC 9113 section 8.1)."""
         if not self._closing:
             self._closing = True
             if self.local_open:
-                self.connection.wire.send_data(self, b"", True, breaks_off=breaks_off)
+                if self._answered:
+                    self.connection.wire.send_data(self, b"", True, breaks_off=breaks_off)
+                else:
+                    self.connection.wire.reset(self.id, CANCEL)
                 self.connection.write_soon()
             self.connection.loop.call_soon(self._lose, None)
 

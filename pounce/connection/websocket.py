@@ -383,8 +383,9 @@ class WebSocketProtocol(WebSocketDebts, FramesInTurns, Keepalive, Connection):
         output = self.wire.fail(code, reason)
         self.finish()
         self.cycle.on_disconnect(told)
-        self.transport.write(output)
-        self.transport.close()
+        if not self.transport.is_closing():  # the app may have ended, and what it sent not be taken yet
+            self.transport.write(output)
+            self.transport.close()
 
     def finish(self) -> None:
         """Nothing more is sent or expected: no timers, no parsing."""

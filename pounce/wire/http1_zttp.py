@@ -62,6 +62,8 @@ class ZttpWire(LibraryWire):
                 self._heads += 1
                 upgrade = self.conn.upgrade()
                 method = event.method.decode("ascii")
+                if len(method) == 4 and method != "HEAD" and method.upper() == "HEAD":
+                    raise BadRequest(INVALID_REQUEST)  # zttp takes it for HEAD, and no body then; to the app it is none
                 http_version = event.http_version.decode("ascii")
                 self._is_http10 = http_version == "1.0"
                 headers = event.headers.to_list(lowercase_names=True)  # type: ignore[union-attr]

@@ -260,3 +260,27 @@ async def test_an_app_that_ignores_every_error_leaves_the_loop_to_others() -> No
             assert 0 < failures < 100
             failures = 100_000
             await asyncio.sleep(0.15)
+
+
+async def test_an_app_that_fails_behind_its_response(parser: str) -> None:
+    """The connection ends, and the app of the next request, which runs already, is told: nothing more is written."""
+    failed, told = asyncio.Event(), []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        if scope["path"] == "/next":
+            await failed.wait()
+            told.append((await receive())["type"])
+            await answer(send, b"next")
+            return
+        await answer(send, b"first")
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        failed.set()
+        raise RuntimeError("behind its response")
+
+    async with Connection(parser, app) as connection:
+        await connection.feed(get("/") + get("/next"))
+        [first] = connection.responses()
+        assert first.body == b"first"
+        assert connection.closed
+    assert told == ["http.disconnect"]

@@ -190,6 +190,31 @@ async def test_the_client_closes_stream_and_websocket_in_one_frame(ws: Any) -> N
         assert (connection.protocol.wire.streams, connection.transport.closed) == ({}, False)
 
 
+async def test_the_client_ends_the_stream_before_it_is_answered(ws: Any) -> None:
+    """There is no head whose body could end: the stream is reset, and the app told. The connection goes on."""
+    seen: list[Any] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "http":
+            await send({"type": "http.response.start", "status": 200})
+            await send({"type": "http.response.body"})
+            return
+        while not seen or seen[-1]["type"] != "websocket.disconnect":
+            seen.append(await receive())
+
+    async with Connection(app, ws_protocol_class=ws) as connection:
+        socket = Socket(connection)
+        await connection.exchange()
+        connection.client.send_data(socket.stream_id, b"", end_stream=True)
+        await connection.until(lambda: socket.answer and socket.answer.ended)
+        assert socket.answer.reset == 8
+        assert (await connection.get()).status == "200"
+    assert [(one["type"], one.get("code")) for one in seen] == [
+        ("websocket.connect", None),
+        ("websocket.disconnect", 1006),
+    ]
+
+
 @pytest.mark.parametrize("closes", [True, False])
 async def test_the_end_of_the_stream_behind_many_messages(ws: Any, closes: bool) -> None:
     """They are parsed in turns, and the app gets all of them before it is told."""

@@ -327,3 +327,17 @@ async def test_an_app_that_ignores_the_end_of_its_stream(protocol_class: Protoco
         assert len(app.failures) - before <= 3
         connection.state.stopping = True
         await settle()
+
+
+async def test_a_shutdown_behind_the_end(protocol_class: ProtocolClass) -> None:
+    """The app has ended, and what it sent is not taken yet: nothing is written behind the end of the transport."""
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        await send({"type": "websocket.accept"})
+
+    async with Connection(protocol_class, app) as connection:
+        assert (await connection.open()).startswith(b"HTTP/1.1 101")
+        assert connection.transport.closed
+        connection.protocol.shutdown()
+        assert connection.take() == b""

@@ -125,13 +125,14 @@ def priority_update(about: int, value: bytes, stream_id: int = 0) -> bytes:
 
 def split(output: bytes) -> list[tuple[int, int, int, bytes]]:
     """The frames in a server's output: type, flags, stream, payload."""
-    found = []
-    while output:
-        size = int.from_bytes(output[:3], "big")
-        kind, flags, stream_id = struct.unpack(">BBL", output[3:9])
-        assert len(output) >= 9 + size, "half a frame"
-        found.append((kind, flags, stream_id, output[9 : 9 + size]))
-        output = output[9 + size :]
+    found, at = [], 0
+    while at < len(output):
+        size = int.from_bytes(output[at : at + 3], "big")
+        kind, flags, stream_id = struct.unpack(">BBL", output[at + 3 : at + 9])
+        end = at + 9 + size
+        assert len(output) >= end, "half a frame"
+        found.append((kind, flags, stream_id, output[at + 9 : end]))
+        at = end
     return found
 
 

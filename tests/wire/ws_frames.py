@@ -49,7 +49,8 @@ def frame(opcode: int, payload: bytes = b"", *, fin: bool = True, rsv: int = 0, 
     if not masked:
         return head + payload
     mask = (MASK * (size // 4 + 1))[:size]
-    return head + MASK + bytes(a ^ b for a, b in zip(payload, mask, strict=True))
+    masked_payload = int.from_bytes(payload, "big") ^ int.from_bytes(mask, "big")
+    return head + MASK + masked_payload.to_bytes(size, "big")
 
 
 def close(code: int, reason: bytes = b"", *, masked: bool = True) -> bytes:
