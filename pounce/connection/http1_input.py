@@ -51,6 +51,7 @@ class Http1Input(InputInTurns):
     """The receiving half of an HTTP/1.1 connection. `HTTP1Protocol` is the whole."""
 
     __slots__ = (
+        "_behind_upgrade",
         "_body_left",
         "_linger_left",
         "_linger_timer",
@@ -96,6 +97,7 @@ class Http1Input(InputInTurns):
         #: Fields up to which a head needs no look.
         self.unchecked_fields: int = -1 if limits.body else limits.fields
         self._meter: Meter | None = None  # made when there is something to count
+        self._behind_upgrade = b""  # what the wire has and the meter has not seen
         self._body_left = 0  # of what the body of the latest request may have
         #: Bytes that may still be dropped of a request that was answered early; and when it must be over.
         self._linger_left: int | None = None
@@ -180,13 +182,21 @@ class Http1Input(InputInTurns):
         if left > 0:
             meter.expect(left)
         else:
-            at = 0
-            while at < len(data) and meter.verdict is None:
-                at = meter.take(data, at)
+            self._meter_parsed(data, meter)
             if meter.verdict is not None:  # fields that are small, but many
                 raise meter.verdict
         if not meter.is_between:
             self._plain_size = 0
+
+    def _meter_parsed(self, data: bytes, meter: Meter) -> None:
+        """Bytes that the wire has: up to an upgrade, of which it will know in its turn whether HTTP goes on behind."""
+        at, end = 0, len(data)
+        while at < end and meter.verdict is None:
+            at = meter.take(data, at)
+            if meter.upgrades and at < end and self.holds_requests_back and self.behind is None:
+                self._behind_upgrade = data[at:]
+                self.flow.hold()
+                return
 
     def _left_of_body(self, cycle: RequestResponseCycle) -> int:
         """Bytes that are still to come of a request; below 0: its head does not say that."""
@@ -239,6 +249,9 @@ class Http1Input(InputInTurns):
     def check_verdict(self) -> None:
         """A wire that holds requests back has gone on: has it come to what is above a limit?"""
         meter = self._meter
+        if meter is not None and self._behind_upgrade and self.input is _OPEN:
+            data, self._behind_upgrade = self._behind_upgrade, b""
+            self._meter_parsed(data, meter)
         if meter is not None and meter.verdict is not None and self.input is _OPEN:
             latest = self.cycle
             if not self.pipeline or (latest is not None and latest.more_body):

@@ -12,7 +12,7 @@ from pounce.connection.websocket import WebSocketProtocol
 from pounce.connection.websocket_websockets import WebSocketsSansIOProtocol
 from pounce.connection.websocket_wsproto import WSProtocol
 from pounce.middleware.proxy_headers import ProxyHeadersMiddleware
-from tests.fakes import Connection, settle
+from tests.fakes import Connection, answer, get, settle
 from tests.wire.ws_frames import BINARY, TEXT, frame, handshake
 
 pytestmark = pytest.mark.anyio
@@ -232,3 +232,34 @@ async def test_connection_in_several_fields(parser: str, ws: Any) -> None:
         connection.transport.feed(handshake(b"Connection: keep-alive"))
         await settle()
         assert app.accepted == 1
+
+
+@pytest.mark.parametrize("name", ["h11", "httptools", "zttp"])
+@pytest.mark.parametrize("content", [b"y" * 70_000, b"\n" * 70_000], ids=["no lines", "lines"])
+async def test_frames_behind_an_upgrade_that_waits(name: str, content: bytes, ws: Any) -> None:
+    """In one read with the request before: they are no HTTP, whose limits are not theirs."""
+    if name == "zttp":
+        pytest.importorskip("zttp")
+    may_answer = asyncio.Event()
+    websocket = App()
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "websocket":
+            await websocket(scope, receive, send)
+            return
+        await may_answer.wait()
+        await answer(send)
+
+    sent = get() + handshake() + frame(BINARY, content)
+    async with Connection(name, app, **ws) as connection:
+        transport = connection.transport
+        transport.feed(sent[:1500])
+        await settle()
+        assert transport.reading is (name == "httptools")  # which knows already that no request is behind it
+        may_answer.set()
+        await settle()
+        for start in range(1500, len(sent), 47_000):
+            assert transport.reading
+            transport.feed(sent[start : start + 47_000])
+            await settle()
+        assert websocket.received == [len(content)]
