@@ -29,9 +29,6 @@ from pounce.wire.strictness import INVALID_REQUEST, Headers
 #: Pipelined requests that are answered in a row, for a share of lines that are parsed.
 _LINES_PER_REQUEST = 4
 
-#: Seconds until a connection that is to end is looked at again, where what it has read was not parsed.
-_NEXT_LOOK = 0.01
-
 # At hand: a member of an enum is looked up slowly (Python 3.11).
 _OPEN, _HALF_CLOSED, _ENDED = Input
 _NEWLY_IDLE = Phase.NEWLY_IDLE
@@ -307,8 +304,8 @@ class HTTP1Protocol(Http1Debts, Http1Input):
         """Asked by the server: end the connection after the request in hand, or now."""
         self.shutdown_when_idle()
         if self.cycle is None or self.cycle.state is _ALL:
-            if self.held and not self.transport.is_closing():  # which may be a request
-                self.loop.call_later(_NEXT_LOOK, self.shutdown)
+            if self.held:  # which may be a request
+                self.ends_behind_held = True
             else:
                 self.close()
 

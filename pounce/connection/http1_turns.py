@@ -22,7 +22,7 @@ from pounce.exchange.http_cycle import RequestResponseCycle, ResponseState
 class InputInTurns(HttpConnection):
     """What a connection has of it."""
 
-    __slots__ = ("active", "cycle", "held", "input", "pipeline")
+    __slots__ = ("active", "cycle", "ends_behind_held", "held", "input", "pipeline")
 
     input: Input
 
@@ -44,6 +44,8 @@ class InputInTurns(HttpConnection):
         self.active: RequestResponseCycle | None = None
         #: Not parsed yet: the pipeline is full, or others have their turn.
         self.held = b""
+        #: The server stops: if that is no request, the connection ends.
+        self.ends_behind_held = False
 
     @property
     def share(self) -> int:
@@ -52,6 +54,10 @@ class InputInTurns(HttpConnection):
 
     def data_received(self, data: bytes) -> None:
         """See `asyncio.Protocol.data_received`."""
+        raise NotImplementedError
+
+    def close(self) -> None:
+        """Close the transport behind what was sent, once."""
         raise NotImplementedError
 
     def go_on(self) -> None:
@@ -104,6 +110,9 @@ class InputInTurns(HttpConnection):
         self.flow.held = False
         self.data_received(data)
         if self.active is None:
+            if self.ends_behind_held and not self.held and not self.pipeline:
+                self.close()
+                return
             self._read_more()
 
     def _read_more(self) -> None:

@@ -362,7 +362,7 @@ class WebSocketProtocol(WebSocketDebts, FramesInTurns, Keepalive, Connection):
     # Keepalive
 
     def send_ping(self, payload: bytes) -> None:
-        if self.state is OPEN:
+        if self.state is OPEN and not self.transport.is_closing():
             self.transport.write(self.wire.ping(payload))
 
     def on_pong_overdue(self) -> None:

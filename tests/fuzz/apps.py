@@ -107,13 +107,15 @@ class Apps:
                 message = message | {"headers": [(b"x-app", b"%d" % number), *message.get("headers", ())]}
             was_closing = self.transport.closing
             await send(message)
-            if was_closing or self.transport.gone:
+            if was_closing:
                 return  # it is dropped
             exchange.status = message.get("status", exchange.status)
             if kind.endswith("response.body"):
                 exchange.body += message.get("body", b"")
             elif kind == "websocket.send":
                 exchange.messages.append(message.get("bytes", message.get("text")))
+            if self.transport.gone:
+                return  # perhaps it was written, and `send` has waited behind that
             if (kind.endswith("response.body") and not message.get("more_body")) or kind == "websocket.close":
                 exchange.complete = True
 
