@@ -2,8 +2,9 @@
 
 Runs on the server's loop, at startup. How a socket is made is in `binding`. asyncio's selector loops spin and log
 without end in a process that is out of descriptors, so there it is the acceptor of worker threads that accepts
-(`pool/acceptor`), as it is where connections are limited. Other loops accept by themselves (`LoopHandles`). Compatible
-with uvicorn's `Server.startup`: the same addresses, file modes and messages.
+(`pool/acceptor`), as it is where connections are limited, and where what a client says first is looked at before there
+is a transport (TLS, PROXY protocol). Other loops accept by themselves (`LoopHandles`). Compatible with uvicorn's
+`Server.startup`: the same addresses, file modes and messages.
 """
 
 from __future__ import annotations
@@ -90,9 +91,7 @@ async def accept(listeners: Sequence[Listening], config: ConfigView, worker: Wor
     for listening in listeners:
         acceptor = Acceptor(listening.sockets, [_OnlyWorker(worker)], limits)
         listening.on_drain = acceptor.drain
-        # A connection that begins with a header of the PROXY protocol gets its transport behind that.
-        is_ours = limits is not None or bool(config.settings.proxy_protocol.peers)
-        if is_ours or isinstance(loop, asyncio.SelectorEventLoop):
+        if limits is not None or worker.hears_first or isinstance(loop, asyncio.SelectorEventLoop):
             listening.on_close.append(acceptor.stop)
             acceptor.start()
             continue

@@ -9,6 +9,7 @@ import logging
 import os
 import resource
 import socket
+import ssl
 import stat
 import struct
 import sys
@@ -233,6 +234,27 @@ def test_asyncio_needs_nobody_to_look_after_it() -> None:
         server.close()
 
     run(main(), "asyncio")
+
+
+@needs_uvloop
+def test_with_tls_it_is_not_the_loop_that_accepts() -> None:
+    """Handshakes have turns, whatever the loop (`connection/handshakes`)."""
+
+    async def main() -> None:
+        made = config()
+        made.ssl = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        worker = Worker(made)
+        [server] = await listeners.listen(Bind.of(made), None)
+        await listeners.accept([server], made, worker, is_shared=False)
+        assert server.caretakers == []
+        [client] = connect(address_of(server), 1)
+        client.sendall(b"no TLS")
+        while not worker.adopted:
+            await asyncio.sleep(0)
+        server.close()
+        client.close()
+
+    run(main())
 
 
 @needs_uvloop

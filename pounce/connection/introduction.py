@@ -6,13 +6,13 @@ bytes that nobody has read. So they are looked at first (MSG_PEEK), and those of
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import socket
 from collections.abc import Iterable
 from time import monotonic
 
 from pounce.addresses import Peers
+from pounce.connection.accepted_socket import until
 from pounce.names import LOGGER_ERROR
 from pounce.wire.proxy_protocol import MAX_SIZE, HeaderReader, NoHeader, Origin
 
@@ -46,41 +46,12 @@ class Introductions:
             return None
         reader = HeaderReader()
         try:
-            if not _advance(sock, reader):
-                await self._read_on(sock, reader)
+            late = NotIntroduced("no header of the PROXY protocol in time")
+            await until(sock, lambda: _advance(sock, reader), self._limit, late)
         except NoHeader as exc:
             self._complain(peer, exc)
             raise NotIntroduced(str(exc)) from None
         return reader.origin
-
-    async def _read_on(self, sock: socket.socket, reader: HeaderReader) -> None:
-        loop = asyncio.get_running_loop()
-        done: asyncio.Future[None] = loop.create_future()
-
-        def on_readable() -> None:
-            try:
-                if not _advance(sock, reader):
-                    return
-            except (NoHeader, OSError) as exc:
-                if not done.done():
-                    done.set_exception(exc)
-            else:
-                if not done.done():
-                    done.set_result(None)
-            loop.remove_reader(sock)
-
-        def on_late() -> None:
-            if not done.done():
-                done.set_exception(NotIntroduced("no header of the PROXY protocol in time"))
-
-        loop.add_reader(sock, on_readable)
-        timer = loop.call_later(self._limit, on_late) if self._limit else None
-        try:
-            await done
-        finally:
-            loop.remove_reader(sock)
-            if timer is not None:
-                timer.cancel()
 
     def _complain(self, peer: str | None, reason: NoHeader) -> None:
         """One line a second: the proxy is set up wrongly, or this server, and each connection shows it."""

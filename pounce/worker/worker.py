@@ -12,6 +12,7 @@ import contextlib
 import functools
 import logging
 import socket
+import sys
 import time
 from collections.abc import Callable, Iterator
 from email.utils import formatdate
@@ -28,6 +29,7 @@ from pounce.worker.connection_limits import Idle, Seat, SeatedSocket, turn_away
 from pounce.worker.drain import DrainLimits, InHand, drain, tell_streams
 
 if TYPE_CHECKING:
+    from pounce.connection.handshakes import Handshakes
     from pounce.connection.introduction import Introductions
 
 #: Seconds between two ticks: heartbeat, exit flags, idle connections.
@@ -40,6 +42,11 @@ _TIMEOUT_UNHEARD = 0.2
 
 #: Seconds between two looks at what is left.
 _LOOK_INTERVAL = 0.05
+
+#: Seconds for a TLS handshake where `--timeout-head` sets no limit, as asyncio has them; and those that one has at
+#: least which has begun late, but in time.
+_TIMEOUT_HANDSHAKE = 60.0
+_LEAST_FOR_HANDSHAKE = 1.0
 
 #: An accepted connection on its way to its worker: descriptor, address family, socket type, protocol, and where there
 #: are limits, what they say.
@@ -70,15 +77,22 @@ class Worker:
         #: For whatever makes connections of a loop: how TLS is spoken, if at all, and how long a handshake may take.
         self.tls_options: dict[str, Any] = {"ssl": config.ssl}
         head = config.settings.deadlines.head
-        if config.ssl is not None and head:
-            self.tls_options["ssl_handshake_timeout"] = head
+        self._handshakes: Handshakes | None = None
+        if config.ssl is not None:
+            self.tls_options["ssl_handshake_timeout"] = head or _TIMEOUT_HANDSHAKE
+            if sys.platform != "win32":  # whose own loop has no readers
+                from pounce.connection.handshakes import Handshakes
+
+                self._handshakes = Handshakes()
         self._introductions: Introductions | None = None
         if config.settings.proxy_protocol.peers:
             from pounce.connection.introduction import Introductions
 
             self._introductions = Introductions(config.settings.proxy_protocol.peers, head)
+        #: What a client says first is looked at while its socket has no transport.
+        self.hears_first = self._introductions is not None or self._handshakes is not None
         #: The client has something to say before it is connected: a TLS handshake, whose it is.
-        self._connects_late = config.ssl is not None or self._introductions is not None
+        self._connects_late = config.ssl is not None or self.hears_first
         self._connecting: set[asyncio.Task[None]] = set()
         self._idle = Idle(self.state)
         self._start_task: TaskStarter | None = None
@@ -145,13 +159,8 @@ class Worker:
             sock.setblocking(False)
             create_protocol: Callable[[], asyncio.Protocol] = self.create_protocol
             options = self.tls_options
-            if self._introductions is not None:
-                accepted_at, begun = self.state.clock, loop.time()
-                origin = await self._introductions.origin_of(sock)
-                create_protocol = functools.partial(self.create_protocol, origin=origin, accepted_at=accepted_at)
-                limit = options.get("ssl_handshake_timeout")
-                if limit:
-                    options = {**options, "ssl_handshake_timeout": max(limit - (loop.time() - begun), 0.01)}
+            if self.hears_first:
+                create_protocol, options = await self._hear(loop, sock)
             await loop.connect_accepted_socket(create_protocol, sock, **options)
         except BaseException as exc:
             sock.close()
@@ -165,6 +174,30 @@ class Worker:
         finally:
             if not self._counts_early:
                 self.adopted += 1  # here and not in a callback of the task: until then the connection counts twice
+
+    async def _hear(
+        self, loop: asyncio.AbstractEventLoop, sock: socket.socket
+    ) -> tuple[Callable[[], asyncio.Protocol], dict[str, Any]]:
+        """What comes before there is a transport: whose the connection is, and when its TLS handshake may begin.
+
+        Returns what makes its protocol, and its `tls_options`: all has to be there within the deadline of the first
+        head, but for the time that the client waited for others.
+        """
+        options, accepted_at, begun = self.tls_options, self.state.clock, loop.time()
+        limit = options.get("ssl_handshake_timeout", 0.0)
+        origin = None
+        if self._introductions is not None:
+            origin = await self._introductions.origin_of(sock)
+        if self._handshakes is not None:
+            await self._handshakes.first_message(sock, max(limit - (loop.time() - begun), 0.01))
+        if limit:
+            left = limit - (loop.time() - begun)
+            options = {**options, "ssl_handshake_timeout": max(left, min(limit, _LEAST_FOR_HANDSHAKE))}
+        if self._handshakes is not None:
+            spoke_at = self.state.clock
+            await self._handshakes.turn(sock)
+            accepted_at += self.state.clock - spoke_at
+        return functools.partial(self.create_protocol, origin=origin, accepted_at=accepted_at), options
 
     def _count_adopted(self) -> None:
         self.adopted += 1

@@ -1,9 +1,12 @@
-"""HTTP/1.1 connections on real transports, for tests of what those do: their loops, and a server on the running one."""
+"""HTTP/1.1 connections on real transports, for tests of what those do: their loops, and a server on the running one.
+
+And accepted sockets before they have one."""
 
 from __future__ import annotations
 
 import asyncio
 import importlib.util
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -55,3 +58,27 @@ async def serving(parser: str, app: Any, **settings: Any) -> AsyncIterator[Serve
             connection.transport.abort()
     await server.until(lambda: not server.state.connections and not server.state.tasks)
     assert server.errors == []
+
+
+class Pair:
+    """A client and the accepted socket of its connection."""
+
+    def __init__(self, family: int = socket.AF_INET) -> None:
+        if family == socket.AF_INET:
+            with socket.create_server((LOCALHOST, 0)) as listener:
+                self.client = socket.create_connection(listener.getsockname())
+                self.accepted = listener.accept()[0]
+        else:
+            self.client, self.accepted = socket.socketpair(family)
+        self.accepted.setblocking(False)
+
+    def close(self) -> None:
+        self.client.close()
+        self.accepted.close()
+
+    def unread(self) -> bytes:
+        """What is left for whoever comes next."""
+        try:
+            return self.accepted.recv(65536)
+        except BlockingIOError:
+            return b""

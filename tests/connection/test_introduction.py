@@ -14,7 +14,7 @@ import pytest
 from pounce.connection import introduction
 from pounce.connection.introduction import Introductions, NotIntroduced
 from pounce.wire.proxy_protocol import UNKNOWN_ORIGIN, Origin
-from tests.connection.real_sockets import LOCALHOST, needs_uvloop
+from tests.connection.real_sockets import Pair, needs_uvloop
 from tests.wire.test_proxy_protocol import FROM_4, HEADERS
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("loop_kind")]
@@ -28,30 +28,6 @@ REQUEST = b"GET / HTTP/1.1\r\n\r\n"
 def loop_kind(request: pytest.FixtureRequest) -> str:
     """For `anyio_backend` (conftest): the loops with readers of their own."""
     return str(request.param)
-
-
-class Pair:
-    """A client and the accepted socket of its connection."""
-
-    def __init__(self, family: int = socket.AF_INET) -> None:
-        if family == socket.AF_INET:
-            with socket.create_server((LOCALHOST, 0)) as listener:
-                self.client = socket.create_connection(listener.getsockname())
-                self.accepted = listener.accept()[0]
-        else:
-            self.client, self.accepted = socket.socketpair(family)
-        self.accepted.setblocking(False)
-
-    def close(self) -> None:
-        self.client.close()
-        self.accepted.close()
-
-    def unread(self) -> bytes:
-        """What is left for whoever comes next."""
-        try:
-            return self.accepted.recv(65536)
-        except BlockingIOError:
-            return b""
 
 
 @pytest.fixture

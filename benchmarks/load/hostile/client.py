@@ -52,6 +52,17 @@ class Client:
         self._connected = time.monotonic()
         self._was_quick = True
 
+    async def connect_again(self) -> None:
+        """Leave, and come back with nothing heard."""
+        self._socket.close()
+        self._socket = socket.socket(self._socket.family)
+        self._socket.setblocking(False)
+        self.heard.clear()
+        try:
+            await self.connect()
+        except OSError as exc:
+            raise Ended from exc
+
     async def send(self, data: bytes) -> None:
         """All of it, at the server's pace."""
         self._was_quick &= time.monotonic() - self._connected < QUICK

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import random
 import ssl
+import time
 
 from benchmarks.load.hostile.client import BUDGET, DEADLINE, Client, Kind
 
@@ -42,8 +43,21 @@ async def in_the_clear(client: Client, seconds: float) -> None:
     await client.until_end()
 
 
+async def handshakes(client: Client, seconds: float) -> None:
+    """One handshake after the other, each of which is left where the server has signed, or has not come to it."""
+    hello, end = _client_hello(), time.monotonic() + seconds
+    while True:
+        await client.send(hello)
+        if client.number % 2:
+            await client.receive()
+        if time.monotonic() >= end:
+            return
+        await client.connect_again()
+
+
 KINDS = (
     Kind("tls-silent", "a handshake that does not end", silent, DEADLINE, tls=True),
     Kind("tls-garbage", "no TLS behind which there is none", garbage, BUDGET, tls=True),
     Kind("tls-plain", "a request without TLS", in_the_clear, BUDGET, tls=True),
+    Kind("tls-handshakes", "first messages of handshakes without a pause", handshakes, tls=True),
 )
