@@ -5,8 +5,8 @@ bytes that it has at hand, and the server a signature: those of a thousand clien
 in which nobody else has a turn. So the first message is waited for, and left on the socket (MSG_PEEK), and then a turn.
 Who leaves meanwhile costs no handshake. Knows nothing of: certificates, transports, protocols.
 
-Whole handshakes are counted, by their first message: one whose signature is made behind a second one
-(HelloRetryRequest, RFC 8446 section 4.1.4) makes it when that comes.
+A handshake is counted where it begins. One whose client spreads its first message over several records, or is asked for
+a second one (HelloRetryRequest, RFC 8446 section 4.1.4), has its signature made when that is there.
 """
 
 from __future__ import annotations
