@@ -89,7 +89,7 @@ async def accept(listeners: Sequence[Listening], config: ConfigView, worker: Wor
     loop = asyncio.get_running_loop()
     limits = ConnectionLimits.of(config)
     for listening in listeners:
-        acceptor = Acceptor(listening.sockets, [_OnlyWorker(worker)], limits)
+        acceptor = Acceptor(listening.sockets, [_OnlyWorker(worker)], limits, worker.hears_first)
         listening.on_drain = acceptor.drain
         if limits is not None or worker.hears_first or isinstance(loop, asyncio.SelectorEventLoop):
             listening.on_close.append(acceptor.stop)

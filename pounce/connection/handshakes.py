@@ -16,16 +16,12 @@ import contextvars
 import select
 import socket
 from collections import deque
-from time import monotonic
 
 from pounce.connection.accepted_socket import until
 
-#: How many begin in a turn of the loop: one. With its signature it takes 0.4 ms (ECDSA) or 1.2 ms (RSA of 2,048 bits),
-#: about as long as others wait for each other (`input_turns.LONGEST_TURN`). Where something else fills the turns, it is
-#: one for so many seconds of the last turn, and so many at most: a loop that has no time to spare has a sixth of it for
-#: new clients. That has to be more than a handshake takes, or each would make room for more.
-_SECONDS_PER_HANDSHAKE = 0.005
-_MOST = 16
+#: How many begin in a turn of the loop. With its signature one takes 0.4 ms (ECDSA) or 1.2 ms (RSA of 2,048 bits). With
+#: fewer, clients that come a few at a time would wait for each other, and uvloop would turn more often.
+_PER_TURN = 4
 
 #: Of clients that are found to have left, how many give way to the next one in a turn: each costs 30 to 60 us.
 _MOST_LEFT = 16
@@ -49,9 +45,8 @@ class Handshakes:
 
     def __init__(self) -> None:
         self._waiting: deque[tuple[socket.socket, asyncio.Future[None]]] = deque()
-        self._left = 1  # that may begin in this turn without waiting
+        self._left = _PER_TURN  # that may begin in this turn without waiting
         self._are_woken = False  # those for whom this is the turn
-        self._began_turn = 0.0
         self._is_due = False  # another turn will come
         self._context = contextvars.copy_context()  # not that of whichever connection comes first
 
@@ -71,8 +66,7 @@ class Handshakes:
         loop = asyncio.get_running_loop()
         if not self._is_due:
             self._is_due = True
-            self._left = 1
-            self._began_turn = monotonic()
+            self._left = _PER_TURN
             loop.call_soon(self._run, loop, context=self._context)
         if self._left and not self._waiting:
             self._left -= 1
@@ -83,11 +77,8 @@ class Handshakes:
 
     def _run(self, loop: asyncio.AbstractEventLoop) -> None:
         """A turn begins. Those that have waited for longest are woken, and begin in the next one."""
-        now = monotonic()
-        most = max(1, min(int((now - self._began_turn) / _SECONDS_PER_HANDSHAKE), _MOST))
-        self._began_turn = now
         woken = have_left = 0
-        while self._waiting and woken < most and have_left < _MOST_LEFT:
+        while self._waiting and woken < _PER_TURN and have_left < _MOST_LEFT:
             sock, place = self._waiting.popleft()
             if place.done():  # cancelled
                 continue
@@ -97,7 +88,7 @@ class Handshakes:
             else:
                 woken += 1
                 place.set_result(None)
-        self._left = 0 if woken or self._are_woken else most
+        self._left = 0 if woken or self._are_woken else _PER_TURN
         self._are_woken = woken > 0
         self._is_due = self._are_woken or bool(self._waiting)
         if self._is_due:

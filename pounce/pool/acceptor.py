@@ -21,9 +21,11 @@ from pounce.names import LOGGER_ERROR
 from pounce.worker.connection_limits import ConnectionLimits
 from pounce.worker.worker import Accepted
 
-#: Connections accepted in one go, before other things of this loop get their turn; and from a queue that is to be
-#: empty, in which there are no more on most systems.
+#: Connections accepted in one go, before other things of this loop get their turn; where the first bytes of each are
+#: waited for, which takes a task and a reader; and from a queue that is to be empty, in which there are no more on most
+#: systems.
 _BATCH = 64
+_BATCH_TO_HEAR = 8
 _WHOLE_QUEUE = 4096
 
 #: Seconds without accepting after the process ran out of file descriptors or memory, and from one line about it to the
@@ -52,10 +54,18 @@ class Acceptor:
     """One reader per listening socket. The sockets must be listening and non-blocking; they stay the caller's."""
 
     def __init__(
-        self, listeners: Sequence[socket.socket], workers: Sequence[Any], limits: ConnectionLimits | None = None
+        self,
+        listeners: Sequence[socket.socket],
+        workers: Sequence[Any],
+        limits: ConnectionLimits | None = None,
+        hears_first: bool = False,
     ) -> None:
-        """`workers` have a `load()`, a `heartbeat_age()` and `adopt_threadsafe()`, as `WorkerThread` has them."""
+        """`workers` have a `load()`, a `heartbeat_age()` and `adopt_threadsafe()`, as `WorkerThread` has them.
+
+        `hears_first`: they wait for what a client says first.
+        """
         self._limits = limits
+        self._batch = _BATCH_TO_HEAR if hears_first else _BATCH
         self._listeners = listeners
         self._kinds: list[Kind] = [kind_of(listener) for listener in listeners]
         self._workers = workers
@@ -108,7 +118,7 @@ class Acceptor:
             self._pause(_STANDSTILL)
             return
         try:
-            self._accept(accept, kind, workers, _BATCH)
+            self._accept(accept, kind, workers, self._batch)
         except OSError as exc:
             complain(exc, f"Trying again in {_EXHAUSTED_PAUSE} s.")
             self._pause(_EXHAUSTED_PAUSE)

@@ -139,7 +139,9 @@ class WorkerPool:
 
     def accept(self, listeners: Sequence[socket.socket]) -> None:
         """Accept connections on these sockets from now on. They are closed by whoever opened them."""
-        self._acceptor = Acceptor(listeners, self._started, ConnectionLimits.of(self.config))
+        self._acceptor = Acceptor(
+            listeners, self._started, ConnectionLimits.of(self.config), hears_first=self.config.is_ssl
+        )
         self._acceptor.start()
         self.heartbeat = time.monotonic()
 

@@ -53,18 +53,6 @@ def pairs() -> Iterator[list[Pair]]:
         pair.close()
 
 
-class Clock:
-    """A clock that goes on by so many seconds a turn."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, step: float = 0.0) -> None:
-        self.now, self.step = 100.0, step
-        monkeypatch.setattr(handshakes, "monotonic", self)
-
-    def __call__(self) -> float:
-        self.now += self.step
-        return self.now
-
-
 class Turns:
     """Counts turns of the running loop, by a callback like any other."""
 
@@ -201,36 +189,21 @@ async def test_a_wait_that_is_cancelled(pair: Pair) -> None:
 # Turns
 
 
-async def test_one_begins_in_each_turn(pairs: list[Pair], monkeypatch: pytest.MonkeyPatch) -> None:
-    """In the order in which they came, with a turn of everybody else between two of them."""
-    Clock(monkeypatch)
+async def test_a_few_begin_in_each_turn(pairs: list[Pair]) -> None:
+    """In the order in which they came, with a turn of everybody else in between."""
     made = Handshakes()
     begun = await beginnings(made, pairs)
     assert [number for number, _ in begun] == list(range(50))
     turns = [turn for _, turn in begun]
-    assert turns == sorted(set(turns))
-    assert turns[-1] - turns[0] <= 60
+    assert turns == sorted(turns)
+    assert max(map(turns.count, turns)) == handshakes._PER_TURN
+    assert turns[-1] - turns[0] <= 60 / handshakes._PER_TURN
     await settle()
     assert not made._is_due  # the loop may rest
 
 
-@pytest.mark.parametrize("seconds,count", [(0.0049, 1), (0.0101, 2), (0.051, 10), (1.0, 16)])
-async def test_long_turns_have_more_of_them(
-    pairs: list[Pair], seconds: float, count: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Where others take so long, new clients are not to wait for all of that one after the other."""
-    Clock(monkeypatch, seconds)
-    begun = await beginnings(Handshakes(), pairs)
-    assert [number for number, _ in begun] == list(range(50))
-    by_turn: dict[int, int] = {}
-    for _, turn in begun:
-        by_turn[turn] = by_turn.get(turn, 0) + 1
-    assert max(by_turn.values()) == count
-
-
-async def test_nobody_is_overtaken(pairs: list[Pair], monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_nobody_is_overtaken(pairs: list[Pair]) -> None:
     """One that comes later waits behind those that wait, and does not begin in the turn of the last one of them."""
-    Clock(monkeypatch)
     made, log, turns = Handshakes(), [], Turns()
 
     async def one(number: int) -> None:
@@ -247,13 +220,20 @@ async def test_nobody_is_overtaken(pairs: list[Pair], monkeypatch: pytest.Monkey
     await asyncio.gather(*waiting)
     turns.stop()
     assert [number for number, _ in log] == list(range(50))
-    assert len({turn for _, turn in log}) == 50
+    turned = [turn for _, turn in log]
+    assert max(map(turned.count, turned)) <= handshakes._PER_TURN
 
 
+@pytest.fixture
+def one_per_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As few as there can be."""
+    monkeypatch.setattr(handshakes, "_PER_TURN", 1)
+
+
+@pytest.mark.usefixtures("one_per_turn")
 @pytest.mark.parametrize("how", ["close", "half-close", "reset"])
-async def test_who_has_left_costs_no_turn(pairs: list[Pair], how: str, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_who_has_left_costs_no_turn(pairs: list[Pair], how: str) -> None:
     """Its first message is there, but nobody to finish the handshake."""
-    Clock(monkeypatch)
     for pair in pairs[1:13]:
         if how == "half-close":
             pair.client.shutdown(socket.SHUT_WR)
@@ -267,9 +247,9 @@ async def test_who_has_left_costs_no_turn(pairs: list[Pair], how: str, monkeypat
     assert begun[1][1] - begun[0][1] <= 3
 
 
-async def test_many_that_have_left_share_out_the_work(pairs: list[Pair], monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("one_per_turn")
+async def test_many_that_have_left_share_out_the_work(pairs: list[Pair]) -> None:
     """Each is told of it; sixteen in a turn."""
-    Clock(monkeypatch)
     made, turns, told = Handshakes(), Turns(), []
 
     async def one(pair: Pair) -> None:
@@ -286,9 +266,9 @@ async def test_many_that_have_left_share_out_the_work(pairs: list[Pair], monkeyp
     assert max(told.count(turn) for turn in told) == 16
 
 
-async def test_who_is_cancelled_gives_its_place_up(pairs: list[Pair], monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("one_per_turn")
+async def test_who_is_cancelled_gives_its_place_up(pairs: list[Pair]) -> None:
     """As at the end of the server: nobody waits for it, and it takes no turn."""
-    Clock(monkeypatch)
     made = Handshakes()
     begun: list[int] = []
 

@@ -115,7 +115,7 @@ async def test_signatures_are_made_in_turns(
     contexts: tuple[ssl.SSLContext, ssl.SSLContext], pairs: list[Pair], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One in a turn of the loop, whenever thirty clients have spoken; then all are answered."""
-    monkeypatch.setattr(handshakes, "monotonic", lambda: 100.0)
+    monkeypatch.setattr(handshakes, "_PER_TURN", 1)
     server, client = contexts
     loop, turn, made = asyncio.get_running_loop(), 0, []
 
