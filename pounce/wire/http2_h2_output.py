@@ -132,7 +132,7 @@ class H2Output(Http2Wire):
         try:
             self.h2.reset_stream(stream_id, code)
         except StreamClosedError:
-            return
+            pass  # to h2 it is over already, by both of its ends
         stream = self.streams.get(stream_id)
         if stream is not None:
             self.drop(stream)

@@ -97,6 +97,7 @@ GENERATED = [
     Difference(PRIORITY, 2, r"", r"GOAWAY \d+ PROTOCOL_ERROR"),
     Difference(IDLE, 3, r"GOAWAY \d+ PROTOCOL_ERROR", r""),
     Difference(CONNECTION, 8, r"RST_STREAM \d+ PROTOCOL_ERROR", r"GOAWAY \d+ PROTOCOL_ERROR"),
+    Difference(CONNECTION, 9, r"RST_STREAM \d+ PROTOCOL_ERROR", r"GOAWAY \d+ PROTOCOL_ERROR"),
     Difference(RESERVED, 8, r".*", r"GOAWAY \d+ PROTOCOL_ERROR"),
     Difference(CODE, None, r"GOAWAY \d+ [A-Z_]+", r"GOAWAY \d+ [A-Z_]+"),
 ]

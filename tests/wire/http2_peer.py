@@ -151,7 +151,7 @@ def describe(kind: int, flags: int, stream_id: int, payload: bytes) -> str:
     if name == "WINDOW_UPDATE":
         return f"WINDOW_UPDATE {stream_id} {long}"
     if name == "PING":
-        return f"PING{' ACK' * (flags & ACK)} {payload.decode()}"
+        return f"PING{' ACK' * (flags & ACK)} {payload.decode(errors='backslashreplace')}"
     return name + " ACK" * (flags & ACK)
 
 
