@@ -68,13 +68,15 @@ def server_frames(data: bytes) -> list[tuple[int, bytes]]:
     """The (first byte, payload) pairs of the server's unmasked frames."""
     frames = []
     while data:
+        assert len(data) > 1, "a frame was cut short"
         first, size = data[0], data[1]
         assert size < 128, "a server does not mask"
         start = 2
-        if size == 126:
-            (size,), start = struct.unpack("!H", data[2:4]), 4
-        elif size == 127:
-            (size,), start = struct.unpack("!Q", data[2:10]), 10
+        if size > 125:
+            length = {126: 2, 127: 8}[size]
+            start += length
+            assert len(data) >= start, "a frame was cut short"
+            size = int.from_bytes(data[2:start], "big")
         frames.append((first, data[start : start + size]))
         assert len(data) >= start + size, "a frame was cut short"
         data = data[start + size :]
