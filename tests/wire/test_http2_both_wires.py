@@ -193,7 +193,7 @@ EXAMPLES: list[list[bytes]] = [
     [priority(1, b"\0\0\0\x01\x10")],
     [headers(1), rst(3)],
     [headers(1), window(1, 0)],
-    [headers(1, POST, ENDH), headers(1, block([("x", "y")]), END), continuation(1, block([(":path", "/")]))],
+    [headers(1, POST, ENDH), headers(1, block([("x", "y")]), 0), continuation(1, block([("z", "y")]))],
     [window(0, (1 << 31) + 5)],
     [headers(3), headers(1)],
 ]  # type: ignore[list-item]
