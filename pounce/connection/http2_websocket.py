@@ -15,6 +15,7 @@ from pounce.connection.http2_stream import StreamConnection
 from pounce.connection.pick_websocket import AutoWebSocketsProtocol
 from pounce.connection.websocket import WebSocketProtocol
 from pounce.contracts import ConfigView
+from pounce.errors import MisusedByApp
 from pounce.exchange.ws_cycle import OPEN, Header, WebSocketCycle, WebSocketState
 from pounce.wire.http2_frames import CANCEL
 from pounce.wire.http2_requests import RequestHead
@@ -229,6 +230,8 @@ class Http2WebSocket(WebSocketProtocol):
         self.transport.close()
 
     def start_response(self, status: int, headers: Iterable[Header]) -> None:
+        if 200 <= status < 300:
+            raise MisusedByApp(f"A response of status {status} accepts a WebSocket over HTTP/2.")  # RFC 8441 section 5
         self._stream.send_head(*self.wire.begin_refusal(status, headers))
         self.state = WebSocketState.DENYING
         self.wire.head_sent = True

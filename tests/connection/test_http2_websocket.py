@@ -331,6 +331,9 @@ async def test_the_client_just_goes(ws: Any, how: str) -> None:
             b"teapot",
         ),
         ([], "500", b"Internal Server Error"),
+        # It would be the acceptance.
+        ([{"type": "websocket.http.response.start", "status": 200}], "500", b"Internal Server Error"),
+        ([{"type": "websocket.http.response.start", "status": 299}], "500", b"Internal Server Error"),
     ],
 )
 async def test_a_handshake_may_be_refused(ws: Any, messages: Any, status: str, body: bytes) -> None:

@@ -83,7 +83,7 @@ async def test_answers_to_a_handshake(parser: str, ws: Any, group: Path) -> None
 @GROUPS
 async def test_answers_to_a_handshake_over_http2(http2_wire: str, ws: Any, group: Path) -> None:
     """By each wire and each WebSocket library (RFC 8441)."""
-    vectors = [vector for vector in read_responses(group) if vector.is_websocket]
+    vectors = [vector for vector in read_responses(group) if vector.is_websocket and vector.http2]
 
     def observe(vector: ResponseVector, way: Way) -> Awaitable[Observed]:
         return observe_http2(http2_wire, vector, way, ws_protocol_class=ws)
