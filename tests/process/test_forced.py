@@ -101,11 +101,15 @@ def test_an_interrupt_behind_sigterm_is_the_second_wish() -> None:
     ],
 )
 def test_a_second_interrupt_ends_several_workers(kind: str, loop: str, hold: str) -> None:
-    """Their parent has it as well, and ends with them: 1 where it had to kill one, which a busy machine may bring."""
+    """Their parent has it as well, and ends with them.
+
+    1 where it had to kill one, which a busy machine may bring; 0 where that one has ended while it was told so.
+    """
     pytest.importorskip(loop)
     with held(hold, *WORKERS[kind], "--loop", loop, exit_code=None, workers=2) as server:
         interrupt(server, hold)
-        assert ends_by(server, signal.SIGINT) == int("killing it" in server.log)
+        code = ends_by(server, signal.SIGINT)
+        assert code == 0 or (code == 1 and "killing it" in server.log)
 
 
 def test_a_startup_that_goes_on_has_the_limit_of_requests() -> None:
