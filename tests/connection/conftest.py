@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import importlib.util
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from tests.connection import http2_client
+from tests.connection.real_sockets import Pair
 from tests.fakes import PROTOCOLS, LoopDouble, plain_task_factory
 
 LOOPS: list[Any] = ["asyncio", "asyncio with a task factory", "double"]
@@ -48,6 +50,14 @@ async def loop(loop_kind: str, anyio_backend: Any) -> Any:
         running.set_task_factory(None)
     else:
         yield running
+
+
+@pytest.fixture
+def pair() -> Iterator[Pair]:
+    """A client's socket, and the accepted one."""
+    made = Pair()
+    yield made
+    made.close()
 
 
 @pytest.fixture(params=["native", "h2"])

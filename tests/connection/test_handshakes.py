@@ -12,10 +12,10 @@ import pytest
 
 from pounce.connection import handshakes
 from pounce.connection.handshakes import Handshakes, NoHandshake
-from tests.connection.real_sockets import Pair, needs_uvloop
+from tests.connection.real_sockets import Pair, on_real_loops
 from tests.fakes import settle
 
-pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("loop_kind")]
+pytestmark = [pytest.mark.anyio, on_real_loops, pytest.mark.usefixtures("loop_kind")]
 
 
 def _client_hello() -> bytes:
@@ -27,19 +27,6 @@ def _client_hello() -> bytes:
 
 
 HELLO = _client_hello()
-
-
-@pytest.fixture(params=["asyncio", pytest.param("uvloop", marks=needs_uvloop)])
-def loop_kind(request: pytest.FixtureRequest) -> str:
-    """For `anyio_backend` (conftest): the loops with readers of their own."""
-    return str(request.param)
-
-
-@pytest.fixture
-def pair() -> Iterator[Pair]:
-    made = Pair()
-    yield made
-    made.close()
 
 
 @pytest.fixture

@@ -6,7 +6,6 @@ import asyncio
 import logging
 import socket
 import sys
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -14,27 +13,14 @@ import pytest
 from pounce.connection import introduction
 from pounce.connection.introduction import Introductions, NotIntroduced
 from pounce.wire.proxy_protocol import UNKNOWN_ORIGIN, Origin
-from tests.connection.real_sockets import Pair, needs_uvloop
+from tests.connection.real_sockets import Pair, on_real_loops
 from tests.wire.test_proxy_protocol import FROM_4, HEADERS
 
-pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("loop_kind")]
+pytestmark = [pytest.mark.anyio, on_real_loops, pytest.mark.usefixtures("loop_kind")]
 
 HEADER = HEADERS["v1 TCP4"][0]
 BINARY = HEADERS["v2 TCP4 with TLVs"][0]
 REQUEST = b"GET / HTTP/1.1\r\n\r\n"
-
-
-@pytest.fixture(params=["asyncio", pytest.param("uvloop", marks=needs_uvloop)])
-def loop_kind(request: pytest.FixtureRequest) -> str:
-    """For `anyio_backend` (conftest): the loops with readers of their own."""
-    return str(request.param)
-
-
-@pytest.fixture
-def pair() -> Iterator[Pair]:
-    made = Pair()
-    yield made
-    made.close()
 
 
 def introductions(peers: str = "127.0.0.0/8", limit: float = 30) -> Introductions:

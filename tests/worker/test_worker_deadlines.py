@@ -12,11 +12,9 @@ from typing import Any
 
 import pytest
 
-from pounce.settings import Settings
-from pounce.worker.worker import Worker
 from tests.connection.real_sockets import LOCALHOST
-from tests.fakes import PROTOCOLS, answer, plain_config, post, read_body, settle
-from tests.worker.test_worker import NoLifespan
+from tests.fakes import answer, post, read_body, settle
+from tests.worker.real_workers import real_worker
 
 pytestmark = pytest.mark.anyio
 
@@ -31,21 +29,6 @@ def anyio_backend() -> str:
 async def echo(scope: Any, receive: Any, send: Any) -> None:
     with contextlib.suppress(ConnectionResetError):
         await answer(send, await read_body(receive))
-
-
-def a_worker(**settings: Any) -> Worker:
-    """One whose connections are real."""
-    config = plain_config(
-        echo,
-        http_protocol_class=PROTOCOLS["h11"],
-        lifespan_class=NoLifespan,
-        date_header=False,
-        encoded_headers=[],
-        ssl=None,
-        timeout_graceful_shutdown=None,
-        settings=Settings.of(settings),
-    )
-    return Worker(config)
 
 
 @pytest.fixture
@@ -67,7 +50,7 @@ async def until(condition: Any) -> None:
 
 async def test_the_proxys_header_is_part_of_the_first_head(pair: tuple[socket.socket, socket.socket]) -> None:
     """What it takes is missing to the rest, from accept: there is one deadline for both."""
-    worker = a_worker(proxy_protocol={"peers": LOCALHOST})
+    worker = real_worker(echo, proxy_protocol={"peers": LOCALHOST})
     now = time.monotonic()
     worker._deadlines.sweep(now)
 
@@ -95,7 +78,7 @@ async def test_and_so_is_the_tls_handshake_behind_it(
     pair: tuple[socket.socket, socket.socket], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It has what the header has left of the time."""
-    worker = a_worker(proxy_protocol={"peers": LOCALHOST})
+    worker = real_worker(echo, proxy_protocol={"peers": LOCALHOST})
     worker.tls_options = {"ssl": ssl.create_default_context(ssl.Purpose.CLIENT_AUTH), "ssl_handshake_timeout": 30}
     loop = asyncio.get_running_loop()
     given: list[float] = []
@@ -114,7 +97,7 @@ async def test_and_so_is_the_tls_handshake_behind_it(
 
 async def test_a_drain_does_not_wait_for_a_client_that_stops(pair: tuple[socket.socket, socket.socket]) -> None:
     """Half a body, and nothing more, keeps a server that stops for as long as one that serves."""
-    worker = a_worker(deadlines={"body": 0.5})
+    worker = real_worker(echo, deadlines={"body": 0.5})
     worker.tick()
     worker.adopt(pair[1])
     await asyncio.get_running_loop().sock_sendall(pair[0], post(b"12")[:-1])

@@ -15,11 +15,9 @@ import trustme
 
 from pounce.connection import handshakes
 from pounce.names import LOGGER_ERROR
-from pounce.settings import Settings
-from pounce.worker.worker import Worker
 from tests.connection.real_sockets import Pair, needs_uvloop
-from tests.fakes import PROTOCOLS, answer, get, plain_config, settle
-from tests.worker.test_worker import NoLifespan
+from tests.fakes import answer, get, settle
+from tests.worker.real_workers import real_worker
 
 pytestmark = [
     pytest.mark.anyio,
@@ -44,21 +42,6 @@ def contexts() -> tuple[ssl.SSLContext, ssl.SSLContext]:
 
 async def hello(scope: Any, receive: Any, send: Any) -> None:
     await answer(send, b"hello")
-
-
-def a_worker(context: ssl.SSLContext, **settings: Any) -> Worker:
-    """One whose connections are real."""
-    config = plain_config(
-        hello,
-        http_protocol_class=PROTOCOLS["h11"],
-        lifespan_class=NoLifespan,
-        date_header=False,
-        encoded_headers=[],
-        ssl=context,
-        timeout_graceful_shutdown=None,
-        settings=Settings.of(settings),
-    )
-    return Worker(config)
 
 
 @pytest.fixture
@@ -129,7 +112,7 @@ async def test_signatures_are_made_in_turns(
 
     handle = loop.call_soon(count)
     server.sni_callback = on_first_message
-    worker = a_worker(server)
+    worker = real_worker(hello, server)
     clients = [Client(pair, client) for pair in pairs]
     for one in clients[:20]:
         one.speak()
@@ -160,7 +143,7 @@ async def test_a_silent_client_is_cut_off(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """At the deadline of the head: no alert, no line, and nothing is left; until then it is being made."""
-    worker = a_worker(contexts[0], deadlines={"head": 0.1})
+    worker = real_worker(hello, contexts[0], deadlines={"head": 0.1})
     pairs[0].client.setblocking(False)
     pairs[0].client.sendall(b"\x16\x03\x01\x02\x00".ljust(100)[:size])
     with caplog.at_level(logging.DEBUG, LOGGER_ERROR):
@@ -181,14 +164,14 @@ async def test_a_silent_client_is_cut_off(
 
 async def test_without_a_limit_a_handshake_has_a_minute(contexts: tuple[ssl.SSLContext, ssl.SSLContext]) -> None:
     """As asyncio gives it."""
-    assert a_worker(contexts[0], deadlines={"head": 0}).tls_options["ssl_handshake_timeout"] == 60
+    assert real_worker(hello, contexts[0], deadlines={"head": 0}).tls_options["ssl_handshake_timeout"] == 60
 
 
 async def test_waiting_for_others_is_nobodys_fault(
     contexts: tuple[ssl.SSLContext, ssl.SSLContext], pairs: list[Pair], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It counts neither for the handshake nor for the head behind it."""
-    worker = a_worker(contexts[0], deadlines={"head": 30})
+    worker = real_worker(hello, contexts[0], deadlines={"head": 30})
     assert worker._handshakes is not None
     has_turn = asyncio.Event()
     monkeypatch.setattr(worker._handshakes, "turn", lambda _: has_turn.wait())
@@ -224,7 +207,7 @@ async def test_the_end_of_the_worker(contexts: tuple[ssl.SSLContext, ssl.SSLCont
         Client(pair, client).speak()
 
     async def end(taken: list[Pair]) -> None:
-        worker = a_worker(server)
+        worker = real_worker(hello, server)
         for pair in taken:
             worker.adopt(pair.accepted)
         await asyncio.sleep(0)
