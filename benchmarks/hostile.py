@@ -49,7 +49,7 @@ from benchmarks.soak import settled
 from conformance.cache import SetupError
 from conformance.environment import Interpreter
 
-SETTLE_LIMIT = 20.0  # seconds
+PATIENCE = 20.0  # seconds for an answer
 CROWD_LIMIT = 300.0  # seconds
 
 LOOPS = {
@@ -75,9 +75,9 @@ class Subject:
     def get(self, path: str) -> bytes:
         """The body, on a connection of its own."""
         if self._tls:
-            connection: Any = http.client.HTTPSConnection(HOST, self.port, timeout=SETTLE_LIMIT, context=self._tls)
+            connection: Any = http.client.HTTPSConnection(HOST, self.port, timeout=PATIENCE, context=self._tls)
         else:
-            connection = http.client.HTTPConnection(HOST, self.port, timeout=SETTLE_LIMIT)
+            connection = http.client.HTTPConnection(HOST, self.port, timeout=PATIENCE)
         with contextlib.closing(connection):
             connection.request("GET", path, headers={"Connection": "close"})
             body: bytes = connection.getresponse().read()
@@ -93,9 +93,9 @@ class Subject:
         pid = self.process.pid
         return Reading(procfs.open_files(pid), memory=procfs.usage(pid).rss, trimmed=0, **found)
 
-    def settled(self, before: Reading | None = None) -> Reading:
-        """What it has once nothing more is left than before, or SETTLE_LIMIT is over; memory once it falls no more."""
-        limit = time.monotonic() + SETTLE_LIMIT
+    def settled(self, seconds: float, before: Reading | None = None) -> Reading:
+        """What it has once nothing more is left than before, or the time is over; memory once it falls no more."""
+        limit = time.monotonic() + seconds
         reading = Reading.at_rest(self.read) if before is None else self.read()
         while before is not None and reading.left(before) and time.monotonic() < limit:
             time.sleep(0.25)
@@ -139,6 +139,8 @@ class Plan:
     rate: float
     seconds: float
     patience: float
+    #: Seconds for the server to settle behind each round.
+    settle: float
     #: Seconds in which the well-behaved client is alone.
     quiet: float
     favored: bool
@@ -169,7 +171,7 @@ def one_round(kind: Kind, subject: Subject, normal: Normal, plan: Plan, before: 
         cpu = (procfs.cpu_seconds(pid) - used) / (time.monotonic() - began)
     if not said:
         raise LoadError("the crowd did not come")
-    return Round(Fates(**json.loads(said)), beside, cpu, subject.settled(before))
+    return Round(Fates(**json.loads(said)), beside, cpu, subject.settled(plan.settle, before))
 
 
 @contextlib.contextmanager
@@ -220,7 +222,7 @@ def measure(kind: Kind, options: Sequence[str], interpreter: Interpreter, plan: 
         time.sleep(plan.quiet)
         quiet_cpu = (procfs.cpu_seconds(subject.process.pid) - used) / plan.quiet
         quiet = normal.answers()
-        before = subject.settled()
+        before = subject.settled(plan.settle)
         if kind.descriptors:
             limit = before.descriptors + kind.descriptors
             resource.prlimit(subject.process.pid, resource.RLIMIT_NOFILE, (limit, limit))
@@ -237,6 +239,7 @@ def measure(kind: Kind, options: Sequence[str], interpreter: Interpreter, plan: 
 @click.option("--rate", type=float, default=500.0, show_default=True, help="How many of them come each second.")
 @click.option("--seconds", type=float, default=4.0, show_default=True, help="What each of them has.")
 @click.option("--patience", type=float, default=4.0, show_default=True, help="What the server has beyond that.")
+@click.option("--settle", type=float, default=20.0, show_default=True, help="What it has to get rid of what is left.")
 @click.option("--quiet", type=float, default=4.0, show_default=True, help="Seconds without them, before.")
 @click.option("--favored", is_flag=True, help="Give the server nearly all of its core, whatever else is there (root).")
 @click.option("--python", default=sys.executable, metavar="PATH", help="Interpreter that has pounce's dependencies.")
@@ -251,6 +254,7 @@ def main(
     rate: float,
     seconds: float,
     patience: float,
+    settle: float,
     quiet: float,
     favored: bool,
     python: str,
@@ -279,7 +283,7 @@ def main(
         if hard < wanted:
             fail(f"{wanted} descriptors are needed, and {hard} allowed (ulimit -n)")
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-    plan = Plan(count, rounds, rate, seconds, patience, quiet, favored)
+    plan = Plan(count, rounds, rate, seconds, patience, settle, quiet, favored)
     chosen = [BY_NAME[name] for name in names] or KINDS
     failed = False
     for server in servers or ("asyncio", "uvloop"):

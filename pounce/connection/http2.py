@@ -252,7 +252,7 @@ class HTTP2Protocol(RequestsInTurns, HttpConnection):
             self._write()
         if wire.queued_size and wire.has_ready:
             self.write_soon()
-        if self.fresh and not self.is_crowded:
+        if self.fresh and not self.to_run and not self.is_crowded:
             self.server_state.input_turns.wait(self)
         if not wire.streams:
             if self.shutdown_requested or self._ends_when_idle:

@@ -26,8 +26,9 @@ from pounce.wire.http2 import Http2Wire
 #: Streams whose responses may wait for the client, however large they are, before they hold new requests up.
 _FEW_WAITING = 8
 
-#: Apps that are started in one turn where none of them runs before all are.
-_TASKS_PER_TURN = 32
+#: Apps that are started before the first of them has run, where that is in another turn: until then none of them has
+#: sent what might be too much.
+_MOST_TO_RUN = 32
 
 
 class RequestsInTurns:
@@ -37,6 +38,7 @@ class RequestsInTurns:
     flow: FlowControl
     wire: Http2Wire
     limits: Http2
+    loop: asyncio.AbstractEventLoop
     eager: bool
     start_app: Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]]
 
@@ -44,6 +46,8 @@ class RequestsInTurns:
         super().__init__(*arguments)
         #: Requests whose apps are not started.
         self.fresh: deque[tuple[HttpStream | WebSocketStream, RequestResponseCycle | WebSocketCycle]] = deque()
+        #: Of several at once, those whose apps are started, and run in the next turn of the loop.
+        self.to_run = 0
         #: Frames are left for another turn. Reading is paused.
         self.has_more = False
         #: Nothing is parsed any more.
@@ -70,7 +74,7 @@ class RequestsInTurns:
             self.resume_reading()
         elif not self.ended:
             self.flow.pause_reading()
-            self.server_state.input_turns.wait(self)  # type: ignore[arg-type]
+            self.server_state.input_turns.wait(self)
 
     def resume_reading(self) -> None:
         """Read on, if nothing else keeps us from it."""
@@ -80,19 +84,28 @@ class RequestsInTurns:
     def start_fresh(self) -> None:
         """Run the apps of new requests, one after the other, while there is time and not too much waits already."""
         fresh = self.fresh
-        end, left = 0.0, -1 if self.eager else _TASKS_PER_TURN
+        end = 0.0
         wire = self.wire
-        while fresh and not (wire.queued_size and self.is_crowded):
+        while fresh and self.to_run < _MOST_TO_RUN and not (wire.queued_size and self.is_crowded):
             stream, exchange = fresh.popleft()
             if stream.local_open:  # and not reset meanwhile
                 stream.task = self.start_app(exchange.run())
             if fresh:
+                if not self.eager:
+                    if not self.to_run:
+                        self.loop.call_soon(self._on_run)
+                    self.to_run += 1
                 now = monotonic()
                 end = end or now + LONGEST_TURN
-                left -= 1
-                if now >= end or not left:
-                    self.server_state.input_turns.wait(self)  # type: ignore[arg-type]
+                if now >= end:
+                    self.server_state.input_turns.wait(self)
                     return
+
+    def _on_run(self) -> None:
+        """The first of the apps that were started has run, and the others are about to."""
+        self.to_run = 0
+        if self.fresh:
+            self.server_state.input_turns.wait(self)
 
     def forget(self, stream: HttpStream | WebSocketStream) -> None:
         """It is over before its app was started."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from itertools import pairwise
 from typing import Any
 
@@ -167,8 +168,16 @@ async def test_a_request_that_was_not_begun_never_is(how: str) -> None:
             assert (await connection.get()).body == b"x"
 
 
-async def test_responses_that_wait_hold_new_requests_up() -> None:
-    """Beyond a bound of all of them together; as the client takes some, the next ones run. All are answered."""
+@pytest.mark.parametrize("quick", [None, 0, 5, 40], ids=["clock", "fast", "5 at first", "40 at first"])
+async def test_responses_that_wait_hold_new_requests_up(quick: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beyond a bound of all of them together; as the client takes some, the next ones run. All are answered.
+
+    However fast the machine is: no time passes, or a turn's behind the first few.
+    """
+    if quick is not None:
+        times = itertools.chain(itertools.repeat(0.0, quick), itertools.repeat(1.0))
+        monkeypatch.setattr(http2_turns, "monotonic", lambda: next(times))
+        monkeypatch.setattr(input_turns, "monotonic", lambda: 1.0)
     app = Waiting(20_000)
     limits = {"waiting_size": 200_000}
     async with Connection(app, limits=limits) as connection:

@@ -42,10 +42,11 @@ class Client:
         self._socket = socket.socket(socket.AF_INET if isinstance(address, tuple) else socket.AF_UNIX)
         self._socket.setblocking(False)
 
-    async def connect(self, receive_buffer: int | None = None) -> None:
-        """`receive_buffer`: bytes that the kernel takes for it, at least."""
-        if receive_buffer is not None:
-            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+    async def connect(self, receive_buffer: int | None = None, send_buffer: int | None = None) -> None:
+        """Bytes that the kernel takes for it, and keeps of what it sends, at least."""
+        for option, size in ((socket.SO_RCVBUF, receive_buffer), (socket.SO_SNDBUF, send_buffer)):
+            if size is not None:
+                self._socket.setsockopt(socket.SOL_SOCKET, option, size)
         await self._loop.sock_connect(self._socket, self._address)
         if isinstance(self._address, tuple):
             self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -183,6 +184,8 @@ class Kind:
     tls: bool = False
     #: Bytes that the client's kernel takes for it, at least.
     receive_buffer: int | None = None
+    #: Where it floods: little, or its kernel goes on with megabytes of it for as long as the server takes them.
+    send_buffer: int | None = None
     #: How many descriptors the server has for the crowd; None: enough.
     descriptors: int | None = None
 
@@ -213,7 +216,7 @@ async def crowd(
         client = Client(address, number, most)
         try:
             async with asyncio.timeout(seconds + patience):
-                await client.connect(kind.receive_buffer)
+                await client.connect(kind.receive_buffer, kind.send_buffer)
                 await kind.attack(client, seconds)
             fates.left += 1
         except Ended:

@@ -164,5 +164,5 @@ KINDS = (
         options=("--timeout-head", "60"),
         descriptors=100,
     ),
-    Kind("tiny-chunks", "a body in chunks of a byte", tiny_chunks),
+    Kind("tiny-chunks", "a body in chunks of a byte", tiny_chunks, send_buffer=16384),
 )
