@@ -9,7 +9,6 @@ whatever else would keep it.
 from __future__ import annotations
 
 import contextlib
-import os
 import signal
 import sys
 import threading
@@ -20,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from pounce.contracts import ConfigView
 from pounce.errors import exit_code_of
+from pounce.fork_signals import undone_in_children
 from pounce.signal_watch import SignalWatch
 from pounce.watchdog import GRACE, TIMEOUT_HASTY_WORDS, UNWILLING, watchdog
 
@@ -61,9 +61,8 @@ class Ending:
         self._forced_at: float | None = None
         self._owns_process = False
         self._watch: SignalWatch | None = None
-        # What handled the signals before, in the process that captures them
+        #: What handled the signals before.
         self._originals: dict[int, Any] = {}
-        self._pid = 0
 
     # Signals
 
@@ -73,7 +72,6 @@ class Ending:
         if threading.current_thread() is not threading.main_thread() or self._originals:
             yield
             return
-        self._pid = os.getpid()
         if self._owns_process and sys.platform != "win32":
             numbers = HANDLED_SIGNALS + tuple(sig for sig in (SIGQUIT,) if signal.getsignal(sig) is signal.SIG_DFL)
             self._watch = SignalWatch(handler, numbers)
@@ -81,28 +79,21 @@ class Ending:
             self._watch.start()
         else:
             self._originals = {sig: signal.signal(sig, handler) for sig in HANDLED_SIGNALS}
-        try:
-            yield
-        finally:
-            if self._watch is not None:
-                self._watch.stop()
-                self._watch = None
-            self._give_back()
+        with undone_in_children(self._let_go):
+            try:
+                yield
+            finally:
+                if self._watch is not None:
+                    self._watch.stop()
+                self._let_go()
         for captured in reversed(self.signals):
             signal.raise_signal(captured)
 
-    def _give_back(self) -> None:
+    def _let_go(self) -> None:
+        self._watch = None
         originals, self._originals = self._originals, {}
         for sig, handler in originals.items():
             signal.signal(sig, handler)
-
-    def is_for_a_fork(self, sig: int) -> bool:
-        """Whether this is a child that the app has forked; then the signal has had its former effect on it."""
-        if not self._originals or self._pid == os.getpid():
-            return False
-        self._give_back()
-        signal.raise_signal(sig)
-        return True
 
     def is_echo(self, sig: int) -> bool:
         """Whether one wish to stop has come by two ways: to the parent, which sent SIGTERM, and to its process group.

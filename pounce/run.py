@@ -22,6 +22,7 @@ from pounce.binding import SocketFile
 from pounce.config import registry
 from pounce.config.config import Config
 from pounce.errors import STARTUP_FAILURE
+from pounce.fork_signals import undone_in_children
 from pounce.importer import on_demand
 from pounce.logs import LOGGING_CONFIG
 from pounce.settings import (
@@ -196,19 +197,19 @@ def _clean_exit_on_sigterm() -> Iterator[None]:
     if not is_ours or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
         yield
         return
-    pid = os.getpid()
 
-    def exit_cleanly(sig: int, _frame: FrameType | None) -> None:
-        if os.getpid() != pid:  # a child that the app has forked: no business of ours
-            signal.signal(sig, signal.SIG_DFL)
-            signal.raise_signal(sig)
+    def exit_cleanly(_sig: int, _frame: FrameType | None) -> None:
         sys.exit(0)
 
-    signal.signal(signal.SIGTERM, exit_cleanly)
-    try:
-        yield
-    finally:
+    def give_back() -> None:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+    signal.signal(signal.SIGTERM, exit_cleanly)
+    with undone_in_children(give_back):
+        try:
+            yield
+        finally:
+            give_back()
 
 
 #: What serves: imported when it is the one that will, since a supervisor needs no server and a server no supervisor.

@@ -16,7 +16,6 @@ import contextlib
 import math
 import os
 import signal
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -32,11 +31,6 @@ _BACKLOG = 0.05
 #: No signal has this number: the watch is over.
 _END = 0
 
-if sys.version_info < (3, 12) and sys.platform != "win32":
-    # As asyncio does it from 3.12 on: a signal to a child that the app has forked wakes neither the parent's loop nor
-    # its watch.
-    os.register_at_fork(after_in_child=lambda: signal.set_wakeup_fd(-1))
-
 Handler = Callable[[int, FrameType | None], object]
 
 
@@ -50,7 +44,6 @@ class SignalWatch:
         os.set_blocking(self._writer, False)
         #: The descriptors that were set before, and by a loop.
         self._before = self._loops = -1
-        self._pid = os.getpid()
         # Reentrant: a signal may come while another one is being handled.
         self._lock = threading.RLock()
         #: When the main thread last handled each signal, and which it has yet to find handled.
@@ -89,9 +82,6 @@ class SignalWatch:
 
     def handle(self, number: int, frame: FrameType | None) -> None:
         """To be set for the signals."""
-        if os.getpid() != self._pid:  # a child that the app has forked: there is no watch, and the lock may be taken
-            self._handler(number, frame)
-            return
         with self._lock:
             if number in self._in_its_place:
                 self._in_its_place.discard(number)

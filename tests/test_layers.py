@@ -21,6 +21,7 @@ LAYERS = {
     "pounce.importer": 0,
     "pounce.settings": 0,
     "pounce.watchdog": 0,
+    "pounce.fork_signals": 0,
     "pounce.signal_watch": 0,
     "pounce.wire": 1,
     "pounce.exchange": 2,

@@ -47,7 +47,7 @@ MAIN, WATCH = (2, "MainThread"), (2, "pounce-signal-watch")
 def run(code: str) -> None:
     """A program that asserts."""
     done = subprocess.run(
-        [sys.executable, "-W", "ignore::DeprecationWarning", "-c", START + textwrap.dedent(code)],  # forks with threads
+        [sys.executable, "-c", START + textwrap.dedent(code)],
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -170,24 +170,5 @@ def test_nothing_is_left_of_it() -> None:
         assert threading.active_count() == 1
         assert signal.set_wakeup_fd(-1) == writer
         assert len(os.listdir("/dev/fd")) == before
-        """
-    )
-
-
-def test_a_fork_is_no_business_of_its_parents_watch() -> None:
-    """A signal to a child that the app has forked is handled in the child."""
-    run(
-        """
-        watch.start()
-        reader, writer = os.pipe()
-        if os.fork() == 0:
-            os.read(reader, 1)
-            kill()
-            time.sleep(0.3)
-            os._exit(handled != [MAIN])
-        os.write(writer, b"x")
-        _, status = os.wait()
-        assert status == 0
-        assert handled == [], handled
         """
     )
