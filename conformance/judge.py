@@ -8,6 +8,10 @@ from dataclasses import dataclass, field
 #: Test id to (outcome, one-line message); an outcome is "passed", "failed" or "skipped".
 Outcomes = dict[str, tuple[str, str]]
 
+#: So many failures may be a busy machine's doing: several of uvicorn's tests sleep for 0.1 s, and take it that by then
+#: something has happened. They fail with uvicorn as well where a step takes longer.
+_MOST_TO_REPEAT = 3
+
 
 @dataclass(frozen=True)
 class Known:
@@ -84,6 +88,11 @@ def judge(outcomes: Outcomes, known: Iterable[Known], reference: Outcomes | None
             verdict.not_run[test] = message
     verdict.stale = [test for test, stale in passed_only.items() if stale]
     return verdict
+
+
+def to_repeat(verdict: Verdict) -> list[str]:
+    """The tests to be run a second time, by themselves, before they count as failed. None where there are many."""
+    return list(verdict.broken) if len(verdict.broken) <= _MOST_TO_REPEAT else []
 
 
 def table(verdict: Verdict) -> list[str]:

@@ -15,13 +15,13 @@ import tempfile
 import time
 import tomllib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from conformance.cache import SetupError, building
 from conformance.environment import Environment, Interpreter, environment
-from conformance.judge import Known, Outcomes, judge, table
+from conformance.judge import Known, Outcomes, judge, table, to_repeat
 from conformance.surface import TABLE, differences, read_table, surface, write_table
 from conformance.upstream import Upstream, upstream
 
@@ -116,6 +116,11 @@ def replay(request: Request, say: Callable[[str], None] = print) -> int:
             keep(baseline, venv)
         outcomes = run_tests(request, interpreter, venv, source, say)
         verdict = judge(outcomes, known, baseline)
+        if repeated := to_repeat(verdict):
+            for test in repeated:
+                say(f"failed, and run again by itself: {test}: {verdict.broken[test][:200]}")
+            outcomes |= run_tests(replace(request, pytest_args=("-n", "0", *repeated)), interpreter, venv, source, say)
+            verdict = judge(outcomes, known, baseline)
         if not request.full:
             # Part of the tests of an entry may well pass: only a full run can tell that all of them do.
             verdict.stale = [test for test in verdict.stale if test in outcomes]

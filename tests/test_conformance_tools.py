@@ -18,7 +18,7 @@ import pytest
 from conformance.__main__ import main, parse
 from conformance.cache import SetupError
 from conformance.environment import Interpreter
-from conformance.judge import Known, Outcomes, judge, table
+from conformance.judge import Known, Outcomes, judge, table, to_repeat
 from conformance.replay import (
     HERE,
     SHIM,
@@ -52,6 +52,16 @@ def test_an_unknown_failure_is_bad() -> None:
     verdict = judge({"a.py::one": FAILED}, [], {"a.py::one": PASSED})
     assert not verdict.good
     assert verdict.broken == {"a.py::one": "boom"}
+
+
+def test_few_failures_are_tried_again_and_many_are_not() -> None:
+    """Before they count: what is on the list, skipped or failed by the reference as well is settled at once."""
+    outcomes = {f"a.py::{number}": FAILED for number in range(6)} | {"a.py::6": SKIPPED}
+    known = [Known("a.py::0", "why"), Known("a.py::1", "why")]
+    few = judge(outcomes, known, {"a.py::2": FAILED, "a.py::6": PASSED})
+    assert to_repeat(few) == ["a.py::3", "a.py::4", "a.py::5"]
+    assert to_repeat(judge(outcomes, known)) == []
+    assert to_repeat(judge({}, [])) == []
 
 
 def test_a_known_failure_is_excused() -> None:
