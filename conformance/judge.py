@@ -54,6 +54,8 @@ class Verdict:
     stale: list[str] = field(default_factory=list)
     #: Failed here and with the reference: the environment's doing.
     failed_by_both: dict[str, str] = field(default_factory=dict)
+    #: Failed, but passed twice behind that: they count as passed.
+    repeated: dict[str, str] = field(default_factory=dict)
 
     @property
     def good(self) -> bool:
@@ -61,7 +63,8 @@ class Verdict:
 
     @property
     def last_line(self) -> str:
-        return f"{self.total.passed} passed, {self.total.failed} failed, {self.total.skipped} skipped"
+        told = f"{self.total.passed} passed, {self.total.failed} failed, {self.total.skipped} skipped"
+        return f"{told}; {len(self.repeated)} of them not at once" if self.repeated else told
 
 
 def judge(outcomes: Outcomes, known: Iterable[Known], reference: Outcomes | None = None) -> Verdict:
@@ -91,8 +94,17 @@ def judge(outcomes: Outcomes, known: Iterable[Known], reference: Outcomes | None
 
 
 def to_repeat(verdict: Verdict) -> list[str]:
-    """The tests to be run a second time, by themselves, before they count as failed. None where there are many."""
+    """The tests whose files are to be run again, before they count as failed. None where there are many."""
     return list(verdict.broken) if len(verdict.broken) <= _MOST_TO_REPEAT else []
+
+
+def settle(outcomes: Outcomes, failed: Iterable[str], attempts: Iterable[Outcomes]) -> dict[str, str]:
+    """Count those of the failed tests as passed that pass in every attempt. Returns what they had failed with."""
+    attempts = list(attempts)
+    passed = [test for test in failed if all(attempt.get(test, ("", ""))[0] == "passed" for attempt in attempts)]
+    messages = {test: outcomes[test][1] for test in passed}
+    outcomes |= dict.fromkeys(passed, ("passed", ""))
+    return messages
 
 
 def table(verdict: Verdict) -> list[str]:

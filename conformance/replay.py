@@ -21,7 +21,7 @@ from typing import Any
 
 from conformance.cache import SetupError, building
 from conformance.environment import Environment, Interpreter, environment
-from conformance.judge import Known, Outcomes, judge, table, to_repeat
+from conformance.judge import Known, Outcomes, judge, settle, table, to_repeat
 from conformance.surface import TABLE, differences, read_table, surface, write_table
 from conformance.upstream import Upstream, upstream
 
@@ -116,11 +116,13 @@ def replay(request: Request, say: Callable[[str], None] = print) -> int:
             keep(baseline, venv)
         outcomes = run_tests(request, interpreter, venv, source, say)
         verdict = judge(outcomes, known, baseline)
-        if repeated := to_repeat(verdict):
-            for test in repeated:
-                say(f"failed, and run again by itself: {test}: {verdict.broken[test][:200]}")
-            outcomes |= run_tests(replace(request, pytest_args=("-n", "0", *repeated)), interpreter, venv, source, say)
+        if failed := to_repeat(verdict):
+            say(f"failed; their files run twice more: {', '.join(failed)}")
+            again = replace(request, pytest_args=tuple(sorted({test.partition("::")[0] for test in failed})))
+            attempts = [run_tests(again, interpreter, venv, source, say) for _ in range(2)]
+            repeated = settle(outcomes, failed, attempts)
             verdict = judge(outcomes, known, baseline)
+            verdict.repeated = repeated
         if not request.full:
             # Part of the tests of an entry may well pass: only a full run can tell that all of them do.
             verdict.stale = [test for test in verdict.stale if test in outcomes]
@@ -130,6 +132,7 @@ def replay(request: Request, say: Callable[[str], None] = print) -> int:
         say(line)
     for title, found in (
         ("failed", verdict.broken),
+        ("failed, and passed twice behind that", verdict.repeated),
         ("skipped, though uvicorn passes it here", verdict.not_run),
         ("failed, but so it does with uvicorn here", verdict.failed_by_both),
     ):

@@ -9,6 +9,7 @@ whatever else would keep it.
 from __future__ import annotations
 
 import contextlib
+import functools
 import signal
 import sys
 import threading
@@ -72,15 +73,18 @@ class Ending:
         if threading.current_thread() is not threading.main_thread() or self._originals:
             yield
             return
+        numbers, handle = HANDLED_SIGNALS, handler
         if self._owns_process and sys.platform != "win32":
-            numbers = HANDLED_SIGNALS + tuple(sig for sig in (SIGQUIT,) if signal.getsignal(sig) is signal.SIG_DFL)
+            numbers += tuple(sig for sig in (SIGQUIT,) if signal.getsignal(sig) is signal.SIG_DFL)
             self._watch = SignalWatch(handler, numbers)
-            self._originals = {sig: signal.signal(sig, self._watch.handle) for sig in numbers}
-            self._watch.start()
-        else:
-            self._originals = {sig: signal.signal(sig, handler) for sig in HANDLED_SIGNALS}
-        with undone_in_children(self._let_go):
+            handle = self._watch.handle
+        with undone_in_children(functools.partial(self._let_go, handle)):
             try:
+                for sig in numbers:
+                    self._originals[sig] = signal.getsignal(sig)
+                    signal.signal(sig, handle)
+                if self._watch is not None:
+                    self._watch.start()
                 yield
             finally:
                 if self._watch is not None:
@@ -89,11 +93,14 @@ class Ending:
         for captured in reversed(self.signals):
             signal.raise_signal(captured)
 
-    def _let_go(self) -> None:
+    def _let_go(self, of: Callable[[int, FrameType | None], object] | None = None) -> None:
+        """Let the signals be handled as before; `of`: where this handler has them, and not one that the app has set."""
         self._watch = None
-        originals, self._originals = self._originals, {}
-        for sig, handler in originals.items():
-            signal.signal(sig, handler)
+        for sig, original in list(self._originals.items()):
+            is_ours = of is None or signal.getsignal(sig) == of
+            if is_ours and original is not None:  # one that C has set, which Python cannot
+                signal.signal(sig, original)
+            del self._originals[sig]
 
     def is_echo(self, sig: int) -> bool:
         """Whether one wish to stop has come by two ways: to the parent, which sent SIGTERM, and to its process group.

@@ -202,14 +202,15 @@ def _clean_exit_on_sigterm() -> Iterator[None]:
         sys.exit(0)
 
     def give_back() -> None:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        if signal.getsignal(signal.SIGTERM) is exit_cleanly:  # and not one that the app has set
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
-    signal.signal(signal.SIGTERM, exit_cleanly)
     with undone_in_children(give_back):
+        signal.signal(signal.SIGTERM, exit_cleanly)
         try:
             yield
         finally:
-            give_back()
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 #: What serves: imported when it is the one that will, since a supervisor needs no server and a server no supervisor.

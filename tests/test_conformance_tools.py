@@ -18,7 +18,7 @@ import pytest
 from conformance.__main__ import main, parse
 from conformance.cache import SetupError
 from conformance.environment import Interpreter
-from conformance.judge import Known, Outcomes, judge, table, to_repeat
+from conformance.judge import Known, Outcomes, judge, settle, table, to_repeat
 from conformance.replay import (
     HERE,
     SHIM,
@@ -62,6 +62,19 @@ def test_few_failures_are_tried_again_and_many_are_not() -> None:
     assert to_repeat(few) == ["a.py::3", "a.py::4", "a.py::5"]
     assert to_repeat(judge(outcomes, known)) == []
     assert to_repeat(judge({}, [])) == []
+
+
+def test_a_failure_is_excused_by_passing_each_time_behind_it() -> None:
+    """Skipped, not run or failed once more is not that; who reads the last line is told."""
+    outcomes = {f"a.py::{name}": FAILED for name in ("passes", "fails", "skips", "gone")}
+    attempts: list[Outcomes] = [{f"a.py::{name}": PASSED for name in ("passes", "fails", "skips")} for _ in range(2)]
+    attempts[0]["a.py::fails"] = FAILED
+    attempts[1]["a.py::skips"] = SKIPPED
+    assert settle(outcomes, list(outcomes), attempts) == {"a.py::passes": "boom"}
+    verdict = judge(outcomes, [])
+    verdict.repeated = {"a.py::passes": "boom"}
+    assert list(verdict.broken) == ["a.py::fails", "a.py::gone", "a.py::skips"]
+    assert verdict.last_line == "1 passed, 3 failed, 0 skipped; 1 of them not at once"
 
 
 def test_a_known_failure_is_excused() -> None:

@@ -70,6 +70,21 @@ def test_a_signal_that_comes_at_once_is_not_lost(number: str, owner: str) -> Non
     )
 
 
+def test_an_interrupt_that_comes_at_once_ends_the_child() -> None:
+    """As a program dies of it that catches no KeyboardInterrupt: Python's own handler could only raise in a hook."""
+    run(
+        "signal.SIGINT",
+        """
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        with ending.capturing(handler):
+            thread = threading.Thread(target=fork)
+            thread.start()
+            thread.join()
+        assert os.waitstatus_to_exitcode(statuses[0]) == -signal.SIGINT, statuses
+        """,
+    )
+
+
 def test_a_child_has_the_handlers_of_before() -> None:
     """It hears its signals itself, and what it sets for its own children stays."""
     run(
@@ -93,6 +108,98 @@ def test_a_child_has_the_handlers_of_before() -> None:
         assert heard == []
         """,
     )
+
+
+def test_a_child_has_the_handlers_that_the_app_has_set() -> None:
+    """They came after the server's: `SIG_IGN` around the start of a `multiprocessing.Pool`, for example."""
+    run(
+        "0",
+        """
+        def of_the_app(sig, frame):
+            os._exit(42)
+
+        with ending.owning_process(), ending.capturing(handler):
+            ours = signal.signal(signal.SIGINT, signal.SIG_IGN)
+            term = signal.signal(signal.SIGTERM, of_the_app)
+            if os.fork() == 0:
+                signal.raise_signal(signal.SIGINT)
+                signal.raise_signal(signal.SIGTERM)
+            assert os.waitstatus_to_exitcode(os.wait()[1]) == 42
+            signal.signal(signal.SIGINT, ours)
+            signal.signal(signal.SIGTERM, term)
+        """,
+    )
+
+
+def test_of_two_servers_either_may_end_first() -> None:
+    """What one has found, the other one's handler, is not given to a child where it does not apply any more."""
+    run(
+        "0",
+        """
+        other = Ending(SimpleNamespace(timeout_graceful_shutdown=None, settings=Settings.of({})))
+        first, second = ending.capturing(handler), other.capturing(lambda sig, frame: print("the other one has heard"))
+        first.__enter__()
+        second.__enter__()
+        first.__exit__(None, None, None)
+        if os.fork() == 0:
+            signal.raise_signal(signal.SIGTERM)
+            os._exit(1)
+        assert os.waitstatus_to_exitcode(os.wait()[1]) == -signal.SIGTERM
+        """,
+    )
+
+
+def test_hooks_of_the_app_and_their_threads_have_no_signals_blocked() -> None:
+    """In the parent and in the child."""
+    run(
+        "0",
+        """
+        masks = []
+
+        def look():
+            masks.append(signal.pthread_sigmask(signal.SIG_BLOCK, []))
+
+        def start():
+            thread = threading.Thread(target=look)
+            thread.start()
+            thread.join()
+
+        os.register_at_fork(before=start, after_in_parent=start, after_in_child=start)
+        with ending.capturing(handler):
+            if os.fork() == 0:
+                os._exit(masks != [set(), set()])
+            assert os.wait()[1] == 0
+            assert masks == [set(), set()]
+        """,
+    )
+
+
+def test_an_undo_that_fails_keeps_nobody_from_his_signals() -> None:
+    """The others are called, and the mask is as it was."""
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            textwrap.dedent(
+                """
+                import os, signal
+                from pounce.fork_signals import undone_in_children
+
+                called = []
+                with undone_in_children(lambda: called.append(1)), undone_in_children(lambda: 1 / 0):
+                    if os.fork() == 0:
+                        os._exit(not (called == [1] and not signal.pthread_sigmask(signal.SIG_BLOCK, [])))
+                    assert os.wait()[1] == 0 and not called
+                """
+            ),
+        ],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+    )
+    assert done.returncode == 0
+    assert done.stderr.count("ZeroDivisionError") == 1
 
 
 def test_a_child_that_leaves_as_the_server_does_ends_nothing_of_its_parents() -> None:
