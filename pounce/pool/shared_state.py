@@ -11,11 +11,14 @@ Implements the ASGI lifespan specification: one lifespan per event loop.
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import logging
 import os
 import sys
 import types
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from pounce.contracts import ConfigView
@@ -39,7 +42,8 @@ _WAYS_OUT = (
     "or make it in an app factory (--factory)."
 )
 
-#: Folders of packages, wherever they are: other environments on the path, what a `.pth` file adds.
+#: Folders of packages, wherever they are: other environments on the path, what a `.pth` file adds. Others, as those of
+#: `pip install --target`, tell by the records of what was installed there.
 _INSTALLED = {"site-packages", "dist-packages"}
 
 logger = logging.getLogger(LOGGER_ERROR)
@@ -196,10 +200,30 @@ def _own_modules(app: Any) -> dict[str, dict[str, Any]]:
         top = module_name.partition(".")[0]
         if type(file) is not str:
             continue
-        is_foreign = top == "pounce" or top in sys.stdlib_module_names
-        if top == package or not (is_foreign or _INSTALLED.intersection(os.path.abspath(file).split(os.sep))):
+        if top == package or not (
+            top == "pounce" or top in sys.stdlib_module_names or _is_installed(module_name, os.path.abspath(file))
+        ):
             own[module_name] = namespace(module)
     return own
+
+
+def _is_installed(module_name: str, file: str) -> bool:
+    parts = file.split(os.sep)
+    if _INSTALLED.intersection(parts):
+        return True
+    depth = module_name.count(".") + 1 + parts[-1].startswith("__init__.")
+    return module_name.partition(".")[0] in _installed_in(os.sep.join(parts[:-depth]))
+
+
+@functools.cache
+def _installed_in(folder: str) -> frozenset[str]:
+    """The packages and modules that installers have put there and recorded (PyPA: Recording installed projects)."""
+    names: set[str] = set()
+    for record in Path(folder).glob("*.dist-info/RECORD"):
+        with contextlib.suppress(OSError, UnicodeError):
+            paths = [line.partition(",")[0].split("/") for line in record.read_text(encoding="utf-8").splitlines()]
+            names.update(path[0].partition(".")[0] for path in paths)
+    return frozenset(names)
 
 
 def _name(key: _Key) -> str:

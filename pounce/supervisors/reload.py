@@ -1,7 +1,8 @@
 """`BaseReload`: the parent of the one child that `--reload` restarts; subclasses know when.
 
 Runs on the main thread. Every wait obeys signals: SIGINT and SIGTERM end it, a second one kills a child that does not
-end (it may wait for a client for ever), SIGHUP restarts the child. Knows nothing of: how changes are found.
+end (it may wait for a client for ever), SIGQUIT waits for no request, SIGHUP restarts the child. Knows nothing of: how
+changes are found.
 Compatible with uvicorn's `supervisors.basereload`.
 """
 
@@ -54,7 +55,7 @@ class BaseReload:
         #: Whether the last child did not end as it was told: its requests were cut off, its shutdown did not run.
         self.has_cut_off = False
 
-        self._told_to_restart = False
+        self._told_to_restart = self._told_to_quit = False
         self._told_at: float | None = None
         self._kill_at = math.inf
 
@@ -70,6 +71,10 @@ class BaseReload:
         elif now - self._told_at >= SIGNAL_ECHO and self._kill_at == math.inf:
             # The child has had the second Ctrl+C too, where it came from a terminal, and may be ending by it.
             self._kill_at = now + TIMEOUT_FORCED
+        self.should_exit.set()
+
+    def _on_quit(self, sig: int, frame: FrameType | None) -> None:
+        self._told_to_quit = True
         self.should_exit.set()
 
     def _on_hangup(self, sig: int, frame: FrameType | None) -> None:
@@ -108,6 +113,8 @@ class BaseReload:
             signal.signal(sig, self.signal_handler)
         if sys.platform != "win32":
             signal.signal(signal.SIGHUP, self._on_hangup)
+            if signal.getsignal(signal.SIGQUIT) is signal.SIG_DFL:
+                signal.signal(signal.SIGQUIT, self._on_quit)
         self._start_child()
 
     def restart(self) -> None:
@@ -156,6 +163,11 @@ class BaseReload:
             if or_exit and self.should_exit.is_set():
                 return False
             now = time.monotonic()
+            if self._told_to_quit:
+                self._told_to_quit = False
+                logger.info("Received SIGQUIT, exiting without waiting for requests.")
+                self._kill_at = now + TIMEOUT_FORCED
+                os.kill(self.process.pid, signal.SIGQUIT)  # type: ignore[arg-type]
             if now >= min(kill_at, self._kill_at):
                 logger.warning(f"Child process [{self.process.pid}] did not end in time, killing it.")
                 self.process.kill()

@@ -405,3 +405,28 @@ def test_an_installed_project_is_one(
     module.client = Resource()
     check = check_startups(App(), lambda _: None, loops, import_string=import_string)
     assert (check.complaint() is not None) == is_own
+
+
+@pytest.mark.parametrize(
+    "module_name, path, is_own",
+    [
+        ("quart_like.app.clients", "quart_like/app/clients.py", False),
+        ("quart_like.app", "quart_like/app/__init__.py", False),
+        ("single", "single.py", False),
+        ("beside", "beside.py", True),
+        ("project.quart_like", "project/quart_like.py", True),
+    ],
+)
+def test_a_folder_tells_what_was_installed_there(
+    module_name: str, path: str, is_own: bool, loops: Any, log: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`pip install --target FOLDER`, beside the project or with it."""
+    (tmp_path / "quart_like-1.0.dist-info").mkdir()
+    record = "quart_like/__init__.py,sha256=x,1\nquart_like/app/clients.py,,\nsingle.py,,\n../bin/run,,\n"
+    (tmp_path / "quart_like-1.0.dist-info" / "RECORD").write_text(record)
+    module: Any = types.ModuleType(module_name)
+    module.__file__ = str(tmp_path / path)
+    monkeypatch.setitem(sys.modules, module_name, module)
+    module.client = Resource()
+    check = check_startups(App(), lambda _: None, loops, import_string="main:app")
+    assert (check.complaint() is not None) == is_own

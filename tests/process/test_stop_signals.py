@@ -81,7 +81,17 @@ def test_two_interrupts_of_a_person_count_twice(server: Served, supervised: str)
         assert server.stop() == 0
 
 
-@pytest.mark.parametrize("worker_class", ["process", "thread"])
+def test_sigquit_to_the_parent_cuts_a_request_off(server: Served) -> None:
+    """There and then, and no process stays behind that waits for it."""
+    with ask(server, "/hang") as client:
+        server.log.wait_for("hanging")
+        server.process.send_signal(signal.SIGQUIT)
+        read_nothing(client)
+        assert server.stop() == 0
+        assert server.log.wait_for("Received SIGQUIT, exiting without waiting for requests")
+
+
+@pytest.mark.parametrize("worker_class", SUPERVISED)
 def test_sigquit_ends_a_stop_that_takes_long(worker_class: str, env: dict[str, str], tmp_path: Path) -> None:
     """Also while the parent waits for its workers' requests, these are cut off, without the app's shutdown."""
     options = options_for(worker_class, tmp_path)
