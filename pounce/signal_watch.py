@@ -18,6 +18,7 @@ import os
 import signal
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable
 from types import FrameType
 
@@ -46,8 +47,10 @@ class SignalWatch:
         self._before = self._loops = -1
         # Reentrant: a signal may come while another one is being handled.
         self._lock = threading.RLock()
-        #: When the main thread last handled each signal, and which it has yet to find handled.
+        #: When the main thread last handled each signal, how often without that it was read here, and which it has yet
+        #: to find handled.
         self._handled_at: dict[int, float] = {}
+        self._ahead: Counter[int] = Counter()
         self._in_its_place: set[int] = set()
         #: When each was last handled here.
         self._done_at: dict[int, float] = {}
@@ -87,6 +90,7 @@ class SignalWatch:
                 self._in_its_place.discard(number)
                 return
             self._handled_at[number] = time.monotonic()
+            self._ahead[number] += 1
         self._handler(number, frame)
 
     def _watch(self) -> None:
@@ -100,25 +104,30 @@ class SignalWatch:
                 with contextlib.suppress(OSError):  # it is full, and so the loop wakes up anyway
                     os.write(self._loops, numbers)
             # One that has come several times by now is handled once by the main thread, too.
-            for number in self._numbers.intersection(numbers):
-                self._see_to(number)
+            for number, count in Counter(numbers).items():
+                if number in self._numbers:
+                    self._see_to(number, count)
 
-    def _see_to(self, number: int) -> None:
+    def _see_to(self, number: int, count: int) -> None:
         """Wait until the main thread has handled it, or do so."""
         seen = time.monotonic()
         if seen - self._done_at.get(number, -math.inf) < _BACKLOG:
             return
-        while not self._is_handled(number, seen - PATIENCE):  # it may have been quicker than this thread
+        while not self._is_handled(number, count, seen - PATIENCE):
             if time.monotonic() < seen + PATIENCE:
                 time.sleep(_LOOK_INTERVAL)
                 continue
             with self._lock:
-                if self._is_handled(number, seen - PATIENCE):
+                if self._is_handled(number, count, seen - PATIENCE):
                     return
                 self._in_its_place.add(number)
             self._handler(number, None)
             self._done_at[number] = time.monotonic()
             return
 
-    def _is_handled(self, number: int, since: float) -> bool:
-        return self._handled_at.get(number, -math.inf) >= since
+    def _is_handled(self, number: int, count: int, since: float) -> bool:
+        """Whether the main thread was quicker: before it was read here, however late that is, or behind `since`."""
+        with self._lock:
+            ahead = self._ahead[number]
+            self._ahead[number] = max(0, ahead - count)
+            return ahead > 0 or self._handled_at.get(number, -math.inf) >= since
