@@ -44,8 +44,11 @@ MAIN, WATCH = (2, "MainThread"), (2, "pounce-signal-watch")
 """
 
 
-def run(code: str) -> None:
-    """A program that asserts."""
+def run(code: str, tries: int = 3) -> None:
+    """A program that asserts.
+
+    What it says is said in tenths of a second: on a machine that keeps a thread waiting for longer it is tried again.
+    """
     done = subprocess.run(
         [sys.executable, "-c", START + textwrap.dedent(code)],
         cwd=ROOT,
@@ -53,7 +56,10 @@ def run(code: str) -> None:
         text=True,
         timeout=PATIENCE,
     )
-    assert (done.returncode, done.stderr) == (0, "")
+    if done.returncode and tries > 1:
+        run(code, tries - 1)
+    else:
+        assert (done.returncode, done.stderr) == (0, "")
 
 
 @pytest.mark.parametrize("how", ["time.sleep(2)", "[None for _ in iter(lambda: len(handled) < 3, False)]"])

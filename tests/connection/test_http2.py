@@ -711,8 +711,9 @@ async def test_priority_update_changes_the_order() -> None:
         assert len(connection.answers[first].body) == 15535
 
 
-async def test_incremental_responses_share() -> None:
-    """Frame by frame, so that each of them grows."""
+async def test_incremental_responses_share(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Frame by frame, so that each of them grows; all of those that begin in one turn."""
+    monkeypatch.setattr(http2_turns, "monotonic", lambda: 0.0)
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
         await responds(b"x" * 100000)(scope, receive, send)
