@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import os
 import signal
 import sys
 import threading
@@ -62,8 +63,9 @@ class Ending:
         self._forced_at: float | None = None
         self._owns_process = False
         self._watch: SignalWatch | None = None
-        #: What handled the signals before.
+        # What handled the signals before, in the process that captures them
         self._originals: dict[int, Any] = {}
+        self._pid = 0
 
     # Signals
 
@@ -73,6 +75,7 @@ class Ending:
         if threading.current_thread() is not threading.main_thread() or self._originals:
             yield
             return
+        self._pid = os.getpid()
         numbers, handle = HANDLED_SIGNALS, handler
         if self._owns_process and sys.platform != "win32":
             numbers += tuple(sig for sig in (SIGQUIT,) if signal.getsignal(sig) is signal.SIG_DFL)
@@ -97,10 +100,21 @@ class Ending:
         """Let the signals be handled as before; `of`: where this handler has them, and not one that the app has set."""
         self._watch = None
         for sig, original in list(self._originals.items()):
-            is_ours = of is None or signal.getsignal(sig) == of
-            if is_ours and original is not None:  # one that C has set, which Python cannot
-                signal.signal(sig, original)
-            del self._originals[sig]
+            if of is None or signal.getsignal(sig) == of:
+                if original is not None:  # one that C has set, which Python cannot
+                    signal.signal(sig, original)
+                del self._originals[sig]
+
+    def is_for_a_fork(self, sig: int) -> bool:
+        """Whether this is a child that the app has forked; then the signal has had its former effect on it.
+
+        It comes here by a handler of the app's that calls the one before.
+        """
+        if not self._originals or self._pid == os.getpid():
+            return False
+        self._let_go()
+        signal.raise_signal(sig)
+        return True
 
     def is_echo(self, sig: int) -> bool:
         """Whether one wish to stop has come by two ways: to the parent, which sent SIGTERM, and to its process group.

@@ -198,7 +198,12 @@ def _clean_exit_on_sigterm() -> Iterator[None]:
         yield
         return
 
-    def exit_cleanly(_sig: int, _frame: FrameType | None) -> None:
+    pid = os.getpid()
+
+    def exit_cleanly(sig: int, _frame: FrameType | None) -> None:
+        if os.getpid() != pid:  # a child that the app has forked, whose own handler calls the one before
+            signal.signal(sig, signal.SIG_DFL)
+            signal.raise_signal(sig)
         sys.exit(0)
 
     def give_back() -> None:

@@ -338,6 +338,8 @@ class Server:
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """A signal to end: gracefully the first time, at once where SIGINT comes again, or SIGQUIT."""
+        if self._end.is_for_a_fork(sig):
+            return
         is_echo = self._end.is_echo(sig)
         self._end.on_signal(sig)
         if sig == SIGQUIT or (self.should_exit and sig == signal.SIGINT and not is_echo):

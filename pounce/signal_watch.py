@@ -45,6 +45,7 @@ class SignalWatch:
         os.set_blocking(self._writer, False)
         #: The descriptors that were set before, and by a loop.
         self._before = self._loops = -1
+        self._pid = os.getpid()
         # Reentrant: a signal may come while another one is being handled.
         self._lock = threading.RLock()
         #: When the main thread last handled each signal, how often without that it was read here, and which it has yet
@@ -85,6 +86,9 @@ class SignalWatch:
 
     def handle(self, number: int, frame: FrameType | None) -> None:
         """To be set for the signals."""
+        if os.getpid() != self._pid:  # a child that the app has forked: there is no watch, and the lock may be taken
+            self._handler(number, frame)
+            return
         with self._lock:
             if number in self._in_its_place:
                 self._in_its_place.discard(number)

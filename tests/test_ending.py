@@ -245,3 +245,24 @@ def test_signals_are_raised_again_once_by_the_outermost(heard: list[int]) -> Non
         signal.raise_signal(INT)
         assert heard == []
     assert heard == [INT, TERM]
+
+
+def test_a_fork_gets_the_former_effect(heard: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A child that the app has forked has handlers that it did not ask for: it gets those before, and this signal."""
+    end = an_ending(None)
+
+    def handler(sig: int, frame: object) -> None:
+        if not end.is_for_a_fork(sig):
+            end.on_signal(sig)
+
+    with end.capturing(handler):
+        monkeypatch.setattr(os, "getpid", lambda: -1)
+        signal.raise_signal(TERM)
+        signal.raise_signal(TERM)
+        assert heard == [TERM, TERM]
+    assert end.signals == []
+
+
+def test_a_handler_that_is_called_directly_takes_it_as_it_comes() -> None:
+    """Programs that handle signals themselves call `Server.handle_exit`; where a server was made says nothing."""
+    assert not an_ending(None).is_for_a_fork(TERM)

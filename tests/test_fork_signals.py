@@ -99,6 +99,7 @@ def test_a_child_has_the_handlers_of_before() -> None:
         with ending.owning_process(), ending.capturing(handler):
             if os.fork() == 0:
                 signal.raise_signal(signal.SIGTERM)
+                time.sleep(0.3)  # for a watch of the parent's that hears of it
                 signal.signal(signal.SIGTERM, signal.SIG_IGN)
                 if os.fork() == 0:
                     end(signal.getsignal(signal.SIGTERM) == signal.SIG_IGN)
@@ -127,6 +128,26 @@ def test_a_child_has_the_handlers_that_the_app_has_set() -> None:
             assert os.waitstatus_to_exitcode(os.wait()[1]) == 42
             signal.signal(signal.SIGINT, ours)
             signal.signal(signal.SIGTERM, term)
+        """,
+    )
+
+
+def test_a_handler_of_the_app_that_calls_the_one_before_has_its_former_effect() -> None:
+    """In a child: there is no server that the signal would end."""
+    run(
+        "0",
+        """
+        def captured(sig, frame):
+            if not ending.is_for_a_fork(sig):
+                print("the server has heard", sig)
+
+        with ending.owning_process(), ending.capturing(captured):
+            before = signal.getsignal(signal.SIGTERM)
+            signal.signal(signal.SIGTERM, lambda sig, frame: before(sig, frame))
+            if os.fork() == 0:
+                signal.raise_signal(signal.SIGTERM)
+                os._exit(1)
+            assert os.waitstatus_to_exitcode(os.wait()[1]) == -signal.SIGTERM
         """,
     )
 

@@ -88,8 +88,7 @@ def test_a_main_thread_that_cannot_is_helped() -> None:
         assert handled == [WATCH] * 2, handled
         kill()
         time.sleep(0.3)
-        assert handled[:2] == [WATCH] * 2, handled
-        assert handled[2:] in ([MAIN], [WATCH]), handled  # whoever gets the processor first
+        assert handled == [WATCH, WATCH, MAIN], handled
         """
     )
 
