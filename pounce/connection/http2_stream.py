@@ -165,6 +165,7 @@ class HttpStream(Http2Stream):
         headers: Iterable[tuple[bytes, bytes]],
         is_head: bool,
         keep_alive: bool,  # of the connection, which no response ends
+        body_follows: bool = False,
     ) -> None:
         """See `HttpWriter.send_head`."""
         connection = self.connection

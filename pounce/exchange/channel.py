@@ -31,8 +31,15 @@ class Flow(Protocol):
 class HttpWriter(Protocol):
     """Where a cycle's messages go."""
 
-    def send_head(self, status: int, headers: Iterable[tuple[bytes, bytes]], is_head: bool, keep_alive: bool) -> None:
-        """Send the response's head. Raises MisusedByApp."""
+    def send_head(
+        self,
+        status: int,
+        headers: Iterable[tuple[bytes, bytes]],
+        is_head: bool,
+        keep_alive: bool,
+        body_follows: bool = False,
+    ) -> None:
+        """Send the response's head. `body_follows`: with the very next call. Raises MisusedByApp."""
 
     def send_body(self, body: Any, more_body: bool) -> None:
         """Send a part of the response's body. Raises MisusedByApp."""

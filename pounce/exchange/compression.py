@@ -126,9 +126,10 @@ class CompressingWriter(HeldHead):
     _coder: Coder | None = None
     _name = ""
     _counter: ResponseBody
-    #: The next part, coded; and the thread's work on one.
+    #: The next part, coded.
     _ready: bytes | None = None
-    _busy: asyncio.Future[Any] | None = None
+    #: A thread's work on a part.
+    busy: asyncio.Future[Any] | None = None
     _is_broken = False
 
     def __init__(self, cycle: RequestResponseCycle, compressor: Compressor, switch: dict[str, Any]) -> None:
@@ -140,7 +141,14 @@ class CompressingWriter(HeldHead):
 
     # The head
 
-    def send_head(self, status: int, headers: Iterable[tuple[bytes, bytes]], is_head: bool, keep_alive: bool) -> None:
+    def send_head(
+        self,
+        status: int,
+        headers: Iterable[tuple[bytes, bytes]],
+        is_head: bool,
+        keep_alive: bool,
+        body_follows: bool = False,
+    ) -> None:
         """See `HttpWriter.send_head`."""
         compressor = self._compressor
         self._fields = fields = compressor.head_fields(status, headers)
@@ -238,17 +246,12 @@ class CompressingWriter(HeldHead):
 
     def on_turn_over(self) -> None:
         """See `HeldHead.on_turn_over`: not while its body is being compressed, or its file opened."""
-        if self._busy is None and not self._file_coding:
+        if self.busy is None and not self._file_coding:
             super().on_turn_over()
-
-    @property
-    def is_busy(self) -> bool:
-        """Whether a part of the body is with a thread."""
-        return self._busy is not None
 
     def waits(self, body: Any, more_body: bool) -> bool:
         """Whether a large part has to wait: for one before it, or since compressing it would hold all others up."""
-        if self._busy is not None:
+        if self.busy is not None:
             return True
         if self._is_head:
             return False
@@ -262,7 +265,7 @@ class CompressingWriter(HeldHead):
 
     async def send_later(self, cycle: RequestResponseCycle, message: Any, handler: Handler, more_body: bool) -> bool:
         """Compress a part of the body on a thread, and then do what its handler does."""
-        if self._busy is not None:
+        if self.busy is not None:
             return await self.send_again(cycle, message)
         body = message["body"]
         if more_body:
@@ -281,22 +284,22 @@ class CompressingWriter(HeldHead):
 
     async def send_again(self, cycle: RequestResponseCycle, message: Any) -> bool:
         """Send a message when the part that is with a thread, from another task of the app, has left."""
-        assert self._busy is not None
-        await asyncio.wait([self._busy])
+        assert self.busy is not None
+        await asyncio.wait([self.busy])
         await cycle.send(message)
         return True
 
     async def _on_thread(self, cycle: RequestResponseCycle, work: Callable[..., Any], *arguments: Any) -> Any:
-        self._busy = self._compressor.on_thread(cycle, work, *arguments)
+        self.busy = self._compressor.on_thread(cycle, work, *arguments)
         try:
-            return await self._busy
+            return await self.busy
         except BaseException:
             self._is_broken = self._coder is not None  # what was coded is lost
             if self.head is not None:
                 self.due_soon()  # the app may send another body, or none for long
             raise
         finally:
-            self._busy = None
+            self.busy = None
 
     def _check_broken(self) -> None:
         if self._is_broken:
@@ -372,7 +375,7 @@ def _behind_thread(handler: Handler) -> Handler:
 
     def on_message(cycle: RequestResponseCycle, message: Any) -> bool | Awaitable[Any]:
         writer: CompressingWriter = cycle.writer  # type: ignore[assignment]
-        if writer.is_busy:
+        if writer.busy is not None:
             return writer.send_again(cycle, message)
         writer.forget_file()
         return handler(cycle, message)
@@ -387,7 +390,7 @@ def _beside_loop(handler: Handler, trailers_follow: bool) -> Handler:
         if type(body) is not bytes:  # a buffer may be as large, and change meanwhile
             body = body_bytes(body)
             message = {**message, "body": body}
-        if not writer.is_busy and len(body) < _LEAST_OFF_LOOP:
+        if writer.busy is None and len(body) < _LEAST_OFF_LOOP:
             return handler(cycle, message)
         more_body = trailers_follow or bool(message.get("more_body", False))
         if writer.waits(body, more_body):

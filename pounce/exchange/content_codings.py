@@ -50,6 +50,9 @@ class Use(enum.IntEnum):
     EVENTS = 1
 
 
+_BODY, _EVENTS = Use
+
+
 class Coder(Protocol):
     """Codes one body, part by part."""
 
@@ -170,14 +173,6 @@ class Zstd:
         return coded
 
 
-def _taken(idle: list[Any]) -> Any:
-    """One of the idle contexts, or None. Bodies are coded on threads, too: another one may take the last."""
-    try:
-        return idle.pop()
-    except IndexError:
-        return None
-
-
 def _give_back(context: Any, idle: list[Any]) -> None:
     if len(idle) < _MAX_IDLE:
         idle.append(context)
@@ -202,17 +197,18 @@ class Codings:
         self._known: dict[Any, Choice] = {}
         self._brotli = libraries.get("br")
         self._zstd = libraries.get("zstd")
-        self._idle: tuple[list[Any], list[Any]] = ([], [])
+        self._idle: list[Any] = []
+        self._idle_of_events: list[Any] = []
         if not self.is_auto:
             require(wanted)
 
     def choice(self, fields: list[bytes]) -> Choice:
         """What the client takes that has sent these Accept-Encoding fields; kept."""
-        if sum(map(len, fields)) > MAX_FIELD_SIZE:
-            fields = []
         key = fields[0] if len(fields) == 1 else tuple(fields)
         known = self._known.get(key)
         if known is None:
+            if sum(map(len, fields)) > MAX_FIELD_SIZE:
+                return self.choice([])
             if len(self._known) >= _MAX_KNOWN:
                 self._known.clear()
             known = self._known[key] = Choice(fields, self.of_files)
@@ -226,9 +222,9 @@ class Codings:
         if name == "br":
             return Brotli(self._brotli, level, use)
         if size is None:
-            use = Use.EVENTS  # it may go on for as long; the smaller window costs it some percent
-        idle = self._idle[use]
-        context = _taken(idle) or self._context(level, use)
+            use = _EVENTS  # it may go on for as long; the smaller window costs it some percent
+        idle = self._idle_of_events if use is _EVENTS else self._idle
+        context = self._taken(idle, level, use)
         if size is not None:
             context.set_pledged_input_size(size)
         return Zstd(context, idle)
@@ -236,20 +232,26 @@ class Codings:
     def whole(self, name: str, data: bytes) -> bytes:
         """A body that is there at once."""
         level = self._levels[name]
+        if name == "zstd":
+            context = self._taken(self._idle, level, _BODY)
+            coded: bytes = context.compress(data, context.FLUSH_FRAME)
+            _give_back(context, self._idle)
+            return coded
         if name == "gzip":
             return zlib.compress(data, level, 31)
-        if name == "br":
-            return self._brotli.compress(data, quality=level)  # type: ignore[no-any-return, union-attr]
-        idle = self._idle[Use.BODY]
-        context = _taken(idle) or self._context(level, Use.BODY)
-        coded: bytes = context.compress(data, context.FLUSH_FRAME)
-        _give_back(context, idle)
-        return coded
+        return self._brotli.compress(data, quality=level)  # type: ignore[no-any-return, union-attr]
+
+    def _taken(self, idle: list[Any], level: int, use: Use) -> Any:
+        """One of the idle contexts, or a new one. Bodies are coded on threads, too: another one may take the last."""
+        try:
+            return idle.pop()
+        except IndexError:
+            return self._context(level, use)
 
     def _context(self, level: int, use: Use) -> Any:
         zstd: Any = self._zstd
         parameters = {zstd.CompressionParameter.compression_level: level}
-        if use is Use.EVENTS:
+        if use is _EVENTS:
             parameters |= {getattr(zstd.CompressionParameter, name): to for name, to in _ZSTD_OF_EVENTS.items()}
         return zstd.ZstdCompressor(options=parameters)
 

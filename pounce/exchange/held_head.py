@@ -37,7 +37,14 @@ class HeldHead:
         """The fields to send. `body` is the first part of the body (all of it, if `is_whole`), None: not known yet."""
         return headers
 
-    def send_head(self, status: int, headers: Iterable[tuple[bytes, bytes]], is_head: bool, keep_alive: bool) -> None:
+    def send_head(
+        self,
+        status: int,
+        headers: Iterable[tuple[bytes, bytes]],
+        is_head: bool,
+        keep_alive: bool,
+        body_follows: bool = False,
+    ) -> None:
         """See `HttpWriter.send_head`."""
         fields = list(headers)
         checked_head(status, fields, takes_text=True)  # what is wrong with it the app hears now
@@ -76,7 +83,7 @@ class HeldHead:
             self._flush_soon.cancel()
             self._flush_soon = None
         try:
-            self.next.send_head(status, headers, is_head, keep_alive)
+            self.next.send_head(status, headers, is_head, keep_alive, is_whole)
         except Exception:
             if (cycle := self._cycle()) is not None:
                 cycle.state = ResponseState.REFUSED  # nothing was sent, and no body may follow

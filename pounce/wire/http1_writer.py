@@ -278,33 +278,44 @@ class Http1Writer:
         self._flush_soon: Any = None  # the handle of a `flush()` that is due, where nobody else does it
         self.transport: Transport = None  # type: ignore[assignment]  # set when it is there
 
-    def send_head(self, status: int, headers: Iterable[tuple[bytes, bytes]], is_head: bool, keep_alive: bool) -> None:
+    def send_head(
+        self,
+        status: int,
+        headers: Iterable[tuple[bytes, bytes]],
+        is_head: bool,
+        keep_alive: bool,
+        body_follows: bool = False,
+    ) -> None:
         """Send a response's head. Raises MisusedByApp, and nothing has changed."""
         data = self._encoder.head(status, headers, self._state.default_headers, is_head, keep_alive)
         if self._call_soon is None:
             self.transport.write(data)
             return
         self.head = data
-        if not self.in_step:
+        if not self.in_step and not body_follows:
             self._flush_soon = self._call_soon(self.flush)
 
     def send_body(self, body: Any, more_body: bool) -> None:
         """Send a part of its body. Raises MisusedByApp; where the body is too short, behind what there is of it."""
-        if type(body) is not bytes:
-            body = body_bytes(body)
         encoder = self._encoder
-        if len(body) >= _LARGE_BODY_SIZE:
-            self._send_large(body, more_body)
-        else:
-            data = encoder.body(body, more_body)
-            if self.head:
-                data = self.head + data
-                self.head = b""
-                if self._flush_soon is not None:
-                    self._flush_soon.cancel()
-                    self._flush_soon = None
-            if data and not (more_body and self.transport.is_closing()):
-                self.transport.write(data)
+        try:
+            if type(body) is not bytes:
+                body = body_bytes(body)
+            if len(body) >= _LARGE_BODY_SIZE:
+                self._send_large(body, more_body)
+            else:
+                data = encoder.body(body, more_body)
+                if self.head:
+                    data = self.head + data
+                    self.head = b""
+                    if self._flush_soon is not None:
+                        self._flush_soon.cancel()
+                        self._flush_soon = None
+                if data and not (more_body and self.transport.is_closing()):
+                    self.transport.write(data)
+        except BaseException:  # the head that waited for it was as it should be
+            self.flush()
+            raise
         if not more_body and encoder.is_short:
             raise MisusedByApp(TOO_SHORT)
 

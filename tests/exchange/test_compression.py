@@ -420,6 +420,55 @@ async def test_an_app_that_goes_on_after_a_mistake(version: str) -> None:
     assert (got.complete, got.decoded, got.headers["content-encoding"]) == (True, BODY, "gzip")
 
 
+@pytest.mark.parametrize("version", ["h11", "httptools", "zttp"])
+@pytest.mark.parametrize("accept", ["gzip", "identity"])
+async def test_the_head_of_a_refused_body_leaves(version: str, accept: str) -> None:
+    """An app that takes the error, and says nothing more, holds no head back."""
+    waits = asyncio.Event()
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": [HTML, LENGTH]})
+        with pytest.raises(RuntimeError, match=r"longer than Content-Length|Too much data"):
+            await send({"type": "http.response.body", "body": BODY + b"!"})
+        await waits.wait()
+
+    state = ServerState()
+    install(state, ON)
+    async with Connection(version, app, state=state) as connection:
+        await connection.feed(get("/", f"Accept-Encoding: {accept}"))
+        head = connection.take()
+        waits.set()
+    assert head.startswith(b"HTTP/1.1 200 OK\r\n")
+    assert head.endswith(b"\r\n\r\n")
+    assert head.lower().count(b"\r\nvary: accept-encoding\r\n") == 1
+
+
+@pytest.mark.parametrize("version", ["h11", "httptools", "zttp"])
+@pytest.mark.parametrize("feature", ["compression", "server_timing"])
+async def test_the_head_of_a_body_that_cannot_be_read_leaves(version: str, feature: str) -> None:
+    """Whatever keeps the body from being sent, its app may go on without an end."""
+    waits = asyncio.Event()
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await asyncio.sleep(0)
+        await send({"type": "http.response.start", "status": 200, "headers": [HTML]})
+        gone = memoryview(BODY)
+        gone.release()
+        with pytest.raises(ValueError, match="released"):
+            await send({"type": "http.response.body", "body": gone})
+        await waits.wait()
+
+    state = ServerState()
+    settings = {"compression": ON} if feature == "compression" else {"server_timing": {"enabled": True}}
+    state.features[:] = features_of(Settings.of(settings), logger)
+    async with Connection(version, app, state=state, client="127.0.0.1") as connection:
+        await connection.feed(get("/", "Accept-Encoding: gzip"))
+        head = connection.take()
+        waits.set()
+    assert head.startswith(b"HTTP/1.1 200 OK\r\n")
+    assert (b"server-timing" in head.lower()) == (feature == "server_timing")
+
+
 async def test_a_head_that_only_its_writer_refuses() -> None:
     """Then there is no body either, whatever the app does."""
     errors: list[str] = []

@@ -47,7 +47,14 @@ class FakeChannel:
         self.calls: list[Any] = []
         self.refuses = False
 
-    def send_head(self, status: int, headers: Iterable[tuple[bytes, bytes]], is_head: bool, keep_alive: bool) -> None:
+    def send_head(
+        self,
+        status: int,
+        headers: Iterable[tuple[bytes, bytes]],
+        is_head: bool,
+        keep_alive: bool,
+        body_follows: bool = False,
+    ) -> None:
         if self.refuses:
             raise MisusedByApp("Invalid HTTP header value.")
         self.calls.append((status, list(headers)))

@@ -379,7 +379,7 @@ class RecordingWriter:
     def __init__(self) -> None:
         self.sent: list[Any] = []
 
-    def send_head(self, status: int, headers: Any, is_head: bool, keep_alive: bool) -> None:
+    def send_head(self, status: int, headers: Any, is_head: bool, keep_alive: bool, body_follows: bool = False) -> None:
         self.sent.append(("head", dict(headers)))
 
     def send_body(self, body: bytes, more_body: bool) -> None:
