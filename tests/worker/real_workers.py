@@ -11,11 +11,11 @@ from tests.fakes import PROTOCOLS, plain_config
 from tests.worker.test_worker import NoLifespan
 
 
-def real_worker(app: Any, context: ssl.SSLContext | None = None, **settings: Any) -> Worker:
-    """One on h11, with TLS where there is a context."""
+def real_worker(app: Any, context: ssl.SSLContext | None = None, parser: str = "h11", **settings: Any) -> Worker:
+    """One on h11 (or another parser), with TLS where there is a context."""
     config = plain_config(
         app,
-        http_protocol_class=PROTOCOLS["h11"],
+        http_protocol_class=PROTOCOLS[parser],
         lifespan_class=NoLifespan,
         date_header=False,
         encoded_headers=[],

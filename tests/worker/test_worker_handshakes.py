@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 import ssl
 import sys
+import weakref
 from collections.abc import Iterator
 from typing import Any
 
@@ -227,3 +229,55 @@ async def test_the_end_of_the_worker(contexts: tuple[ssl.SSLContext, ssl.SSLCont
     assert {pair.accepted.fileno() for pair in pairs} == {-1}
     assert not any(loop.remove_reader(number) for number in numbers)
     await until(lambda: len(os.listdir("/dev/fd")) == descriptors - 29)  # one was in its handshake
+
+
+async def _leaves_at_once(one: Client) -> None:
+    one.speak()
+    await settle()
+
+
+async def _leaves_behind_the_signature(one: Client) -> None:
+    one.speak()
+    await asyncio.get_running_loop().sock_recv(one.socket, 65536)
+
+
+async def _speaks_something_else(one: Client) -> None:
+    one.socket.sendall(get())
+    await asyncio.get_running_loop().sock_recv(one.socket, 65536)
+
+
+async def _says_nothing(one: Client) -> None:
+    await settle()
+
+
+@pytest.mark.parametrize("parser", ["h11", "httptools", "zttp"])
+@pytest.mark.parametrize(
+    "leaves", [_leaves_at_once, _leaves_behind_the_signature, _speaks_something_else, _says_nothing]
+)
+async def test_nothing_of_a_failed_handshake_is_left_to_the_garbage_collector(
+    parser: str, leaves: Any, contexts: tuple[ssl.SSLContext, ssl.SSLContext], pairs: list[Pair]
+) -> None:
+    """Thousands would keep the loop for 0.1 s, all at once."""
+    worker = real_worker(hello, contexts[0], parser)
+    made: list[weakref.ref[Any]] = []
+    create = worker.create_protocol
+
+    def create_protocol(*args: Any, **given: Any) -> Any:
+        protocol = create(*args, **given)
+        made.append(weakref.ref(protocol))
+        return protocol
+
+    worker.create_protocol = create_protocol  # type: ignore[method-assign]
+    gc.collect()
+    gc.disable()
+    try:
+        for number, pair in enumerate(pairs[:5], 1):
+            worker.adopt(pair.accepted)
+            await leaves(Client(pair, contexts[1]))
+            pair.client.close()
+            await until(lambda number=number: worker.adopted == number)
+        await settle()
+        assert [ref for ref in made if ref() is not None] == []
+        assert sum(type(one) is ssl.SSLObject for one in gc.get_objects()) <= 5  # of the clients
+    finally:
+        gc.enable()
