@@ -21,7 +21,7 @@ from pounce.connection.accepted_socket import until
 
 #: How many begin in a turn of the loop. With its signature one takes 0.4 ms (ECDSA) or 1.2 ms (RSA of 2,048 bits). With
 #: fewer, clients that come a few at a time would wait for each other, and uvloop would turn more often.
-_PER_TURN = 4
+_PER_TURN = 3
 
 #: Of clients that are found to have left, how many give way to the next one in a turn: each costs 30 to 60 us.
 _MOST_LEFT = 16
