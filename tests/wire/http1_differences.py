@@ -179,6 +179,14 @@ DIFFERENCES = [
         only=UvicornRules,
     ),
     Difference(
+        "blank-in-extension",
+        (HTTPTOOLS,),
+        How.REFUSES,
+        rb"^[0-9a-f]+;[^\r\n]*[ \t]",
+        "llhttp takes no white space there, which RFC 9112 section 7.1.1 calls bad",
+        only=UvicornRules,
+    ),
+    Difference(
         "eight-bits-in-extension",
         (HTTPTOOLS,),
         How.REFUSES,
