@@ -127,7 +127,9 @@ class Http1Input(InputInTurns):
         except BadRequest as exc:
             self.on_bad_request(exc)
         if self.pipeline:
-            if self.active is None:
+            if self.input is _ENDED and self.transport.is_closing():
+                self.pipeline.clear()  # it was closed before these were parsed, by what came in front of them
+            elif self.active is None:
                 self._advance()
             if self.pipeline:
                 self._plain_size = 0

@@ -15,7 +15,7 @@ import pytest
 from pounce.connection import lingering
 from pounce.settings import Settings
 from tests.connection.real_sockets import on_real_loops, serving
-from tests.fakes import answer, echo, get, post, responses
+from tests.fakes import Connection, answer, echo, get, post, responses
 
 pytestmark = [pytest.mark.anyio, pytest.mark.filterwarnings("error")]
 
@@ -218,3 +218,21 @@ async def test_without_lingering(anyio_backend: Any) -> None:
                 writer.write(CHUNK)
                 await server.until(lambda: not server.state.connections)
                 writer.close()
+
+
+@pytest.mark.parametrize("given", [{"linger_size": 0}, {"linger_seconds": 0}])
+async def test_what_is_read_with_the_end_is_not_begun(parser: str, given: Any) -> None:
+    """Without lingering, a byte of a body that nobody wants closes; what is behind it in the same read is nothing."""
+    seen = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        seen.append(scope["path"])
+        await early(scope, receive, send)
+
+    async with Connection(parser, app, settings=limits(**given)) as connection:
+        await connection.feed(CHUNKED + b"2\r\n")
+        assert len(connection.responses()) == 1
+        await connection.feed(b"xx\r\n0\r\n\r\n" + get("/next"))
+        assert connection.closed
+        assert connection.take() == b""
+    assert seen == ["/"]

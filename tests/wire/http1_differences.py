@@ -145,8 +145,16 @@ DIFFERENCES = [
         "lax-extension",
         (ZTTP,),
         How.TAKES,
-        rb"^[0-9a-f]+;",
+        rb"^[0-9a-f]+;(?!;)(?![^\r\n]*;;)",
         "zttp reads over it, to the end of the line",
+        only=Rules,
+    ),
+    Difference(
+        "nameless-extension",
+        (HTTPTOOLS, ZTTP),
+        How.TAKES,
+        rb"^[0-9a-f]+;([^\r\n]*;)?;",
+        "llhttp, too, reads over an extension without a name, if another one follows",
         only=Rules,
     ),
     Difference(

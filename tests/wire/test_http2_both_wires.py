@@ -140,6 +140,7 @@ def request(draw: st.DrawFn, number: int) -> bytes:
     return headers(number, encoded, flags | ENDH)
 
 
+@pytest.mark.timeout(300)  # 5 s of work, on a machine of which others may have nearly all
 @GENERATES
 @given(conversations(), st.randoms(use_true_random=False))
 def test_both_read_and_answer_alike(steps: list[Step], random: Any) -> None:
